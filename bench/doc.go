@@ -1,0 +1,2 @@
+// Package bench is documented in its README.
+package bench

@@ -1,0 +1,4 @@
+// Command natsd is the server.
+package main
+
+func main() {}

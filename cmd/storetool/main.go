@@ -1,0 +1,4 @@
+// Command storetool examines and repairs store directories offline.
+package main
+
+func main() {}

@@ -1,0 +1,2 @@
+// Package fuzz is documented in its README.
+package fuzz

@@ -1,0 +1,3 @@
+module github.com/natsd/natsd/raftlog
+
+go 1.26

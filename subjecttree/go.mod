@@ -1,0 +1,3 @@
+module github.com/natsd/natsd/subjecttree
+
+go 1.26
