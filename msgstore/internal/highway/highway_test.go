@@ -1,0 +1,81 @@
+package highway
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"testing"
+)
+
+func ramp(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
+}
+
+// The vectors of the format document, section 19.1, for the name "S".
+func TestVectors(t *testing.T) {
+	for _, tc := range []struct {
+		data []byte
+		want string
+	}{
+		{nil, "08e230326dbc2f5c"},
+		{[]byte("a"), "141bec67798255c3"},
+		{[]byte("abc"), "48af5d284a22e999"},
+		{ramp(16), "610ad5ecf45430ab"},
+		{ramp(19), "6f069f82d8c8d34f"},
+		{ramp(31), "4174510392175130"},
+		{ramp(32), "bcaac03398421b86"},
+		{ramp(33), "ed0351a7cb4d0c09"},
+		{ramp(64), "900d8bac14737662"},
+		{ramp(1000), "982310feec424f51"},
+	} {
+		h := New("S")
+		for _, cut := range []int{0, 1, 7, 32, len(tc.data)} {
+			cut = min(cut, len(tc.data))
+			h.Reset()
+			h.Write(tc.data[:cut])
+			h.Write(tc.data[cut:])
+			if got := stored(h.Sum64()); got != tc.want {
+				t.Errorf("%d bytes written %d+rest: %s, want %s", len(tc.data), cut, got, tc.want)
+			}
+		}
+		if got := stored(h.Sum(tc.data)); got != tc.want {
+			t.Errorf("Sum of %d bytes: %s, want %s", len(tc.data), got, tc.want)
+		}
+		if got := stored(Sum64("S", tc.data)); got != tc.want {
+			t.Errorf("Sum64 of %d bytes: %s, want %s", len(tc.data), got, tc.want)
+		}
+	}
+}
+
+func stored(sum uint64) string {
+	return hex.EncodeToString(binary.LittleEndian.AppendUint64(nil, sum))
+}
+
+func TestSumDoesNotAllocate(t *testing.T) {
+	h, data := New("S"), ramp(200)
+	if n := testing.AllocsPerRun(100, func() {
+		h.Reset()
+		h.Write(data[:16])
+		h.Write(data[16:])
+		if h.Sum64() != h.Sum(data) {
+			t.Fatal("sums differ")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per sum", n)
+	}
+}
+
+func BenchmarkSum128(b *testing.B) {
+	h, data := New("S"), ramp(128)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		h.Reset()
+		h.Write(data[:16])
+		h.Write(data[16:])
+		h.Sum64()
+	}
+}
