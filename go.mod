@@ -1,6 +1,6 @@
 module github.com/natsd/natsd
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/natsd/natsd/msgstore v0.0.0
