@@ -1,0 +1,327 @@
+// Package record encodes and decodes the records that message blocks are made
+// of. The format is the reference server's (file store format, section 4.2):
+//
+//	offset  size  field
+//	0       u32   total length L, with this field and the checksum; bit 31: has a header section
+//	4       u64   sequence; bit 63: erased or skipped, bit 62: tombstone
+//	12      i64   timestamp, nanoseconds since the Unix epoch
+//	20      u16   subject length S
+//	22      S     subject
+//	22+S    u32   header length H (only with bit 31)
+//	26+S    H     header section (only with bit 31)
+//	...           payload
+//	L-8     8     HighwayHash-64 over bytes 4..19, subject, header section, payload
+//
+// All integers are little endian. Nothing here allocates per record.
+package record
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/minio/highwayhash"
+)
+
+const (
+	// MaxSize is the largest record that may be written or read: 32 MiB.
+	MaxSize = 32 << 20
+	// MinSize is the size of a record without subject, headers and payload.
+	MinSize = 30
+	// SumSize is the size of the checksum at the end of a record.
+	SumSize = 8
+
+	// fixedSize is the part before the subject, headerField the length field
+	// of the header section.
+	fixedSize   = 22
+	headerField = 4
+
+	hasHeader    = uint32(1) << 31
+	erasedBit    = uint64(1) << 63
+	tombstoneBit = uint64(1) << 62
+	// MaxSeq is the largest sequence a record can carry.
+	MaxSeq = tombstoneBit - 1
+)
+
+// Kind says what a record stands for.
+type Kind uint8
+
+const (
+	// Message holds a message.
+	Message Kind = iota
+	// Tombstone says that the message with its sequence was removed.
+	Tombstone
+	// Skip uses up its sequence without a message.
+	Skip
+	// Erased was a message whose bytes were overwritten with random ones.
+	Erased
+	// Dead has sequence 0 and is to be ignored.
+	Dead
+)
+
+func (k Kind) String() string {
+	return [...]string{"message", "tombstone", "skip", "erased", "dead"}[k]
+}
+
+// Record is a decoded record. Subject, Header and Data point into the buffer
+// that was decoded.
+type Record struct {
+	Kind    Kind
+	Seq     uint64 // without flag bits
+	Time    int64  // nanoseconds since the Unix epoch
+	Subject []byte
+	Header  []byte // raw header section, nil if the record has none
+	Data    []byte // payload; random bytes of an erased record
+	Size    int    // length of the encoded record
+}
+
+// Error says what is wrong with the bytes at the beginning of a buffer.
+// Its text is the detail of "malformed or corrupt message in <N>.blk: ...".
+type Error struct{ Detail string }
+
+func (e *Error) Error() string { return e.Detail }
+
+var (
+	errShort    = &Error{"record too short"}
+	errChecksum = &Error{"invalid checksum"}
+	// ErrTooLarge refuses a record of more than MaxSize bytes.
+	ErrTooLarge = errors.New("message too large")
+)
+
+// IsChecksum reports whether err says that only the checksum of a record is wrong.
+func IsChecksum(err error) bool { return errors.Is(err, errChecksum) }
+
+func insane(format string, args ...any) error {
+	return &Error{"sanity check failed (" + fmt.Sprintf(format, args...) + ")"}
+}
+
+// Key keys the checksums of one block of one stream. It is a value: any number
+// of goroutines may use one at a time.
+type Key [sha256.Size]byte
+
+// NewKey is the checksum key of block number block of a stream.
+func NewKey(stream string, block uint32) Key {
+	name := make([]byte, 0, len(stream)+11)
+	name = append(name, stream...)
+	name = append(name, '-')
+	name = strconv.AppendUint(name, uint64(block), 10)
+	return sha256.Sum256(name)
+}
+
+// Size is the length of the record of a message with a subject, header section
+// and payload of these lengths. It is what all byte limits count.
+func Size(subject, header, data int) int {
+	n := MinSize + subject + data
+	if header > 0 {
+		n += headerField + header
+	}
+	return n
+}
+
+// AppendMessage appends the record of a message to dst. The caller has checked
+// that Size is at most MaxSize and that the subject has at most 65535 bytes.
+func AppendMessage(dst []byte, key *Key, seq uint64, ts int64, subject string, header, data []byte) []byte {
+	size := Size(len(subject), len(header), len(data))
+	start := len(dst)
+	dst = grow(dst, size)
+	b := dst[start : start+size]
+	n := fixedSize + copy(b[fixedSize:], subject)
+	gap := fixedSize - 20 // bytes between the hashed prefix and the rest
+	flag := uint32(0)
+	if len(header) > 0 {
+		n += headerField
+		gap += headerField
+		flag = hasHeader
+		n += copy(b[n:], header)
+	}
+	copy(b[n:], data)
+
+	// The hash covers four parts. They are laid end to end by writing sequence,
+	// time and subject late, over the fields that the hash leaves out, and moved
+	// to their places afterwards. This is cheaper than hashing in pieces.
+	if gap > fixedSize-20 {
+		copy(b[fixedSize+headerField:], subject)
+	}
+	binary.LittleEndian.PutUint64(b[4+gap:], seq)
+	binary.LittleEndian.PutUint64(b[12+gap:], uint64(ts))
+	sum := highwayhash.Sum64(b[4+gap:size-SumSize], key[:])
+
+	binary.LittleEndian.PutUint32(b, uint32(size)|flag)
+	binary.LittleEndian.PutUint64(b[4:], seq)
+	binary.LittleEndian.PutUint64(b[12:], uint64(ts))
+	binary.LittleEndian.PutUint16(b[20:], uint16(len(subject)))
+	if flag != 0 {
+		copy(b[fixedSize:], subject)
+		binary.LittleEndian.PutUint32(b[fixedSize+len(subject):], uint32(len(header)))
+	}
+	binary.LittleEndian.PutUint64(b[size-SumSize:], sum)
+	return dst
+}
+
+// AppendTombstone appends a record that removes the message seq, whose time was ts.
+func AppendTombstone(dst []byte, key *Key, seq uint64, ts int64) []byte {
+	return AppendMessage(dst, key, seq|tombstoneBit, ts, "", nil, nil)
+}
+
+// AppendSkip appends a record that uses up seq; ts is the last time of the stream.
+func AppendSkip(dst []byte, key *Key, seq uint64, ts int64) []byte {
+	return AppendMessage(dst, key, seq|erasedBit, ts, "", nil, nil)
+}
+
+// AppendErased appends the record that takes the place of an erased one of
+// len(random)+MinSize bytes.
+func AppendErased(dst []byte, key *Key, seq uint64, random []byte) []byte {
+	return AppendMessage(dst, key, seq|erasedBit, 0, "", nil, random)
+}
+
+// Parse reads the record at the beginning of buf without verifying its
+// checksum. Every length is checked against the limits of the format.
+func Parse(buf []byte) (Record, error) {
+	if len(buf) < fixedSize {
+		return Record{}, errShort
+	}
+	field := binary.LittleEndian.Uint32(buf)
+	size := int(field &^ hasHeader)
+	switch {
+	case size < MinSize:
+		return Record{}, insane("record length %d", size)
+	case size > MaxSize:
+		return Record{}, insane("record length %d", size)
+	case size > len(buf):
+		return Record{}, &Error{fmt.Sprintf("message overrun (index %d lbuf %d)", size, len(buf))}
+	}
+	seq := binary.LittleEndian.Uint64(buf[4:])
+	subject := int(binary.LittleEndian.Uint16(buf[20:]))
+	r := Record{
+		Seq:  seq &^ (erasedBit | tombstoneBit),
+		Time: int64(binary.LittleEndian.Uint64(buf[12:])),
+		Size: size,
+	}
+	head := 0
+	if field&hasHeader != 0 {
+		head = headerField
+	}
+	if subject+head > size-fixedSize-SumSize {
+		return Record{}, insane("subject length %d of %d", subject, size)
+	}
+	at := fixedSize + subject
+	r.Subject = buf[fixedSize:at:at]
+	if head != 0 {
+		h := int(binary.LittleEndian.Uint32(buf[at:]))
+		at += headerField
+		if h > size-SumSize-at {
+			return Record{}, insane("header length %d of %d", h, size)
+		}
+		r.Header = buf[at : at+h : at+h]
+		at += h
+	}
+	end := size - SumSize
+	r.Data = buf[at:end:end]
+
+	switch {
+	case r.Seq == 0:
+		r.Kind = Dead
+	case seq&tombstoneBit != 0:
+		r.Kind = Tombstone
+	case seq&erasedBit != 0 && size == MinSize:
+		r.Kind = Skip
+	case seq&erasedBit != 0:
+		r.Kind = Erased
+	}
+	if r.Kind == Tombstone && size != MinSize {
+		return Record{}, insane("tombstone length %d", size)
+	}
+	if r.Kind == Message && head != 0 && !validHeader(r.Header) {
+		return Record{}, insane("header section")
+	}
+	return r, nil
+}
+
+var (
+	headerStart = []byte("NATS/1.0")
+	headerEnd   = []byte("\r\n\r\n")
+)
+
+// validHeader is our check of a header section. Its length is not covered by
+// the checksum, so a wrong one must be caught by what the bytes say.
+func validHeader(h []byte) bool {
+	return bytes.HasPrefix(h, headerStart) && bytes.HasSuffix(h, headerEnd)
+}
+
+// Decode reads and verifies the record at the beginning of buf.
+func Decode(buf []byte, key *Key) (Record, error) {
+	r, err := Parse(buf)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.sum(buf, key) != binary.LittleEndian.Uint64(buf[r.Size-SumSize:]) {
+		return Record{}, errChecksum
+	}
+	return r, nil
+}
+
+// DecodeExclusive is Decode for a buffer that nobody else reads at the moment.
+// It is faster, because it moves bytes of the record while it hashes; they are
+// back in their places when it returns.
+func DecodeExclusive(buf []byte, key *Key) (Record, error) {
+	r, err := Parse(buf)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Header != nil {
+		if r.sum(buf, key) != binary.LittleEndian.Uint64(buf[r.Size-SumSize:]) {
+			return Record{}, errChecksum
+		}
+		return r, nil
+	}
+	const gap = fixedSize - 20
+	field := binary.LittleEndian.Uint32(buf)
+	seq := binary.LittleEndian.Uint64(buf[4:])
+	binary.LittleEndian.PutUint64(buf[4+gap:], seq)
+	binary.LittleEndian.PutUint64(buf[12+gap:], uint64(r.Time))
+	sum := highwayhash.Sum64(buf[4+gap:r.Size-SumSize], key[:])
+	binary.LittleEndian.PutUint32(buf, field)
+	binary.LittleEndian.PutUint64(buf[4:], seq)
+	binary.LittleEndian.PutUint64(buf[12:], uint64(r.Time))
+	binary.LittleEndian.PutUint16(buf[20:], uint16(len(r.Subject)))
+	if sum != binary.LittleEndian.Uint64(buf[r.Size-SumSize:]) {
+		return Record{}, errChecksum
+	}
+	return r, nil
+}
+
+// stackSum is the largest record whose hashed parts are joined on the stack.
+const stackSum = 1024
+
+func (r *Record) sum(buf []byte, key *Key) uint64 {
+	if r.Size <= stackSum {
+		var parts [stackSum]byte
+		n := copy(parts[:], buf[4:20])
+		n += copy(parts[n:], r.Subject)
+		n += copy(parts[n:], r.Header)
+		n += copy(parts[n:], r.Data)
+		return highwayhash.Sum64(parts[:n], key[:])
+	}
+	d, err := highwayhash.NewDigest64(key[:])
+	if err != nil {
+		panic(err) // only for a key of the wrong length
+	}
+	d.Write(buf[4:20])
+	d.Write(r.Subject)
+	d.Write(r.Header)
+	d.Write(r.Data)
+	return d.Sum64()
+}
+
+// grow extends dst by n bytes.
+func grow(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) >= n {
+		return dst[:len(dst)+n]
+	}
+	bigger := make([]byte, len(dst)+n, max(2*cap(dst), len(dst)+n))
+	copy(bigger, dst)
+	return bigger
+}
