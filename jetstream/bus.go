@@ -1,0 +1,76 @@
+package jetstream
+
+import "encoding/json"
+
+// Bus is the messaging of one account as JetStream sees it: everything that
+// JetStream says to the world or hears from it goes through here. The server
+// implements it over its router; tests implement it in memory. All methods may
+// be called from any goroutine and do not block.
+type Bus interface {
+	// Subscribe hands messages on subject (wildcards allowed) to h until the
+	// subscription is cancelled. With a queue name, one member of the group
+	// gets each message. Subscriptions count as interest: without any, a
+	// requester gets a no-responders status.
+	Subscribe(subject, queue string, h Handler) (Subscription, error)
+
+	// Publisher makes a publisher of its own for one goroutine at a time.
+	Publisher() Publisher
+
+	// Interest reports whether a message on the literal subject would reach
+	// anyone, local or behind a link, other than the subscriptions made by
+	// Subscribe for streams' subjects. With a queue name, only members of that
+	// group count.
+	Interest(subject, queue string) bool
+
+	// WatchInterest calls changed with the new answer of Interest whenever it
+	// changes, until stop is called. changed must not block; it is called
+	// without locks held, one call at a time.
+	WatchInterest(subject, queue string, changed func(interest bool)) (stop func())
+}
+
+// Handler takes the messages of one producer's read buffer (or what part of it
+// was flushed earlier), in order: one call per buffer, so that a receiver is
+// locked and woken once per buffer. The messages and their slices are valid
+// only during the call. It is called from many goroutines at a time and must
+// not block.
+type Handler func(msgs []Msg)
+
+// Msg is a message that came in.
+type Msg struct {
+	Subject []byte
+	Reply   []byte // empty if none
+	Header  []byte // the whole header block, from "NATS/1.0" to the empty line; nil if none
+	Data    []byte
+	From    Requester // nil if this server published it
+}
+
+// Requester is the connection or account that a message came from.
+type Requester interface {
+	// ClientInfo is the JSON object that advisories show, without jwt and alts.
+	ClientInfo() json.RawMessage
+}
+
+// Subscription is an open subscription.
+type Subscription interface {
+	// Unsubscribe ends the subscription. Calls of the handler that are under
+	// way may still end after it returned; none begins.
+	Unsubscribe()
+}
+
+// Publisher stages messages per receiver and hands them over in Flush, so that
+// each receiver is locked and woken once per turn. Not safe for concurrent use.
+// Arguments are copied before a call returns (payloads may be kept until Flush
+// only if the implementation copied or counted them).
+type Publisher interface {
+	// Publish stages a message and reports whether anyone will get it.
+	// reply, header and data may be nil.
+	Publish(subject, reply, header, data []byte) bool
+
+	// Deliver is Publish to the subscribers of route, who are shown subject.
+	Deliver(route, subject, reply, header, data []byte) bool
+
+	// Flush hands over what was staged. If a receiver is slow, it returns a
+	// channel that is closed when sending may go on; those who can should wait
+	// for it before they send more. Flush itself never blocks.
+	Flush() (resume <-chan struct{})
+}
