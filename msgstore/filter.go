@@ -1,0 +1,103 @@
+package msgstore
+
+import "strings"
+
+// Filter is a set of subject patterns. The nil Filter matches everything.
+// It is immutable and safe for concurrent use.
+type Filter struct {
+	patterns []pattern
+}
+
+// pattern is one subject with or without wildcards.
+type pattern struct {
+	subject string
+	literal bool
+	full    bool // ends in ">"
+}
+
+// NewFilter returns the filter for the given subjects. No subject, "" and ">"
+// among them give nil, which matches everything.
+func NewFilter(subjects ...string) *Filter {
+	if len(subjects) == 0 {
+		return nil
+	}
+	f := &Filter{patterns: make([]pattern, 0, len(subjects))}
+	for _, s := range subjects {
+		if matchesAll(s) {
+			return nil
+		}
+		f.patterns = append(f.patterns, newPattern(s))
+	}
+	return f
+}
+
+func newPattern(s string) pattern {
+	return pattern{subject: s, literal: !hasWildcard(s), full: s == ">" || strings.HasSuffix(s, ".>")}
+}
+
+// Subjects returns the subjects that the filter was made of, nil for all.
+func (f *Filter) Subjects() []string {
+	if f == nil {
+		return nil
+	}
+	s := make([]string, len(f.patterns))
+	for i := range f.patterns {
+		s[i] = f.patterns[i].subject
+	}
+	return s
+}
+
+// Match reports whether a literal subject matches.
+func (f *Filter) Match(subject string) bool {
+	if f == nil {
+		return true
+	}
+	for i := range f.patterns {
+		if f.patterns[i].match(subject) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchesAll(filter string) bool { return filter == "" || filter == ">" }
+
+func hasWildcard(s string) bool {
+	for i := range len(s) {
+		if (s[i] == '*' || s[i] == '>') && (i == 0 || s[i-1] == '.') && (i+1 == len(s) || s[i+1] == '.') {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pattern) match(subject string) bool {
+	if p.literal {
+		return p.subject == subject
+	}
+	return matchPattern(p.subject, subject)
+}
+
+// matchPattern matches a literal subject against a pattern, token by token,
+// without allocating.
+func matchPattern(p, s string) bool {
+	for {
+		i, j := strings.IndexByte(p, '.'), strings.IndexByte(s, '.')
+		pt, st := p, s
+		if i >= 0 {
+			pt = p[:i]
+		}
+		if j >= 0 {
+			st = s[:j]
+		}
+		switch {
+		case pt == ">" && i < 0:
+			return true
+		case pt != "*" && pt != st:
+			return false
+		case i < 0 || j < 0:
+			return i < 0 && j < 0
+		}
+		p, s = p[i+1:], s[j+1:]
+	}
+}
