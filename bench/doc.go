@@ -1,2 +1,0 @@
-// Package bench is documented in its README.
-package bench

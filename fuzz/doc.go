@@ -1,2 +1,0 @@
-// Package fuzz is documented in its README.
-package fuzz
