@@ -7,9 +7,31 @@
 package vfs
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 )
+
+// ErrLocked is matched by the error of [FS.Lock] when another process, or
+// another part of this one, holds the lock.
+var ErrLocked = errors.New("locked")
+
+// LockedError says which lock is held, and by whom if that is known.
+type LockedError struct {
+	Name string // the lock file
+	PID  int    // process that wrote its id into it; 0 if unknown
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%s is locked by another process", e.Name)
+	}
+	return fmt.Sprintf("%s is locked by process %d", e.Name, e.PID)
+}
+
+// Is makes errors.Is(err, ErrLocked) true.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
 // FS is a file system. Names are slash-separated operating system paths.
 // Errors satisfy errors.Is with the io/fs sentinel errors (fs.ErrNotExist, ...).
@@ -32,8 +54,11 @@ type FS interface {
 	SyncDir(dir string) error
 	// Lock takes an exclusive advisory lock on the file name, creating it if
 	// need be, and does not wait. Closing the result releases it. A lock held
-	// by another process gives an error that satisfies errors.Is(err, ErrLocked).
+	// by another process, or by this one, gives a [*LockedError]. The file
+	// holds the process id of the owner as text.
 	Lock(name string) (io.Closer, error)
+	// Available is the number of bytes that can still be written under dir.
+	Available(dir string) (int64, error)
 }
 
 // File is an open file. ReadAt and WriteAt may run concurrently; the caller
@@ -50,8 +75,8 @@ type File interface {
 	// SyncData makes the content, and what is needed to read it back, durable
 	// (fdatasync).
 	SyncData() error
-	// Preallocate reserves space for bytes [0, size) without shrinking the
-	// file; the reserved part reads as zeros. It is a hint where the file
-	// system cannot do it.
+	// Preallocate makes the file at least size bytes long and reserves the
+	// space; the new part reads as zeros. Where the file system cannot reserve,
+	// the file only becomes longer.
 	Preallocate(size int64) error
 }
