@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// Row is one thing to measure.
+type Row struct {
+	Name   string // "1:1 128 B"
+	Driver string // "lean" or "nats.go"
+	// Args for the servers; peer args where they differ.
+	Args, PeerArgs []string
+	// Run drives the server at addr and verifies what it got.
+	Run func(ctx context.Context, addr string) (Load, error)
+}
+
+// Load is what a run of a row did.
+type Load struct {
+	Messages int
+	Elapsed  time.Duration
+	// Latencies of single operations, where the row measures them; any order.
+	Latencies []time.Duration
+}
+
+// Options of [Compare].
+type Options struct {
+	Server, Peer string // binaries; without Peer natsd is measured alone
+	Rounds       int
+	Progress     *os.File // where a terminal shows what is under way; may be nil
+}
+
+// Sample is one run on one server.
+type Sample struct {
+	MsgsPerSec  float64 `json:"msgs_per_s"`
+	CPUPerMsgUs float64 `json:"server_cpu_us_per_msg"`
+	PeakRSS     int64   `json:"peak_rss_bytes"`
+	P50Us       float64 `json:"p50_us,omitempty"`
+	P99Us       float64 `json:"p99_us,omitempty"`
+}
+
+// Result is a row measured on both servers, round by round.
+type Result struct {
+	Row    string   `json:"row"`
+	Driver string   `json:"driver"`
+	Natsd  []Sample `json:"natsd"`
+	Peer   []Sample `json:"peer,omitempty"`
+}
+
+// Compare measures every row on both servers in turn, each time on a fresh
+// process, so that a drift of the machine hits both alike.
+func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
+	var out []Result
+	for i, row := range rows {
+		r := Result{Row: row.Name, Driver: row.Driver}
+		for round := range o.Rounds {
+			o.progress("%d/%d %s, %s, round %d of %d", i+1, len(rows), row.Name, row.Driver, round+1, o.Rounds)
+			s, err := measure(ctx, o.Server, row.Args, row)
+			if err != nil {
+				return nil, fmt.Errorf("%s (%s) on natsd: %w", row.Name, row.Driver, err)
+			}
+			r.Natsd = append(r.Natsd, s)
+			if o.Peer == "" {
+				continue
+			}
+			args := row.Args
+			if row.PeerArgs != nil {
+				args = row.PeerArgs
+			}
+			s, err = measure(ctx, o.Peer, args, row)
+			if err != nil {
+				return nil, fmt.Errorf("%s (%s) on the peer: %w", row.Name, row.Driver, err)
+			}
+			r.Peer = append(r.Peer, s)
+		}
+		out = append(out, r)
+	}
+	o.progress("")
+	return out, nil
+}
+
+// progress overwrites one line on a terminal, and says nothing elsewhere.
+func (o Options) progress(format string, args ...any) {
+	if o.Progress == nil {
+		return
+	}
+	if info, err := o.Progress.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(o.Progress, "\r\x1b[K"+format, args...)
+	}
+}
+
+// rowTimeout bounds one run of one row: a server that lost a message would
+// otherwise be waited for without end.
+const rowTimeout = 2 * time.Minute
+
+func measure(ctx context.Context, binary string, args []string, row Row) (Sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
+	defer cancel()
+	srv, err := StartServer(ctx, binary, args)
+	if err != nil {
+		return Sample{}, err
+	}
+	defer srv.Stop()
+	before, err := srv.CPU()
+	if err != nil {
+		return Sample{}, err
+	}
+	load, err := row.Run(ctx, srv.Addr)
+	if err != nil {
+		return Sample{}, err
+	}
+	after, err := srv.CPU()
+	if err != nil {
+		return Sample{}, err
+	}
+	rss, err := srv.PeakRSS()
+	if err != nil {
+		return Sample{}, err
+	}
+	s := Sample{
+		MsgsPerSec:  float64(load.Messages) / load.Elapsed.Seconds(),
+		CPUPerMsgUs: float64((after-before).Microseconds()) / float64(load.Messages),
+		PeakRSS:     rss,
+	}
+	if n := len(load.Latencies); n > 0 {
+		slices.Sort(load.Latencies)
+		s.P50Us = float64(load.Latencies[n/2].Nanoseconds()) / 1e3
+		s.P99Us = float64(load.Latencies[n*99/100].Nanoseconds()) / 1e3
+	}
+	return s, nil
+}
+
+// median of f over samples; 0 without any.
+func median(samples []Sample, f func(Sample) float64) float64 {
+	v := values(samples, f)
+	if len(v) == 0 {
+		return 0
+	}
+	return v[len(v)/2]
+}
+
+// values of f over samples, ascending.
+func values(samples []Sample, f func(Sample) float64) []float64 {
+	v := make([]float64, 0, len(samples))
+	for _, s := range samples {
+		v = append(v, f(s))
+	}
+	slices.Sort(v)
+	return v
+}

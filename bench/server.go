@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is the unit of the CPU times in /proc, fixed at 100 Hz for user space.
+const clockTick = 10 * time.Millisecond
+
+// Server is a running server process under measurement.
+type Server struct {
+	Addr string // host:port of its client listener
+	Dir  string // its folder, removed by Stop
+	cmd  *exec.Cmd
+	log  *os.File
+}
+
+// StartServer runs binary on a free port of the loopback interface with extra
+// arguments ("{dir}" stands for a fresh folder) and waits until it accepts
+// connections.
+func StartServer(ctx context.Context, binary string, args []string) (*Server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := l.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
+	l.Close()
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	all := []string{"-a", "127.0.0.1", "-p", port}
+	for _, a := range args {
+		all = append(all, strings.ReplaceAll(a, "{dir}", dir))
+	}
+	s := &Server{Addr: addr, Dir: dir, cmd: exec.Command(binary, all...), log: log}
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for began := time.Now(); ; {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			c.Close()
+			return s, nil
+		}
+		if ctx.Err() != nil || time.Since(began) > 30*time.Second {
+			text, _ := os.ReadFile(log.Name())
+			s.Stop()
+			return nil, fmt.Errorf("%s does not accept connections on %s:\n%s", binary, addr, text)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Stop ends the process and removes its folder.
+func (s *Server) Stop() {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { s.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		s.cmd.Process.Kill()
+		<-done
+	}
+	s.log.Close()
+	os.RemoveAll(s.Dir)
+}
+
+// CPU is the processor time that the process has used so far.
+func (s *Server) CPU() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The command name in parentheses may hold anything; fields count from behind it.
+	_, rest, ok := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	if !ok || len(f) < 13 {
+		return 0, fmt.Errorf("/proc stat: %q", text)
+	}
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	sys, err2 := strconv.ParseInt(f[12], 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("/proc stat: %q", text)
+	}
+	return time.Duration(user+sys) * clockTick, nil
+}
+
+// PeakRSS is the largest resident size that the process has had, in bytes.
+func (s *Server) PeakRSS() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("no VmHWM in /proc status")
+}
