@@ -122,7 +122,7 @@ func measure(ctx context.Context, binary string, args []string, row Row) (Sample
 	}
 	s := Sample{
 		MsgsPerSec:  float64(load.Messages) / load.Elapsed.Seconds(),
-		CPUPerMsgUs: float64((after-before).Microseconds()) / float64(load.Messages),
+		CPUPerMsgUs: float64((after - before).Microseconds()) / float64(load.Messages),
 		PeakRSS:     rss,
 	}
 	if n := len(load.Latencies); n > 0 {
