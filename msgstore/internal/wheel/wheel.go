@@ -1,0 +1,132 @@
+// Package wheel holds what expires when: the messages with a TTL of a stream,
+// and thw.db, the file that saves them.
+//
+// The reference keeps them in a hashed timing wheel of 4,096 slots, hence the
+// name. Here it is a tree ordered by expiry: next due is its first entry, and
+// everything costs O(log n).
+package wheel
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/google/btree"
+
+	"github.com/natsd/natsd/msgstore/internal/binread"
+)
+
+// Entry is a message that expires.
+type Entry struct {
+	At  int64 // nanoseconds since the epoch
+	Seq uint64
+}
+
+func compare(a, b Entry) int {
+	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
+}
+
+// Wheel is a set of entries ordered by time. The zero value is empty and ready
+// for use. Not safe for concurrent use.
+type Wheel struct{ tree *btree.BTreeG[Entry] }
+
+const degree = 32
+
+// Add registers e. Adding it twice is adding it once.
+func (w *Wheel) Add(e Entry) {
+	if w.tree == nil {
+		w.tree = btree.NewG(degree, func(a, b Entry) bool { return compare(a, b) < 0 })
+	}
+	w.tree.ReplaceOrInsert(e)
+}
+
+// Remove takes e out and reports whether it was there.
+func (w *Wheel) Remove(e Entry) bool {
+	if w.tree == nil {
+		return false
+	}
+	_, ok := w.tree.Delete(e)
+	return ok
+}
+
+// Len is the number of entries.
+func (w *Wheel) Len() int {
+	if w.tree == nil {
+		return 0
+	}
+	return w.tree.Len()
+}
+
+// Next returns the entry that expires first.
+func (w *Wheel) Next() (Entry, bool) {
+	if w.tree == nil {
+		return Entry{}, false
+	}
+	return w.tree.Min()
+}
+
+// Due appends to dst, in order, up to limit entries that expire at or before now
+// and come after the entry after (the zero Entry for the first portion). They
+// stay in the wheel until they are removed.
+func (w *Wheel) Due(dst []Entry, now int64, after Entry, limit int) []Entry {
+	if w.tree == nil || limit <= 0 {
+		return dst
+	}
+	end := len(dst) + limit
+	w.tree.AscendGreaterOrEqual(after, func(e Entry) bool {
+		if e.At > now || len(dst) == end {
+			return false
+		}
+		if e != after {
+			dst = append(dst, e)
+		}
+		return true
+	})
+	return dst
+}
+
+// ErrCorrupt wraps the errors of Decode.
+var ErrCorrupt = errors.New("corrupt TTL file")
+
+const (
+	version    = 1
+	headerSize = 17
+	minEntry   = 2
+)
+
+// AppendTo appends the content of thw.db. stamp is the stream's last sequence
+// plus one: messages from there on are not in the file.
+func (w *Wheel) AppendTo(b []byte, stamp uint64) []byte {
+	b = append(b, version)
+	b = binary.LittleEndian.AppendUint64(b, uint64(w.Len()))
+	b = binary.LittleEndian.AppendUint64(b, stamp)
+	if w.tree != nil {
+		w.tree.Ascend(func(e Entry) bool {
+			b = binary.AppendVarint(b, e.At)
+			b = binary.AppendUvarint(b, e.Seq)
+			return true
+		})
+	}
+	return b
+}
+
+// Decode reads thw.db. Memory is bounded by a multiple of the length of b.
+func Decode(b []byte) (w *Wheel, stamp uint64, err error) {
+	r := binread.New(b)
+	if v := r.Byte(); v != version && r.Err() == nil {
+		return nil, 0, fmt.Errorf("%w: version %d", ErrCorrupt, v)
+	}
+	count, stamp := r.U64(), r.U64()
+	if r.Err() != nil || count > uint64(r.Len()/minEntry) {
+		return nil, 0, fmt.Errorf("%w: %d entries in %d bytes", ErrCorrupt, count, len(b))
+	}
+	w = new(Wheel)
+	for range count {
+		w.Add(Entry{At: r.Varint(), Seq: r.Uvarint()})
+	}
+	if r.Err() != nil || r.Len() > 0 {
+		return nil, 0, fmt.Errorf("%w: entries", ErrCorrupt)
+	}
+	return w, stamp, nil
+}
