@@ -1,0 +1,191 @@
+package consumer
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+)
+
+// Ack is an acknowledgement as it came in.
+type Ack struct {
+	Seq         uint64 // stream sequence
+	ConsumerSeq uint64
+	Deliveries  uint64
+	Body        []byte // valid during the call
+	Reply       string // wants a confirmation, or the messages of a +NXT
+	Imported    bool   // Reply belongs to another account
+}
+
+// Verb says what the body of an ack means.
+type Verb uint8
+
+const (
+	VerbNone Verb = iota // not an ack; confirmed all the same
+	VerbAck
+	VerbNak
+	VerbProgress
+	VerbTerm
+	VerbNext
+)
+
+// ParseVerb takes a body apart; arg is what follows the verb, untrimmed.
+func ParseVerb(body []byte) (v Verb, arg []byte) {
+	switch {
+	case len(body) == 0:
+		return VerbAck, nil
+	case body[0] != '+' && body[0] != '-':
+		return VerbNone, nil
+	case string(body) == "+ACK", string(body) == "+OK":
+		return VerbAck, nil
+	case string(body) == "+WPI":
+		return VerbProgress, nil
+	case bytes.HasPrefix(body, []byte("-NAK")):
+		return VerbNak, body[4:]
+	case bytes.HasPrefix(body, []byte("+TERM")):
+		return VerbTerm, body[5:]
+	case bytes.HasPrefix(body, []byte("+NXT")):
+		return VerbNext, body[4:]
+	}
+	return VerbNone, nil
+}
+
+// Ack processes an acknowledgement.
+func (m *Machine) Ack(a Ack, now int64) {
+	if m.closed || m.cfg.AckPolicy == jsapi.AckNone || m.cfg.AckPolicy == jsapi.AckFlowControl {
+		return
+	}
+	m.activity = now
+	m.blocked = false
+	verb, arg := ParseVerb(a.Body)
+	if a.Seq >= m.next {
+		return // never delivered; not even confirmed
+	}
+	switch verb {
+	case VerbAck, VerbNext:
+		m.ack(&a, now, true)
+	case VerbTerm:
+		m.emit(Effect{Kind: Terminated, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries, Text: string(bytes.TrimSpace(arg))})
+		m.ack(&a, now, false)
+	case VerbNak:
+		m.nak(&a, bytes.TrimSpace(arg), now)
+	case VerbProgress:
+		if e := m.pend.find(a.Seq); e != nil {
+			m.stamp(e, now)
+		}
+	}
+	if verb == VerbNext {
+		if a.Reply != "" {
+			m.PullBody(arg, a.Reply, a.Imported, now)
+		}
+		return
+	}
+	if a.Reply != "" {
+		m.emit(Effect{Kind: Confirm, Target: a.Reply, Durable: true})
+	}
+}
+
+// ack settles what a covers.
+func (m *Machine) ack(a *Ack, now int64, sample bool) {
+	m.lastAck = now
+	if m.cfg.AckPolicy == jsapi.AckAll {
+		m.ackAll(a.Seq, a.ConsumerSeq)
+		return
+	}
+	e := m.pend.find(a.Seq)
+	if e == nil {
+		if m.forget(a.Seq) {
+			m.released = append(m.released, a.Seq)
+		}
+		return
+	}
+	if sample && m.sample > 0 && (m.sample >= 100 || m.world.Random(100) < m.sample) {
+		m.emit(Effect{Kind: Sampled, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries, Elapsed: now - e.stamp})
+	}
+	m.settle(e, e.dseq)
+	m.released = append(m.released, a.Seq)
+}
+
+// ackAll settles everything up to a position.
+func (m *Machine) ackAll(sseq, dseq uint64) {
+	dseq = min(dseq, m.dnext-1)
+	if sseq <= m.floor.Stream || dseq <= m.floor.Consumer {
+		if m.forget(sseq) {
+			m.released = append(m.released, sseq)
+		}
+		return
+	}
+	highest := uint64(0)
+	for e := m.pend.lowest(); e != nil && e.sseq <= sseq; e = m.pend.lowest() {
+		highest = e.sseq
+		m.released = append(m.released, e.sseq)
+		m.pend.settle(e)
+	}
+	for seq := range m.given {
+		if seq <= sseq {
+			delete(m.given, seq)
+			m.released = append(m.released, seq)
+		}
+	}
+	m.floor = Position{Consumer: dseq, Stream: sseq}
+	if m.pend.live == 0 {
+		m.floor.Consumer = m.dnext - 1
+	}
+	if highest > 0 {
+		m.acked(highest, m.floor.Consumer)
+	}
+}
+
+// stamp moves the deadline of a pending message as if it had been delivered at
+// the time at.
+func (m *Machine) stamp(e *entry, at int64) {
+	e.stamp = at
+	if e.ticket == 0 {
+		m.pend.extend(e, m.dueAfter(at, e.count))
+	}
+	m.sentTo(e.sseq, e.dseq, 1, at) // of a pending message this changes only its time
+}
+
+// nak puts a message up for redelivery, at once or after a delay.
+func (m *Machine) nak(a *Ack, arg []byte, now int64) {
+	e := m.pend.find(a.Seq)
+	if e == nil || a.ConsumerSeq <= m.floor.Consumer || a.ConsumerSeq > m.dnext {
+		return
+	}
+	m.emit(Effect{Kind: Naked, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries})
+	delay := nakDelay(arg)
+	if delay <= 0 {
+		m.pend.enqueue(e)
+		return
+	}
+	due := now + int64(delay)
+	// On disk only the stamp is kept: choose it so that the deadline is right
+	// after a restart, too.
+	e.stamp = due - (m.dueAfter(now, e.count) - now)
+	m.sentTo(e.sseq, e.dseq, 1, e.stamp)
+	m.pend.unqueue(e)
+	m.pend.extend(e, due)
+}
+
+// nakDelay parses the argument of a -NAK; 0 if there is none or it makes no
+// sense.
+func nakDelay(arg []byte) time.Duration {
+	if len(arg) == 0 {
+		return 0
+	}
+	if arg[0] == '{' {
+		var v struct {
+			Delay time.Duration `json:"delay"`
+		}
+		if json.Unmarshal(arg, &v) != nil {
+			return 0
+		}
+		return v.Delay
+	}
+	d, err := time.ParseDuration(string(arg))
+	if err != nil {
+		return 0
+	}
+	return d
+}

@@ -1,0 +1,520 @@
+package consumer
+
+import (
+	"maps"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+)
+
+// Position is a delivery sequence and the stream sequence that belongs to it.
+type Position = consumerstate.Pair
+
+// World answers what the machine cannot know by itself.
+type World interface {
+	// Interest reports whether anybody listens on the reply subject of a
+	// pull request.
+	Interest(reply string) bool
+	// Random returns a number in [0, n).
+	Random(n int) int
+	// ID returns a fresh unique identifier of 22 characters.
+	ID() string
+}
+
+// Options say where a consumer lives and where it starts.
+type Options struct {
+	AckPrefix  string // of ack subjects, up to and including the dot before the delivery count
+	FlowPrefix string // of flow-control subjects, with the final dot
+	// Burst is the size of the rate limit's bucket in bytes.
+	Burst int
+	// ReplayEnd is the stream's last sequence at the start: up to there the
+	// replay policy holds.
+	ReplayEnd uint64
+	// Now is the time of the start.
+	Now int64
+}
+
+// Machine is a consumer. It is not safe for concurrent use.
+type Machine struct {
+	cfg   *jsapi.ConsumerConfig
+	opts  Options
+	world World
+
+	next      uint64 // first stream sequence not looked at
+	dnext     uint64 // next delivery sequence
+	delivered Position
+	floor     Position
+	lastSent  int64 // when something was delivered last; 0: not since the start
+	lastAck   int64
+
+	count  uint64 // matching messages not yet delivered
+	seen   uint64 // highest matching sequence that the stream told of
+	looked uint64 // highest last sequence at which nothing was left to deliver
+	list   []uint64
+	resume uint64 // where delivery goes on after the list
+
+	pend  pending
+	given map[uint64]uint32 // given up: deliveries so far
+	wait  waiting
+
+	closed      bool
+	blocked     bool // no waiting request may be served until the next input
+	pausedUntil int64
+	activity    int64 // last sign of life, for inactivity
+	inactive    int64 // the threshold, 0: none
+	notBefore   int64 // deliveries wait until then (rate limit, replay)
+
+	push   push
+	pin    pin
+	sample int // percent
+	replay struct {
+		last  int64 // time of the message delivered last
+		until uint64
+	}
+	rate int64 // theoretical arrival time of the rate limit, ns
+
+	offer    offer
+	reply    []byte
+	redo     []uint64
+	effects  []Effect
+	steps    []consumerstate.Step
+	released []uint64
+}
+
+// New returns a machine that has delivered nothing and starts at the stream
+// sequence next.
+func New(cfg *jsapi.ConsumerConfig, next uint64, w World, o Options) *Machine {
+	m := &Machine{opts: o, world: w}
+	m.restart(next)
+	m.configure(cfg, o.Now)
+	m.start(o.Now)
+	return m
+}
+
+// Restore returns a machine that goes on where the state stopped. first and
+// last are the bounds of the stream. The second result tells whether the state
+// went beyond the end of the stream and had to be cut. scanned is how far the
+// consumer is known to have looked.
+func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, last uint64, w World, o Options) (m *Machine, cut bool) {
+	m = &Machine{opts: o, world: w}
+	m.dnext, m.next = s.Delivered.Consumer+1, s.Delivered.Stream+1
+	m.delivered, m.floor = s.Delivered, s.AckFloor
+	seqs := slices.Sorted(maps.Keys(s.Pending))
+	if s.Delivered.Stream > last && s.Delivered.Consumer > 0 {
+		// The stream lost its tail; its sequences will be given again.
+		cut = true
+		m.floor.Stream = min(m.floor.Stream, last)
+		for len(seqs) > 0 && seqs[len(seqs)-1] > last {
+			seqs = seqs[:len(seqs)-1]
+		}
+		m.delivered = m.floor
+		if n := len(seqs); n > 0 {
+			m.delivered = Position{Consumer: s.Pending[seqs[n-1]].Sequence, Stream: seqs[n-1]}
+		}
+		m.dnext, m.next = m.delivered.Consumer+1, m.delivered.Stream+1
+	}
+	m.configure(cfg, o.Now)
+	for i, seq := range seqs {
+		p := s.Pending[seq]
+		if p.Sequence == 0 { // unknown: any that fits the order will do
+			p.Sequence = m.floor.Consumer + uint64(i) + 1
+		}
+		e := entry{sseq: seq, dseq: p.Sequence, stamp: p.Timestamp, count: uint32(s.Redelivered[seq]) + 1}
+		e.due = m.dueAfter(p.Timestamp, e.count)
+		m.pend.add(e)
+	}
+	for seq, extra := range s.Redelivered {
+		if seq >= first && seq <= last && m.pend.find(seq) == nil {
+			m.giveUp(seq, uint32(extra)+1)
+		}
+	}
+	if scanned >= m.next && scanned <= last {
+		m.next = scanned + 1
+		m.looked = scanned
+	}
+	m.raise(first)
+	m.start(o.Now)
+	if m.pend.live > 0 && m.tracksDeadlines() {
+		// The first check comes a random moment after the start, so that the
+		// consumers of a server do not all redeliver at once.
+		soon := o.Now + int64(500e6) + int64(m.world.Random(1000))*1e6
+		if w := o.Now + int64(cfg.AckWait); cfg.AckWait > 0 && w < soon {
+			soon = w
+		}
+		m.pend.each(func(e *entry) bool {
+			if e.due < soon {
+				e.due = soon
+			}
+			return true
+		})
+		m.pend.rearm()
+	}
+	return m, cut
+}
+
+// restart forgets all deliveries and starts at next.
+func (m *Machine) restart(next uint64) {
+	next = max(next, 1)
+	m.next, m.dnext = next, 1
+	m.delivered = Position{Consumer: 0, Stream: next - 1}
+	m.floor = m.delivered
+	m.pend.clear()
+	m.given = nil
+	m.list, m.resume = nil, 0
+	m.lastSent, m.lastAck = 0, 0
+	m.looked = 0
+}
+
+func (m *Machine) start(now int64) {
+	m.activity = now
+	m.replay.until = 0
+	if m.cfg.ReplayPolicy == jsapi.ReplayOriginal {
+		m.replay.until = m.opts.ReplayEnd
+	}
+	m.push.window = flowStart
+	m.push.idle = now
+	if m.cfg.PauseUntil != nil && m.cfg.PauseUntil.UnixNano() > now {
+		m.pausedUntil = m.cfg.PauseUntil.UnixNano()
+	}
+}
+
+// configure takes over what depends on the configuration.
+func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
+	m.cfg = cfg
+	m.sample = SamplePercent(cfg.SampleFrequency)
+	m.inactive = int64(cfg.InactiveThreshold)
+	if m.inactive > 0 && (!cfg.Push() || cfg.InactiveThreshold == jsapi.DefaultInactiveThreshold) {
+		// So that the consumers of a client that went away do not all go at once.
+		m.inactive += int64(100+m.world.Random(900)) * 1e6
+	}
+	m.activity = now
+}
+
+// SamplePercent returns the share of a sample_freq, which was validated.
+func SamplePercent(freq string) int {
+	n, err := strconv.Atoi(strings.TrimSuffix(freq, "%"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// SetList makes the machine deliver exactly the listed sequences first, and go
+// on with resume (deliver policy last_per_subject). It takes the slice.
+func (m *Machine) SetList(list []uint64, resume uint64) {
+	m.list, m.resume = list, resume
+	if len(list) > 0 {
+		m.next = list[0]
+		m.delivered = Position{Consumer: 0, Stream: list[0] - 1}
+		m.floor = m.delivered
+	}
+}
+
+// SetPending replaces the count of matching messages not yet delivered, which
+// was counted from [Machine.CountFrom] on; last is the last sequence then.
+func (m *Machine) SetPending(n, last uint64) {
+	m.blocked = false
+	m.count = n + uint64(len(m.list))
+	m.seen = max(m.seen, last)
+}
+
+// CountFrom is the sequence from which on undelivered messages are counted.
+func (m *Machine) CountFrom() uint64 {
+	if len(m.list) > 0 {
+		return m.resume
+	}
+	return m.next
+}
+
+// Stored tells that n matching messages became visible, the last one with
+// sequence last.
+func (m *Machine) Stored(n, last uint64) {
+	m.blocked = false
+	m.count += n
+	m.seen = max(m.seen, last)
+}
+
+// Removed tells that a message left the stream. matches says whether it was of
+// interest to this consumer; counted, that it may still be in the count of
+// pending messages (an event from before the last SetPending is not).
+func (m *Machine) Removed(seq uint64, matches, counted bool) {
+	if len(m.list) > 0 && seq < m.resume {
+		if i := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= seq }); i < len(m.list) && m.list[i] == seq {
+			m.list = append(m.list[:i], m.list[i+1:]...)
+			m.uncount()
+			m.listMoved()
+			return
+		}
+	} else if seq >= m.next {
+		if matches && counted {
+			m.uncount()
+		}
+		return
+	}
+	if e := m.pend.find(seq); e != nil {
+		m.emit(Effect{Kind: Terminated, Seq: seq, ConsumerSeq: e.dseq, Count: uint64(e.count), Text: "Unacknowledged message was deleted"})
+		m.settle(e, e.dseq)
+	} else if m.given != nil {
+		m.forget(seq)
+	}
+}
+
+func (m *Machine) uncount() {
+	if m.count > 0 {
+		m.count--
+	}
+}
+
+// listMoved makes next follow the list of last messages.
+func (m *Machine) listMoved() {
+	if len(m.list) > 0 {
+		m.next = max(m.next, m.list[0])
+		return
+	}
+	m.list = nil
+	m.next = max(m.next, m.resume)
+}
+
+// Purged tells that everything below first is gone. The count of pending
+// messages must be set anew. Nothing is advised.
+func (m *Machine) Purged(first uint64) {
+	n := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= first })
+	if n > 0 {
+		m.list = m.list[n:]
+		m.listMoved()
+	}
+	for e := m.pend.lowest(); e != nil && e.sseq < first; e = m.pend.lowest() {
+		m.settle(e, e.dseq)
+	}
+	for seq := range m.given {
+		if seq < first {
+			m.forget(seq)
+		}
+	}
+	if first > m.next {
+		m.raise(first)
+		if m.pend.live == 0 {
+			m.delivered.Stream = max(m.delivered.Stream, first-1)
+			m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
+			m.step(consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
+		}
+	}
+}
+
+// Pending appends the sequences of unacknowledged, given up and listed
+// messages to dst: those that a purge of some subjects may have removed.
+func (m *Machine) Pending(dst []uint64) []uint64 {
+	m.pend.each(func(e *entry) bool { dst = append(dst, e.sseq); return true })
+	for seq := range m.given {
+		dst = append(dst, seq)
+	}
+	return append(dst, m.list...)
+}
+
+// Gone tells that a purge removed a message, without advisory.
+func (m *Machine) Gone(seq uint64) {
+	if i := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= seq }); i < len(m.list) && m.list[i] == seq {
+		m.list = append(m.list[:i], m.list[i+1:]...)
+		m.listMoved()
+		return
+	}
+	if e := m.pend.find(seq); e != nil {
+		m.settle(e, e.dseq)
+		return
+	}
+	m.forget(seq)
+}
+
+// raise moves the cursor up to first.
+func (m *Machine) raise(first uint64) {
+	if first <= m.next || len(m.list) > 0 {
+		return
+	}
+	m.next = first
+}
+
+// CheckFloor repairs what the stream's first sequence left behind.
+func (m *Machine) CheckFloor(first uint64) {
+	for e := m.pend.lowest(); e != nil && e.sseq < first; e = m.pend.lowest() {
+		m.emit(Effect{Kind: Terminated, Seq: e.sseq, ConsumerSeq: e.dseq, Count: uint64(e.count), Text: "Message deleted by stream limits"})
+		m.settle(e, e.dseq)
+	}
+	for seq := range m.given {
+		if seq < first {
+			m.forget(seq)
+		}
+	}
+	if m.floor.Stream+floorLag >= first {
+		return
+	}
+	if e := m.pend.lowest(); e != nil {
+		m.floor = Position{Consumer: e.dseq - 1, Stream: e.sseq - 1}
+	} else {
+		m.floor = Position{Consumer: m.dnext - 1, Stream: max(m.delivered.Stream, first-1)}
+	}
+}
+
+// floorLag is how far the floor may stay below the stream's first sequence
+// before it is repaired.
+const floorLag = 50
+
+// giveUp remembers the counter of a message that is never delivered again.
+func (m *Machine) giveUp(seq uint64, count uint32) {
+	if m.given == nil {
+		m.given = make(map[uint64]uint32)
+	}
+	m.given[seq] = count
+}
+
+// forget drops the counter of a message that was given up.
+func (m *Machine) forget(seq uint64) bool {
+	if _, ok := m.given[seq]; !ok {
+		return false
+	}
+	delete(m.given, seq)
+	m.acked(seq, 0)
+	return true
+}
+
+// settle takes a pending message out and moves the floor as for an ack by the
+// delivery sequence dseq.
+func (m *Machine) settle(e *entry, dseq uint64) {
+	sseq := e.sseq
+	if first := e.dseq; first > dseq || m.cfg.AckPolicy == jsapi.AckExplicit {
+		dseq = first
+	}
+	if m.cfg.AckPolicy == jsapi.AckExplicit {
+		// With the others an ack in the run covers everything below; there it
+		// is enough that the missing message is found missing again.
+		m.acked(sseq, dseq)
+	}
+	m.pend.settle(e)
+	switch {
+	case m.pend.live == 0:
+		m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
+	case dseq == m.floor.Consumer+1:
+		m.floor = Position{Consumer: dseq, Stream: sseq}
+		if low := m.pend.lowest(); low != nil && low.sseq > sseq {
+			m.floor = Position{Consumer: low.dseq - 1, Stream: low.sseq - 1}
+		}
+	}
+}
+
+// tracksDeadlines reports whether unacknowledged messages expire.
+func (m *Machine) tracksDeadlines() bool {
+	return m.cfg.AckPolicy == jsapi.AckExplicit || m.cfg.AckPolicy == jsapi.AckAll
+}
+
+// dueAfter is the ack deadline of a message that was delivered for the n-th
+// time at the given time.
+func (m *Machine) dueAfter(at int64, n uint32) int64 {
+	if !m.tracksDeadlines() {
+		return 0
+	}
+	wait := int64(m.cfg.AckWait)
+	if b := m.cfg.BackOff; len(b) > 0 {
+		wait = int64(b[min(int(max(n, 1)), len(b))-1])
+	}
+	if wait <= 0 {
+		return 0
+	}
+	return at + wait
+}
+
+// Needs reports whether the consumer still needs a message of its filters.
+func (m *Machine) Needs(seq uint64) bool {
+	if _, ok := m.given[seq]; ok {
+		return true
+	}
+	if seq <= m.floor.Stream {
+		return false
+	}
+	if m.cfg.AckPolicy != jsapi.AckExplicit || seq >= m.next {
+		return true
+	}
+	return m.pend.find(seq) != nil
+}
+
+// AckFloor is the floor; Delivered the highest delivery.
+func (m *Machine) AckFloor() Position  { return m.floor }
+func (m *Machine) Delivered() Position { return m.delivered }
+
+// Cursor is the first sequence that was not looked at.
+func (m *Machine) Cursor() uint64 { return m.next }
+
+// Info is what API replies show.
+type Info struct {
+	Delivered, Floor     Position
+	LastDelivery         int64
+	LastAck              int64
+	AckPending           int
+	Redelivered          int
+	Waiting              int
+	Pending              uint64
+	Bound                bool
+	PausedFor            int64 // 0: not paused
+	Pinned               string
+	PinnedAt             int64
+	Queued               int // in the redelivery queue
+	FlowOutstanding      string
+	FlowWindow, FlowUsed int
+}
+
+// Info describes the machine.
+func (m *Machine) Info(now int64) Info {
+	m.dropDead(now)
+	i := Info{
+		Delivered: m.delivered, Floor: m.floor,
+		LastDelivery: m.lastSent, LastAck: m.lastAck,
+		AckPending: m.pend.live, Redelivered: m.pend.again + len(m.given),
+		Waiting: m.wait.len(), Pending: m.count,
+		Bound:  m.cfg.Push() && m.push.active,
+		Pinned: m.pin.id, PinnedAt: m.pin.at,
+		Queued:          m.pend.queued,
+		FlowOutstanding: m.push.outstanding, FlowWindow: m.push.window, FlowUsed: m.push.used,
+	}
+	if m.cfg.MaxDeliver == 1 {
+		i.Redelivered = 0
+	}
+	if m.pausedUntil > now {
+		i.PausedFor = m.pausedUntil - now
+	}
+	return i
+}
+
+// Snapshot returns what must survive a restart, and how far the consumer has
+// looked.
+func (m *Machine) Snapshot() (s consumerstate.State, scanned uint64) {
+	s = consumerstate.State{Delivered: Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}, AckFloor: m.floor}
+	if len(m.list) == 0 {
+		scanned = m.next - 1
+	}
+	if m.pend.live > 0 {
+		s.Pending = make(map[uint64]consumerstate.Pending, m.pend.live)
+	}
+	if n := m.pend.again + len(m.given); n > 0 {
+		s.Redelivered = make(map[uint64]uint64, n)
+	}
+	m.pend.each(func(e *entry) bool {
+		s.Pending[e.sseq] = consumerstate.Pending{Sequence: e.dseq, Timestamp: e.stamp}
+		if e.count > 1 {
+			s.Redelivered[e.sseq] = uint64(e.count) - 1
+		}
+		return true
+	})
+	for seq, n := range m.given {
+		s.Redelivered[seq] = uint64(n) - 1
+	}
+	return s, scanned
+}
+
+// Trim gives memory back; to be called when the consumer has been idle.
+func (m *Machine) Trim() {
+	m.pend.trim()
+	m.wait.trim()
+	m.redo, m.effects, m.steps, m.released = nil, nil, nil, nil
+}

@@ -1,0 +1,199 @@
+package consumer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+)
+
+// expirySlice bounds the expiries of one tick; the rest follows in the next,
+// which is due at once, so that other input gets in between.
+const expirySlice = 20_000
+
+// Tick does what is due.
+func (m *Machine) Tick(now int64) {
+	if m.closed {
+		return
+	}
+	m.blocked = false
+	m.expire(now)
+	if m.pausedUntil != 0 && m.pausedUntil <= now {
+		m.pausedUntil = 0
+		m.emit(Effect{Kind: Resumed})
+	}
+	if m.pin.id != "" && m.pin.until != 0 && m.pin.until <= now {
+		group := ""
+		if len(m.cfg.PriorityGroups) > 0 {
+			group = m.cfg.PriorityGroups[0]
+		}
+		m.Unpin(group, "timeout")
+	}
+	if m.wait.check != 0 && m.wait.check <= now {
+		m.checkWaiting(now)
+	}
+	if due := m.heartbeatDue(); due != 0 && due <= now {
+		m.beat(now)
+	}
+	if m.notBefore != 0 && m.notBefore <= now {
+		m.notBefore = 0
+	}
+	if due := m.inactiveDue(); due != 0 && due <= now {
+		m.checkInactive(now)
+	}
+}
+
+// expire moves the messages whose ack deadline has passed to the end of the
+// redelivery queue, in ascending order.
+func (m *Machine) expire(now int64) {
+	m.redo = m.redo[:0]
+	for len(m.redo) < expirySlice {
+		e := m.pend.expired(now)
+		if e == nil {
+			break
+		}
+		m.redo = append(m.redo, e.sseq)
+	}
+	slices.Sort(m.redo)
+	for _, seq := range m.redo {
+		e := m.pend.find(seq)
+		if m.cfg.MaxDeliver > 0 && int(e.count) >= m.cfg.MaxDeliver {
+			m.abandon(e)
+			continue
+		}
+		m.pend.enqueue(e)
+	}
+}
+
+// checkWaiting ends expired requests, drops those that nobody listens to and
+// sends heartbeats.
+func (m *Machine) checkWaiting(now int64) {
+	m.wait.check = 0
+	m.wait.keep(func(w *waiter) bool {
+		if w.deadline != 0 && w.deadline <= now {
+			m.end(w, "408 Request Timeout")
+			return false
+		}
+		if w.Heartbeat > 0 && w.active+w.Heartbeat <= now {
+			if !m.listening(w) {
+				return false
+			}
+			w.active = now
+			m.heartbeat(w.Reply, "")
+		}
+		m.wait.watch(w)
+		return true
+	})
+}
+
+// inactiveDue is when to look whether the consumer is still in use; 0: never.
+func (m *Machine) inactiveDue() int64 {
+	if m.inactive <= 0 || m.inactive > maxInactiveWait || m.cfg.Push() && m.push.active {
+		return 0
+	}
+	return m.activity + m.inactive
+}
+
+// checkInactive deletes a consumer that nobody uses.
+func (m *Machine) checkInactive(now int64) {
+	if !m.cfg.Push() {
+		m.wait.keep(func(w *waiter) bool {
+			if w.NoWait {
+				m.refuse(w.Reply, "404 No Messages")
+				return false
+			}
+			return m.listening(w)
+		})
+		if m.wait.len() > 0 {
+			m.activity = now
+			return
+		}
+		// A message may still be with a client that works on it.
+		var latest int64
+		m.pend.each(func(e *entry) bool { latest = max(latest, e.stamp); return true })
+		if busy := latest + int64(m.cfg.AckWait); m.pend.live > 0 && busy+m.inactive > now {
+			m.activity = busy
+			return
+		}
+	}
+	m.closed = true
+	m.emit(Effect{Kind: Inactive})
+}
+
+// NextDeadline is when Tick has something to do; 0: never.
+func (m *Machine) NextDeadline(now int64) int64 {
+	if m.closed {
+		return 0
+	}
+	t := earlier(m.pend.nextDeadline(), m.wait.check)
+	t = earlier(t, m.heartbeatDue())
+	t = earlier(t, m.notBefore)
+	t = earlier(t, m.pausedUntil)
+	t = earlier(t, m.inactiveDue())
+	if m.pin.id != "" {
+		t = earlier(t, m.pin.until)
+	}
+	return t
+}
+
+// Update takes over a new configuration that passed the checks for an update.
+// If the filters changed, next is where delivery goes on and the count of
+// pending messages must be set anew.
+func (m *Machine) Update(cfg *jsapi.ConsumerConfig, now int64) {
+	old := m.cfg
+	m.blocked = false
+	m.configure(cfg, now)
+	if cfg.AckWait != old.AckWait || !slices.Equal(cfg.BackOff, old.BackOff) {
+		m.pend.each(func(e *entry) bool { e.due = m.dueAfter(e.stamp, e.count); return true })
+		m.pend.rearm()
+	}
+	if cfg.RateLimit != old.RateLimit {
+		m.rate, m.notBefore = 0, 0
+	}
+	if cfg.DeliverSubject != old.DeliverSubject {
+		m.pend.each(func(e *entry) bool { m.pend.enqueue(e); return true })
+		m.push = push{window: flowStart, idle: now}
+	}
+	if cfg.PriorityPolicy != old.PriorityPolicy || !slices.Equal(cfg.PriorityGroups, old.PriorityGroups) {
+		m.pin = pin{}
+	}
+}
+
+// Filtered tells that the filters changed and that, with the old ones, next is
+// the first sequence that was not looked at. Messages before it are never
+// delivered.
+func (m *Machine) Filtered(next uint64) {
+	m.list, m.resume = nil, 0
+	m.next = max(m.next, next)
+	m.seen = 0
+}
+
+// Looked is the last sequence of the stream when the consumer last found
+// nothing to deliver; 0: never.
+func (m *Machine) Looked() uint64 { return m.looked }
+
+// Reset starts the consumer over at a sequence; 0: behind the floor. The count
+// of pending messages must be set anew. It returns the sequence.
+func (m *Machine) Reset(seq uint64, now int64) uint64 {
+	if seq == 0 {
+		seq = m.floor.Stream + 1
+	}
+	m.pend.each(func(e *entry) bool {
+		if e.sseq < seq {
+			m.released = append(m.released, e.sseq)
+		}
+		return true
+	})
+	m.restart(seq)
+	m.seen = 0
+	m.activity = now
+	m.push.used, m.push.covered, m.push.outstanding = 0, 0, ""
+	m.notBefore = 0
+	m.step(consumerstate.Step{Kind: consumerstate.StepReset, SSeq: seq - 1})
+	return seq
+}
+
+// IdleAfter is how long a consumer must have been without work before
+// [Machine.Trim] is worth it.
+const IdleAfter = 5 * time.Second
