@@ -12,10 +12,14 @@ import (
 type Row struct {
 	Name   string // "1:1 128 B"
 	Driver string // "lean" or "nats.go"
-	// Args for the servers; peer args where they differ.
-	Args, PeerArgs []string
+	// Conf is the configuration of the servers, PeerConf that of the peer where
+	// it differs; "{dir}" stands for a fresh folder. Addresses are given on the
+	// command line.
+	Conf, PeerConf string
+	// NoPeer marks what the peer cannot do.
+	NoPeer bool
 	// Run drives the server at addr and verifies what it got.
-	Run func(ctx context.Context, addr string) (Load, error)
+	Run func(ctx context.Context, srv *Server) (Load, error)
 }
 
 // Load is what a run of a row did.
@@ -24,6 +28,9 @@ type Load struct {
 	Elapsed  time.Duration
 	// Latencies of single operations, where the row measures them; any order.
 	Latencies []time.Duration
+	// CPU is what the server used for it, where the row measures a part of its
+	// run only; else all of the run counts.
+	CPU time.Duration
 }
 
 // Options of [Compare].
@@ -58,19 +65,19 @@ func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
 		r := Result{Row: row.Name, Driver: row.Driver}
 		for round := range o.Rounds {
 			o.progress("%d/%d %s, %s, round %d of %d", i+1, len(rows), row.Name, row.Driver, round+1, o.Rounds)
-			s, err := measure(ctx, o.Server, row.Args, row)
+			s, err := measure(ctx, o.Server, row.Conf, row)
 			if err != nil {
 				return nil, fmt.Errorf("%s (%s) on natsd: %w", row.Name, row.Driver, err)
 			}
 			r.Natsd = append(r.Natsd, s)
-			if o.Peer == "" {
+			if o.Peer == "" || row.NoPeer {
 				continue
 			}
-			args := row.Args
-			if row.PeerArgs != nil {
-				args = row.PeerArgs
+			conf := row.Conf
+			if row.PeerConf != "" {
+				conf = row.PeerConf
 			}
-			s, err = measure(ctx, o.Peer, args, row)
+			s, err = measure(ctx, o.Peer, conf, row)
 			if err != nil {
 				return nil, fmt.Errorf("%s (%s) on the peer: %w", row.Name, row.Driver, err)
 			}
@@ -96,10 +103,10 @@ func (o Options) progress(format string, args ...any) {
 // otherwise be waited for without end.
 const rowTimeout = 2 * time.Minute
 
-func measure(ctx context.Context, binary string, args []string, row Row) (Sample, error) {
+func measure(ctx context.Context, binary, conf string, row Row) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	srv, err := StartServer(ctx, binary, args)
+	srv, err := StartServer(ctx, binary, conf)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -108,7 +115,7 @@ func measure(ctx context.Context, binary string, args []string, row Row) (Sample
 	if err != nil {
 		return Sample{}, err
 	}
-	load, err := row.Run(ctx, srv.Addr)
+	load, err := row.Run(ctx, srv)
 	if err != nil {
 		return Sample{}, err
 	}

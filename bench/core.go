@@ -76,7 +76,7 @@ func (f flow) expected() int {
 	return f.n / f.pubs * f.pubs * f.subs
 }
 
-func (f flow) lean(ctx context.Context, addr string) (Load, error) {
+func (f flow) lean(ctx context.Context, srv *Server) (Load, error) {
 	var conns []*leanConn
 	defer func() {
 		for _, c := range conns {
@@ -84,7 +84,7 @@ func (f flow) lean(ctx context.Context, addr string) (Load, error) {
 		}
 	}()
 	dial := func() (*leanConn, error) {
-		c, err := dialLean(addr)
+		c, err := dialLean(srv.Addr)
 		if err == nil {
 			conns = append(conns, c)
 		}
@@ -143,7 +143,7 @@ func (f flow) lean(ctx context.Context, addr string) (Load, error) {
 	return load, nil
 }
 
-func (f flow) client(ctx context.Context, addr string) (Load, error) {
+func (f flow) client(ctx context.Context, srv *Server) (Load, error) {
 	var conns []*nats.Conn
 	defer func() {
 		for _, c := range conns {
@@ -151,7 +151,7 @@ func (f flow) client(ctx context.Context, addr string) (Load, error) {
 		}
 	}()
 	dial := func() (*nats.Conn, error) {
-		c, err := nats.Connect("nats://" + addr)
+		c, err := nats.Connect("nats://" + srv.Addr)
 		if err == nil {
 			conns = append(conns, c)
 		}
@@ -217,8 +217,8 @@ type requests struct {
 	n       int
 }
 
-func (r requests) lean(ctx context.Context, addr string) (Load, error) {
-	responder, err := dialLean(addr)
+func (r requests) lean(ctx context.Context, srv *Server) (Load, error) {
+	responder, err := dialLean(srv.Addr)
 	if err != nil {
 		return Load{}, err
 	}
@@ -230,7 +230,7 @@ func (r requests) lean(ctx context.Context, addr string) (Load, error) {
 	var clients []*leanConn
 	inbox := make(map[*leanConn]string)
 	for i := range r.clients {
-		c, err := dialLean(addr)
+		c, err := dialLean(srv.Addr)
 		if err != nil {
 			return Load{}, err
 		}
@@ -253,8 +253,8 @@ func (r requests) lean(ctx context.Context, addr string) (Load, error) {
 	})
 }
 
-func (r requests) client(ctx context.Context, addr string) (Load, error) {
-	responder, err := nats.Connect("nats://" + addr)
+func (r requests) client(ctx context.Context, srv *Server) (Load, error) {
+	responder, err := nats.Connect("nats://" + srv.Addr)
 	if err != nil {
 		return Load{}, err
 	}
@@ -267,7 +267,7 @@ func (r requests) client(ctx context.Context, addr string) (Load, error) {
 	}
 	var clients []*nats.Conn
 	for range r.clients {
-		c, err := nats.Connect("nats://" + addr)
+		c, err := nats.Connect("nats://" + srv.Addr)
 		if err != nil {
 			return Load{}, err
 		}

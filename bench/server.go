@@ -20,14 +20,17 @@ const clockTick = 10 * time.Millisecond
 type Server struct {
 	Addr string // host:port of its client listener
 	Dir  string // its folder, removed by Stop
-	cmd  *exec.Cmd
-	log  *os.File
+
+	binary string
+	args   []string
+	cmd    *exec.Cmd
+	log    *os.File
 }
 
-// StartServer runs binary on a free port of the loopback interface with extra
-// arguments ("{dir}" stands for a fresh folder) and waits until it accepts
+// StartServer runs binary on a free port of the loopback interface with a
+// configuration ("{dir}" stands for a fresh folder) and waits until it accepts
 // connections.
-func StartServer(ctx context.Context, binary string, args []string) (*Server, error) {
+func StartServer(ctx context.Context, binary, conf string) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -39,36 +42,51 @@ func StartServer(ctx context.Context, binary string, args []string) (*Server, er
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	s := &Server{Addr: addr, Dir: dir, args: []string{"-a", "127.0.0.1", "-p", port}, binary: binary}
+	if conf != "" {
+		file := filepath.Join(dir, "conf")
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(conf, "{dir}", dir)), 0o600); err != nil {
+			return nil, err
+		}
+		s.args = append(s.args, "-c", file)
+	}
+	return s, s.Start(ctx)
+}
+
+// Start runs the process, again after Halt, and waits until it accepts connections.
+func (s *Server) Start(ctx context.Context) error {
+	log, err := os.Create(filepath.Join(s.Dir, "log"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := []string{"-a", "127.0.0.1", "-p", port}
-	for _, a := range args {
-		all = append(all, strings.ReplaceAll(a, "{dir}", dir))
-	}
-	s := &Server{Addr: addr, Dir: dir, cmd: exec.Command(binary, all...), log: log}
+	s.log = log
+	s.cmd = exec.Command(s.binary, s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	for began := time.Now(); ; {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
+		c, err := net.DialTimeout("tcp", s.Addr, time.Second)
 		if err == nil {
-			c.Close()
-			return s, nil
+			return c.Close()
 		}
 		if ctx.Err() != nil || time.Since(began) > 30*time.Second {
 			text, _ := os.ReadFile(log.Name())
 			s.Stop()
-			return nil, fmt.Errorf("%s does not accept connections on %s:\n%s", binary, addr, text)
+			return fmt.Errorf("%s does not accept connections on %s:\n%s", s.binary, s.Addr, text)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(time.Millisecond)
 	}
 }
 
 // Stop ends the process and removes its folder.
 func (s *Server) Stop() {
+	s.Halt()
+	os.RemoveAll(s.Dir)
+}
+
+// Halt ends the process in order and keeps its folder.
+func (s *Server) Halt() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() { s.cmd.Wait(); close(done) }()
@@ -79,7 +97,6 @@ func (s *Server) Stop() {
 		<-done
 	}
 	s.log.Close()
-	os.RemoveAll(s.Dir)
 }
 
 // CPU is the processor time that the process has used so far.

@@ -1,0 +1,552 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	jsConf       = `jetstream { store_dir: "{dir}/store" }`
+	jsAlwaysConf = `jetstream { store_dir: "{dir}/store", sync_interval: always }`
+)
+
+// jsRows is the suite of JetStream: publishing and reading.
+func jsRows(scale float64) []Row {
+	n := func(base int) int { return max(int(scale*float64(base)), 100) }
+	var rows []Row
+	add := func(driver, name string, run func(context.Context, *Server) (Load, error)) *Row {
+		rows = append(rows, Row{Name: name, Driver: driver, Conf: jsConf, Run: run})
+		return &rows[len(rows)-1]
+	}
+	for _, size := range []int{128, 1 << 10} {
+		p := publishing{payload: []byte(strings.Repeat("x", size)), streams: 1}
+		sync, async := p, p
+		sync.n, async.n = n(10_000), n(400_000)
+		add("nats.go", "publish sync "+sizeName(size), sync.sync)
+		add("lean", "publish sync "+sizeName(size), sync.leanSync)
+		add("nats.go", "publish async "+sizeName(size), async.client)
+		add("lean", "publish async "+sizeName(size), async.lean)
+		// The reference syncs before its ack only when told to, where it can be told.
+		add("lean", "publish async "+sizeName(size)+", both synced", async.lean).Conf = jsAlwaysConf
+		rows[len(rows)-1].NoPeer = true
+		async.storage = jetstream.MemoryStorage
+		add("lean", "publish async "+sizeName(size)+" memory", async.lean)
+	}
+	for _, streams := range []int{100, 1000} {
+		p := publishing{payload: []byte(strings.Repeat("x", 128)), streams: streams, n: n(200_000)}
+		add("lean", fmt.Sprintf("publish async 128 B, %d streams", streams), p.lean)
+	}
+	r := reading{payload: []byte(strings.Repeat("x", 128))}
+	small, large := r, r
+	small.n, large.n = n(10_000), n(400_000)
+	add("nats.go", "direct get", small.directGet)
+	add("nats.go", "KV put", small.kvPut)
+	add("nats.go", "KV get", small.kvGet)
+	add("nats.go", "create streams", creating{n: n(1000)}.create)
+	add("nats.go", "start with streams", creating{n: n(1000)}.start)
+	add("nats.go", "ordered consume", large.ordered)
+	add("lean", "ordered consume", large.leanOrdered)
+	add("nats.go", "durable consume, acks", large.durable)
+	add("lean", "durable consume, acks", large.leanDurable)
+	large.batch = 100
+	add("nats.go", "fetch 100, acks", large.fetch)
+	add("lean", "fetch 100, acks", large.leanDurable)
+	small.batch = 1
+	add("lean", "fetch 1, acks", small.leanDurable)
+	large.batch, large.workers, large.retention = 500, 10, jetstream.WorkQueuePolicy
+	add("lean", "work queue, 10 workers, acks", large.leanDurable)
+	large.retention = jetstream.LimitsPolicy
+	return rows
+}
+
+// connectJS opens a client for the parts that are not measured.
+func connectJS(srv *Server) (*nats.Conn, jetstream.JetStream, error) {
+	nc, err := nats.Connect("nats://" + srv.Addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4000))
+	return nc, js, err
+}
+
+// publishing is n messages into one or several streams.
+type publishing struct {
+	payload []byte
+	streams int
+	storage jetstream.StorageType
+	n       int
+}
+
+func (p publishing) setup(ctx context.Context, srv *Server) (*nats.Conn, jetstream.JetStream, error) {
+	nc, js, err := connectJS(srv)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range p.streams {
+		cfg := jetstream.StreamConfig{Name: fmt.Sprintf("S%d", i), Subjects: []string{fmt.Sprintf("js.%d", i)}, Storage: p.storage}
+		if _, err := js.CreateStream(ctx, cfg); err != nil {
+			return nc, nil, err
+		}
+	}
+	return nc, js, nil
+}
+
+// verify checks that the streams hold exactly what was acknowledged.
+func (p publishing) verify(ctx context.Context, js jetstream.JetStream, n int) error {
+	var have uint64
+	for i := range p.streams {
+		s, err := js.Stream(ctx, fmt.Sprintf("S%d", i))
+		if err != nil {
+			return err
+		}
+		have += s.CachedInfo().State.Msgs
+	}
+	if have != uint64(n) {
+		return fmt.Errorf("the streams hold %d messages, %d were acknowledged", have, n)
+	}
+	return nil
+}
+
+func (p publishing) sync(ctx context.Context, srv *Server) (Load, error) {
+	nc, js, err := p.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	load, err := timed(srv, p.n, func(int) error {
+		_, err := js.Publish(ctx, "js.0", p.payload)
+		return err
+	})
+	if err != nil {
+		return load, err
+	}
+	return load, p.verify(ctx, js, p.n)
+}
+
+// timed runs one operation n times and measures each.
+func timed(srv *Server, n int, op func(i int) error) (Load, error) {
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	took := make([]time.Duration, n)
+	began := time.Now()
+	for i := range took {
+		t := time.Now()
+		if err := op(i); err != nil {
+			return Load{}, err
+		}
+		took[i] = time.Since(t)
+	}
+	return finish(srv, before, n, time.Since(began), took)
+}
+
+func finish(srv *Server, before time.Duration, n int, elapsed time.Duration, took []time.Duration) (Load, error) {
+	after, err := srv.CPU()
+	return Load{Messages: n, Elapsed: elapsed, Latencies: took, CPU: after - before}, err
+}
+
+func (p publishing) client(ctx context.Context, srv *Server) (Load, error) {
+	nc, js, err := p.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	began := time.Now()
+	futures := make([]jetstream.PubAckFuture, p.n)
+	for i := range futures {
+		if futures[i], err = js.PublishAsync("js.0", p.payload); err != nil {
+			return Load{}, err
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-ctx.Done():
+		return Load{}, ctx.Err()
+	}
+	elapsed := time.Since(began)
+	for _, f := range futures {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			return Load{}, err
+		}
+	}
+	load, err := finish(srv, before, p.n, elapsed, nil)
+	if err != nil {
+		return load, err
+	}
+	return load, p.verify(ctx, js, p.n)
+}
+
+// leanWindow is how many publishes a lean client lets wait for their acks.
+const leanWindow = 4096
+
+// lean publishes with a window of outstanding acks, spread over the streams.
+func (p publishing) lean(ctx context.Context, srv *Server) (Load, error) {
+	return p.leanWith(ctx, srv, leanWindow)
+}
+
+// leanSync publishes one by one.
+func (p publishing) leanSync(ctx context.Context, srv *Server) (Load, error) {
+	return p.leanWith(ctx, srv, 1)
+}
+
+func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load, error) {
+	nc, js, err := p.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	c, err := dialLean(srv.Addr)
+	if err != nil {
+		return Load{}, err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if err := c.subscribe("SUB _INBOX.bench.* 1\r\n"); err != nil {
+		return Load{}, err
+	}
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	began := time.Now()
+	took, err := c.publishAcked(p.streams, p.payload, p.n, window)
+	if err != nil {
+		return Load{}, err
+	}
+	load, err := finish(srv, before, p.n, time.Since(began), took)
+	if err != nil {
+		return load, err
+	}
+	return load, p.verify(ctx, js, p.n)
+}
+
+// reading is n stored messages that are read back.
+type reading struct {
+	payload   []byte
+	n         int
+	batch     int // of a pull request; 0: 500
+	workers   int // 0: one
+	retention jetstream.RetentionPolicy
+}
+
+// setup stores the messages and returns the stream.
+func (r reading) setup(ctx context.Context, srv *Server) (*nats.Conn, jetstream.JetStream, jetstream.Stream, error) {
+	nc, js, err := connectJS(srv)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S0", Subjects: []string{"js.>"}, AllowDirect: true, Retention: r.retention})
+	if err != nil {
+		return nc, nil, nil, err
+	}
+	for i := range r.n {
+		if _, err := js.PublishAsync(fmt.Sprintf("js.%d", i%1000), r.payload); err != nil {
+			return nc, nil, nil, err
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-ctx.Done():
+		return nc, nil, nil, ctx.Err()
+	}
+	return nc, js, s, nil
+}
+
+func (r reading) directGet(ctx context.Context, srv *Server) (Load, error) {
+	nc, _, s, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	return timed(srv, r.n, func(i int) error {
+		m, err := s.GetMsg(ctx, uint64(i+1))
+		if err == nil && string(m.Data) != string(r.payload) {
+			err = errors.New("wrong content")
+		}
+		return err
+	})
+}
+
+func (r reading) kv(ctx context.Context, srv *Server) (*nats.Conn, jetstream.KeyValue, error) {
+	nc, js, err := connectJS(srv)
+	if err != nil {
+		return nil, nil, err
+	}
+	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "B"})
+	return nc, kv, err
+}
+
+func (r reading) kvPut(ctx context.Context, srv *Server) (Load, error) {
+	nc, kv, err := r.kv(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	return timed(srv, r.n, func(i int) error {
+		_, err := kv.Put(ctx, fmt.Sprintf("key%d", i%1000), r.payload)
+		return err
+	})
+}
+
+func (r reading) kvGet(ctx context.Context, srv *Server) (Load, error) {
+	nc, kv, err := r.kv(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	for i := range 1000 {
+		if _, err := kv.Put(ctx, fmt.Sprintf("key%d", i), r.payload); err != nil {
+			return Load{}, err
+		}
+	}
+	return timed(srv, r.n, func(i int) error {
+		e, err := kv.Get(ctx, fmt.Sprintf("key%d", i%1000))
+		if err == nil && string(e.Value()) != string(r.payload) {
+			err = errors.New("wrong content")
+		}
+		return err
+	})
+}
+
+// creating is n streams.
+type creating struct{ n int }
+
+func (c creating) create(ctx context.Context, srv *Server) (Load, error) {
+	nc, js, err := connectJS(srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	return timed(srv, c.n, func(i int) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: fmt.Sprintf("S%d", i), Subjects: []string{fmt.Sprintf("js.%d", i)}})
+		return err
+	})
+}
+
+// start measures from the start of the process until it accepts connections
+// and knows all streams.
+func (c creating) start(ctx context.Context, srv *Server) (Load, error) {
+	if _, err := c.create(ctx, srv); err != nil {
+		return Load{}, err
+	}
+	srv.Halt()
+	began := time.Now()
+	if err := srv.Start(ctx); err != nil {
+		return Load{}, err
+	}
+	nc, js, err := connectJS(srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	acc, err := js.AccountInfo(ctx)
+	if err != nil {
+		return Load{}, err
+	}
+	if acc.Streams != c.n {
+		return Load{}, fmt.Errorf("%d streams after the start, %d before", acc.Streams, c.n)
+	}
+	return finish(srv, 0, c.n, time.Since(began), nil)
+}
+
+func (r reading) ordered(ctx context.Context, srv *Server) (Load, error) {
+	nc, _, s, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	return r.consume(ctx, srv, func(handle jetstream.MessageHandler) (jetstream.ConsumeContext, error) {
+		c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+		if err != nil {
+			return nil, err
+		}
+		return c.Consume(handle)
+	})
+}
+
+func (r reading) durable(ctx context.Context, srv *Server) (Load, error) {
+	nc, _, s, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	return r.consume(ctx, srv, func(handle jetstream.MessageHandler) (jetstream.ConsumeContext, error) {
+		c, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy})
+		if err != nil {
+			return nil, err
+		}
+		return c.Consume(func(m jetstream.Msg) {
+			handle(m)
+			m.Ack()
+		})
+	})
+}
+
+// consume measures until all messages have come in order.
+func (r reading) consume(ctx context.Context, srv *Server, start func(jetstream.MessageHandler) (jetstream.ConsumeContext, error)) (Load, error) {
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	done := newResult()
+	got := 0
+	began := time.Now()
+	cc, err := start(func(m jetstream.Msg) {
+		if string(m.Data()) != string(r.payload) {
+			done.set(errors.New("wrong content"))
+		}
+		if want := fmt.Sprintf("js.%d", got%1000); m.Subject() != want {
+			done.set(fmt.Errorf("message %d came on %s, wanted %s", got, m.Subject(), want))
+		}
+		if got++; got == r.n {
+			done.set(nil)
+		}
+	})
+	if err != nil {
+		return Load{}, err
+	}
+	defer cc.Stop()
+	if err := done.wait(ctx); err != nil {
+		return Load{}, err
+	}
+	return finish(srv, before, r.n, time.Since(began), nil)
+}
+
+func (r reading) fetch(ctx context.Context, srv *Server) (Load, error) {
+	nc, _, s, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	c, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		return Load{}, err
+	}
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	began := time.Now()
+	for got := 0; got < r.n; {
+		b, err := c.Fetch(min(r.batch, r.n-got))
+		if err != nil {
+			return Load{}, err
+		}
+		for m := range b.Messages() {
+			got++
+			m.Ack()
+		}
+		if err := b.Error(); err != nil {
+			return Load{}, err
+		}
+	}
+	return finish(srv, before, r.n, time.Since(began), nil)
+}
+
+func (r reading) leanOrdered(ctx context.Context, srv *Server) (Load, error) {
+	return r.leanPull(ctx, srv, `{"stream_name":"S0","config":{"name":"D","ack_policy":"none","mem_storage":true,"num_replicas":1,"inactive_threshold":300000000000}}`, false)
+}
+
+func (r reading) leanDurable(ctx context.Context, srv *Server) (Load, error) {
+	return r.leanPull(ctx, srv, `{"stream_name":"S0","config":{"durable_name":"D","name":"D","ack_policy":"explicit","max_ack_pending":100000}}`, true)
+}
+
+// leanPull lets the workers share one pull consumer.
+func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack bool) (Load, error) {
+	nc, _, _, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	m, err := nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE.S0.D", []byte(create))
+	if err != nil {
+		return Load{}, err
+	}
+	if strings.Contains(string(m.Data), `"error"`) {
+		return Load{}, fmt.Errorf("create consumer: %s", m.Data)
+	}
+	batch, workers := max(r.batch, 1), max(r.workers, 1)
+	if r.batch == 0 {
+		batch = 500
+	}
+	conns := make([]*leanConn, workers)
+	for i := range conns {
+		if conns[i], err = dialLean(srv.Addr); err != nil {
+			return Load{}, err
+		}
+		defer conns[i].Close()
+		if err := conns[i].subscribe(fmt.Sprintf("SUB _INBOX.pull.%d 1\r\n", i)); err != nil {
+			return Load{}, err
+		}
+	}
+	closeAll := func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+	defer context.AfterFunc(ctx, closeAll)()
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	seen := &delivered{want: r.n, all: newResult()}
+	began := time.Now()
+	for i, c := range conns {
+		go func() {
+			err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ack, seen.add)
+			seen.all.set(err)
+		}()
+	}
+	if err := seen.all.wait(ctx); err != nil {
+		return Load{}, err
+	}
+	load, err := finish(srv, before, r.n, time.Since(began), nil)
+	if err != nil {
+		return load, err
+	}
+	return load, seen.check()
+}
+
+// delivered collects the sequences that workers got.
+type delivered struct {
+	mu   sync.Mutex
+	seqs []uint64
+	want int
+	all  *result
+}
+
+func (d *delivered) add(seqs []uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seqs = append(d.seqs, seqs...); len(d.seqs) >= d.want {
+		d.all.set(nil)
+	}
+}
+
+// check sees to it that each message came exactly once.
+func (d *delivered) check() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.Sort(d.seqs)
+	for i, s := range d.seqs {
+		if s != uint64(i+1) {
+			return fmt.Errorf("sequence %d where %d should be", s, i+1)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// publishAcked publishes n messages to the subjects js.0 ... in turn, each with
+// a reply subject of its own below _INBOX.bench, with at most window of them
+// unacknowledged, and checks every ack. The connection is subscribed to the
+// replies with sid 1. It returns how long each ack took.
+func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]time.Duration, error) {
+	took := make([]time.Duration, n)
+	sent := make([]time.Time, n)
+	free := make(chan int, window+1)
+	acks := make(chan error, 1)
+	next := make([]uint64, streams) // the sequence that each stream must give next
+	go func() {
+		for got := 0; got < n; {
+			batch := 0
+			for {
+				i, body, err := c.readAck()
+				if err != nil {
+					acks <- err
+					return
+				}
+				if i < 0 || i >= n {
+					acks <- fmt.Errorf("ack for message %d of %d", i, n)
+					return
+				}
+				took[i] = time.Since(sent[i])
+				s := i % streams
+				next[s]++
+				if want := fmt.Sprintf(`{"stream":"S%d","seq":%d}`, s, next[s]); string(bytes.ReplaceAll(body, []byte(", "), []byte(","))) != want {
+					acks <- fmt.Errorf("ack %s, wanted %s", body, want)
+					return
+				}
+				got++
+				batch++
+				if got == n || c.r.Buffered() == 0 {
+					break
+				}
+			}
+			free <- batch
+		}
+		acks <- nil
+	}()
+	var out []byte
+	room := window
+	for i := 0; i < n; {
+		for room == 0 {
+			select {
+			case k := <-free:
+				room += k
+			case err := <-acks:
+				return nil, err
+			}
+		}
+		out = out[:0]
+		now := time.Now()
+		for ; i < n && room > 0 && len(out) < leanBuffer/4; i++ {
+			out = append(out, "PUB js."...)
+			out = strconv.AppendInt(out, int64(i%streams), 10)
+			out = append(out, " _INBOX.bench."...)
+			out = strconv.AppendInt(out, int64(i), 10)
+			out = append(out, ' ')
+			out = strconv.AppendInt(out, int64(len(payload)), 10)
+			out = append(out, '\r', '\n')
+			out = append(out, payload...)
+			out = append(out, '\r', '\n')
+			sent[i] = now
+			room--
+		}
+		if _, err := c.Write(out); err != nil {
+			return nil, err
+		}
+	drained:
+		for {
+			select {
+			case k := <-free:
+				room += k
+			default:
+				break drained
+			}
+		}
+	}
+	for {
+		select {
+		case <-free:
+		case err := <-acks:
+			return took, err
+		}
+	}
+}
+
+// readAck reads the next message on _INBOX.bench.<i>. body is valid until the
+// next read.
+func (c *leanConn) readAck() (i int, body []byte, err error) {
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, nil, err
+		}
+		if !bytes.HasPrefix(line, []byte("MSG _INBOX.bench.")) {
+			if bytes.HasPrefix(line, []byte("HMSG")) {
+				return 0, nil, fmt.Errorf("status instead of an ack: %q", line)
+			}
+			if err := c.controlLine(line); err != nil {
+				return 0, nil, err
+			}
+			continue
+		}
+		rest := line[len("MSG _INBOX.bench."):]
+		for len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' {
+			i = i*10 + int(rest[0]-'0')
+			rest = rest[1:]
+		}
+		f := bytes.Fields(rest)
+		size, err := strconv.Atoi(string(f[len(f)-1]))
+		if err != nil {
+			return 0, nil, fmt.Errorf("ack line %q", line)
+		}
+		all, err := c.r.Peek(size + 2)
+		if err != nil {
+			return 0, nil, err
+		}
+		if _, err := c.r.Discard(size + 2); err != nil {
+			return 0, nil, err
+		}
+		return i, all[:size], nil
+	}
+}
+
+// pull takes messages from a pull consumer in batches until the connection
+// closes, with a second request under way when half of a batch has come, so
+// that the consumer never waits for one. It checks the payload of each message
+// and gives the stream sequences to seen, at least once a batch.
+func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool, seen func([]uint64)) error {
+	request := fmt.Sprintf(`{"batch":%d,"expires":30000000000}`, batch)
+	line := fmt.Appendf(nil, "PUB %s %s %d\r\n%s\r\n", next, inbox, len(request), request)
+	out := append([]byte(nil), line...)
+	if batch > 1 {
+		out = append(out, line...)
+	}
+	if _, err := c.Write(out); err != nil {
+		return err
+	}
+	out = out[:0]
+	var seqs []uint64
+	for got := 0; ; {
+		head, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(head, []byte("MSG ")) {
+			if bytes.HasPrefix(head, []byte("HMSG")) {
+				return fmt.Errorf("status: %q", head)
+			}
+			if err := c.controlLine(head); err != nil {
+				return err
+			}
+			continue
+		}
+		// MSG <subject> <sid> <reply> <size>
+		head = head[:len(head)-2]
+		sp := bytes.LastIndexByte(head, ' ')
+		size, _ := strconv.Atoi(string(head[sp+1:]))
+		reply := head[bytes.LastIndexByte(head[:sp], ' ')+1 : sp]
+		seq, ok := streamSeq(reply)
+		if !ok {
+			return fmt.Errorf("reply subject %q", reply)
+		}
+		seqs = append(seqs, seq)
+		if ack {
+			out = append(out, "PUB "...)
+			out = append(out, reply...)
+			out = append(out, " 0\r\n\r\n"...)
+		}
+		body, err := c.r.Peek(size + 2)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(body[:size], payload) {
+			return fmt.Errorf("message %d has wrong content", seq)
+		}
+		if _, err := c.r.Discard(size + 2); err != nil {
+			return err
+		}
+		if got++; got == batch {
+			out = append(out, line...)
+			got = 0
+		}
+		if c.r.Buffered() == 0 || len(out) > leanBuffer/4 {
+			seen(seqs)
+			seqs = seqs[:0]
+			if len(out) > 0 {
+				if _, err := c.Write(out); err != nil {
+					return err
+				}
+				out = out[:0]
+			}
+		}
+	}
+}
+
+// streamSeq is the stream sequence in an ack subject, field 5 of
+// $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>,
+// or field 7 of the form with domain and account hash behind ACK.
+func streamSeq(reply []byte) (uint64, bool) {
+	field := 5
+	if bytes.Count(reply, []byte{'.'}) > 8 {
+		field = 7
+	}
+	for ; field > 0; field-- {
+		dot := bytes.IndexByte(reply, '.')
+		if dot < 0 {
+			return 0, false
+		}
+		reply = reply[dot+1:]
+	}
+	var n uint64
+	for _, c := range reply {
+		if c < '0' || c > '9' {
+			return n, c == '.'
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return 0, false
+}
