@@ -10,6 +10,8 @@ package options
 
 import (
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 )
 
 // Options are the effective options of one server. Durations are durations, sizes are bytes, and 0 or the empty string
@@ -131,8 +133,9 @@ func (w WriteTimeout) String() string {
 
 // Operator is a trusted operator.
 type Operator struct {
-	File string // where the JWT came from; empty: it stood in the configuration
-	JWT  string
+	File   string // where the JWT came from; empty: it stood in the configuration
+	JWT    string
+	Claims *jwt.OperatorClaims
 }
 
 // Resolver says where account JWTs come from.

@@ -16,5 +16,5 @@ const (
 // Commit is the commit that the binary was built from, set with -ldflags "-X".
 var Commit = ""
 
-// Line is what --version prints.
-func Line() string { return "nats-server: v" + Compatible + " (" + Product + " v" + Natsd + ")" }
+// Line is what --version prints. What follows the plus sign is build metadata, which tools that compare versions pass over.
+func Line() string { return "nats-server: v" + Compatible + "+" + Product + "-" + Natsd }

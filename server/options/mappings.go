@@ -1,0 +1,130 @@
+package options
+
+import (
+	"fmt"
+
+	"github.com/natsd/natsd/server/conf"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// destination is a destination of a mapping while it is read.
+type destination struct {
+	MappingDestination
+	weightSet bool
+}
+
+var mappingTable = func() *table[destination] {
+	t := newTable("mappings",
+		str("dest", func(d *destination) *string { return &d.Subject }).alias("destination").doc("subject or template"),
+		custom("weight", "percentage", func(_ *reader, e *conf.Entry, d *destination) error {
+			n, text, err := percent(e.Value)
+			switch {
+			case err != nil:
+				return fmt.Errorf("Invalid weight %q for mapping destination", text)
+			case n < 0 || n > 100:
+				return fmt.Errorf("Invalid weight %d for mapping destination", n)
+			}
+			d.Weight, d.weightSet = uint8(n), true
+			return nil
+		}).doc("share of messages; required").limits("0..100"),
+		str("cluster", func(d *destination) *string { return &d.Cluster }).doc("only on servers of this cluster"),
+	)
+	t.unknown = "Unknown field %q for mapping destination"
+	return t
+}()
+
+func readGlobalMappings(r *reader, e *conf.Entry, o *Options) (err error) {
+	o.Mappings, err = r.mappings(e)
+	return err
+}
+
+// mappings reads the mappings of an account.
+func (r *reader) mappings(e *conf.Entry) ([]Mapping, error) {
+	if err := asMap(e.Value); err != nil {
+		return nil, err
+	}
+	var list []Mapping
+	for _, m := range e.Value.Items {
+		if m.Used {
+			continue
+		}
+		if !subjecttree.Valid(m.Key) {
+			r.errorf(m.Pos, "Subject %q is not a valid subject", m.Key)
+			continue
+		}
+		mapping := Mapping{Subject: m.Key}
+		switch m.Value.Kind {
+		case conf.String:
+			mapping.Destinations = []MappingDestination{{Subject: m.Value.Str, Weight: 100}}
+			if err := checkMapping(mapping); err != nil {
+				r.errorf(m.Pos, "Error adding mapping for %q to %q : %w", m.Key, m.Value.Str, err)
+				continue
+			}
+		case conf.Array, conf.Map:
+			values := m.Value.Elems
+			if m.Value.Kind == conf.Map {
+				values = []*conf.Value{m.Value}
+			}
+			ok := true
+			for _, v := range values {
+				d, good := r.destination(m, v)
+				mapping.Destinations = append(mapping.Destinations, d)
+				ok = ok && good
+			}
+			if !ok {
+				continue
+			}
+			if err := checkMapping(mapping); err != nil {
+				r.errorf(m.Pos, "Error adding mapping for %q : %w", m.Key, err)
+				continue
+			}
+		default:
+			r.errorf(m.Pos, "Expected an entry for the mapping destination")
+			continue
+		}
+		list = append(list, mapping)
+	}
+	return list, nil
+}
+
+// destination reads one destination; good tells that it is without error.
+func (r *reader) destination(m *conf.Entry, v *conf.Value) (_ MappingDestination, good bool) {
+	if v.Kind != conf.Map {
+		r.errorf(v.Pos, "Expected an entry for the mapping destination")
+		return MappingDestination{}, false
+	}
+	d, before := &destination{}, len(r.errors)
+	mappingTable.read(r, &conf.Entry{Key: m.Key, Pos: m.Pos, Value: v}, d)
+	if len(r.errors) == before && !d.weightSet {
+		r.errorf(lastKey(v), "Missing weight for mapping destination %q", d.Subject)
+	}
+	return d.MappingDestination, len(r.errors) == before
+}
+
+// checkMapping checks weights and destinations.
+func checkMapping(m Mapping) error {
+	seen := make(map[MappingDestination]bool)
+	total := make(map[string]int)
+	for _, d := range m.Destinations {
+		id := MappingDestination{Subject: d.Subject, Cluster: d.Cluster}
+		if seen[id] {
+			return fmt.Errorf("duplicate entry for %q", d.Subject)
+		}
+		seen[id] = true
+		if total[d.Cluster] += int(d.Weight); total[d.Cluster] > 100 {
+			return errorText("total weight needs to be <= 100")
+		}
+		if err := checkTemplate(m.Subject, d.Subject); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTemplate checks a destination against the subject that it is for.
+func checkTemplate(subject, destination string) error {
+	if !subjecttree.Valid(destination) {
+		return errorText("invalid mapping destination: invalid transform")
+	}
+	return nil
+}
