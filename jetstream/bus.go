@@ -17,9 +17,8 @@ type Bus interface {
 	Publisher() Publisher
 
 	// Interest reports whether a message on the literal subject would reach
-	// anyone, local or behind a link, other than the subscriptions made by
-	// Subscribe for streams' subjects. With a queue name, only members of that
-	// group count.
+	// anyone, local, internal or behind a link. With a queue name, only members
+	// of that group count.
 	Interest(subject, queue string) bool
 
 	// WatchInterest calls changed with the new answer of Interest whenever it
@@ -31,8 +30,8 @@ type Bus interface {
 // Handler takes the messages of one producer's read buffer (or what part of it
 // was flushed earlier), in order: one call per buffer, so that a receiver is
 // locked and woken once per buffer. The messages and their slices are valid
-// only during the call. It is called from many goroutines at a time and must
-// not block.
+// only during the call. It is called from many goroutines at a time, without
+// locks held, so that it may publish; it must not block.
 type Handler func(msgs []Msg)
 
 // Msg is a message that came in.

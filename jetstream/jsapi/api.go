@@ -15,6 +15,9 @@ type Response struct {
 	Error *Error `json:"error,omitempty"`
 }
 
+// Base gives the common part of a reply to code that serves all of them.
+func (r *Response) Base() *Response { return r }
+
 // Paging is the window of a reply that lists things.
 type Paging struct {
 	Total  int `json:"total"`
@@ -83,6 +86,9 @@ type StreamListResponse struct {
 	Missing []string          `json:"missing,omitempty"`
 	Offline map[string]string `json:"offline,omitempty"`
 }
+
+// EmptyLists makes the lists of a reply [] instead of null.
+func (r *StreamListResponse) EmptyLists() { r.Streams = []*StreamInfo{} }
 
 // SuccessResponse answers requests that only succeed or fail: deletes, leader
 // step-downs, peer removal.
@@ -187,6 +193,12 @@ type ConsumerListResponse struct {
 	Missing   []string          `json:"missing,omitempty"`
 	Offline   map[string]string `json:"offline,omitempty"`
 }
+
+// EmptyLists makes the lists of a reply [] instead of null.
+func (r *ConsumerNamesResponse) EmptyLists() { r.Consumers = []string{} }
+
+// EmptyLists makes the lists of a reply [] instead of null.
+func (r *ConsumerListResponse) EmptyLists() { r.Consumers = []*ConsumerInfo{} }
 
 type ConsumerPauseRequest struct {
 	PauseUntil time.Time `json:"pause_until,omitempty"`

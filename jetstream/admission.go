@@ -1,0 +1,430 @@
+package jetstream
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/natsproto"
+)
+
+const (
+	maxRecordSize = 32 << 20 // of a file store, with everything
+	maxHeaderSize = 65535
+)
+
+// publish is a message under admission. Its bytes live as long as the proposal
+// that it goes into.
+type publish struct {
+	subject []byte
+	reply   []byte
+	header  []byte
+	data    []byte
+	h       *pubHeader // what header says; nil if there is no header
+	from    Requester
+
+	subjectText string // subject, after the stream's transform
+	ttl         int64  // seconds, 0 none, negative never
+	rollup      msgstore.Rollup
+	value       string // the sum of a counter
+	noInterest  bool   // consumes a sequence and is not stored
+	cancels     string // subject of a schedule that ends with this message
+}
+
+// asString is b as a string without a copy; it lives as long as b.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// admitBatch decides about all messages of a batch, and proposes what it
+// accepted.
+func (st *Stream) admitBatch(b *msgBatch) {
+	p := st.newProposal(b)
+	cfg := st.config.Load()
+	now := time.Now().UnixNano()
+	for i := range b.msgs {
+		in := &b.msgs[i]
+		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from}
+		st.admitOne(p, cfg, &m, now)
+	}
+	st.propose(p)
+}
+
+// admitOne sorts a message by the way it wants to be published.
+func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
+	if len(m.header) > 0 {
+		m.header = natsproto.RemoveStatus(m.header)
+		m.h = &st.turn.header
+		m.h.parse(m.header)
+		if m.h.requestInfo != nil {
+			m.header = natsproto.RemoveHeader(m.header, hdrRequestInfo)
+			m.h.parse(m.header)
+		}
+		if m.header == nil {
+			m.h = nil
+		}
+	}
+	switch {
+	case isFastReply(m.reply):
+		st.admitFast(p, cfg, m, now)
+	case m.h != nil && m.h.batchID != nil:
+		st.admitAtomic(p, cfg, m, now)
+	default:
+		st.admitSingle(p, cfg, m, now)
+	}
+}
+
+// admitSingle decides about a message that stands for itself.
+func (st *Stream) admitSingle(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
+	st.transformSubject(cfg, m)
+	if err := st.check(p, cfg, m, now); err != nil {
+		if dup := (*duplicateError)(nil); errors.As(err, &dup) {
+			st.replyDuplicate(p, m.reply, pubAck{seq: dup.seq, duplicate: true})
+			return
+		}
+		st.refuse(m.reply, err)
+		return
+	}
+	seq := st.accept(p, m, now)
+	if len(m.reply) > 0 && !cfg.NoAck {
+		p.replies = append(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: seq, value: m.value}})
+	}
+}
+
+// duplicateError says that a message with this id is stored, or about to be.
+type duplicateError struct{ seq uint64 }
+
+func (*duplicateError) Error() string { return "duplicate message id" }
+
+// check makes the checks for a single publish, in the order of a stream without
+// replicas, and prepares what is stored. The error is a *jsapi.Error or a
+// *duplicateError.
+func (st *Stream) check(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) error {
+	if cfg.Storage == jsapi.FileStorage && recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data)) > maxRecordSize {
+		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMsgTooLarge)
+	}
+	if cfg.Sealed {
+		return jsapi.ErrStreamSealed
+	}
+	if m.h != nil {
+		if err := st.checkHeaders(p, cfg, m, now); err != nil {
+			return err
+		}
+	}
+	if cfg.AllowMsgCounter {
+		if err := st.checkCounter(p, cfg, m); err != nil {
+			return err
+		}
+	}
+	if err := checkSize(cfg, m); err != nil {
+		return err
+	}
+	if st.engine.exhausted(cfg.Storage) {
+		return jsapi.ErrInsufficientResources
+	}
+	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
+		m.noInterest = true
+		return nil
+	}
+	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
+	if err := st.checkRoom(p, cfg, size); err != nil {
+		return err
+	}
+	if m.h != nil && len(m.h.ttl) > 0 {
+		if err := st.setTTL(p, cfg, m); err != nil {
+			return err
+		}
+	}
+	return st.checkDiscardNew(p, cfg, m, size)
+}
+
+// checkHeaders is the part of check that only concerns messages with headers.
+func (st *Stream) checkHeaders(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) error {
+	h := m.h
+	if err := checkIncrement(cfg, m); err != nil {
+		return err
+	}
+	if len(h.expectedStream) > 0 && string(h.expectedStream) != st.name {
+		return jsapi.ErrStreamNotMatch
+	}
+	if len(h.ttl) > 0 && !cfg.AllowMsgTTL {
+		if _, ok := parseTTL(h.ttl); ok {
+			return jsapi.ErrMessageTTLDisabled
+		}
+	}
+	if err := st.checkSubjectSeq(p, m); err != nil {
+		return err
+	}
+	if err := st.checkLastSeq(h); err != nil {
+		return err
+	}
+	if err := st.checkSchedule(p, cfg, m); err != nil {
+		return err
+	}
+	if h.streamSource != nil {
+		return jsapi.ErrMessageSourceHdrNotAllowed
+	}
+	if len(h.msgID) > 0 {
+		if seq, ok := st.turn.dedup.find(h.msgID, now); ok {
+			st.duplicates.Add(1)
+			return &duplicateError{seq}
+		}
+	}
+	if len(h.expectedLastMsgID) > 0 && string(h.expectedLastMsgID) != st.turn.overlay.lastMsgID {
+		return jsapi.ErrStreamWrongLastMsgID.With(st.turn.overlay.lastMsgID)
+	}
+	return checkRollup(cfg, m)
+}
+
+func (st *Stream) checkLastSeq(h *pubHeader) error {
+	if len(h.expectedLastSeq) == 0 {
+		return nil
+	}
+	last := st.turn.overlay.lastSeq
+	if want, ok := parseSeq(h.expectedLastSeq); !ok || want != last {
+		return jsapi.ErrStreamWrongLastSequence.With(last)
+	}
+	return nil
+}
+
+// checkSubjectSeq is the expectation on the last sequence of a subject.
+func (st *Stream) checkSubjectSeq(p *proposal, m *publish) error {
+	h := m.h
+	if len(h.expectedSubjectSeq) == 0 {
+		if len(h.expectedSubject) > 0 {
+			return jsapi.ErrStreamExpectedLastSeqPerSubjectInvalid
+		}
+		return nil
+	}
+	subject := m.subjectText
+	if len(h.expectedSubject) > 0 {
+		subject = asString(h.expectedSubject)
+	}
+	last := st.lastOf(p, subject)
+	if want, ok := parseSeq(h.expectedSubjectSeq); !ok || want != last {
+		return jsapi.ErrStreamWrongLastSequence.With(last)
+	}
+	return nil
+}
+
+func parseSeq(b []byte) (uint64, bool) {
+	n, err := strconv.ParseUint(asString(b), 10, 64)
+	return n, err == nil
+}
+
+func checkRollup(cfg *jsapi.StreamConfig, m *publish) error {
+	if len(m.h.rollup) == 0 {
+		return nil
+	}
+	if !cfg.AllowRollup || cfg.DenyPurge {
+		return jsapi.ErrStreamRollupFailed.With("rollup not permitted")
+	}
+	switch {
+	case bytes.EqualFold(m.h.rollup, []byte("sub")):
+		m.rollup = msgstore.RollupSubject
+	case bytes.EqualFold(m.h.rollup, []byte("all")):
+		m.rollup = msgstore.RollupAll
+	default:
+		return jsapi.ErrStreamRollupFailed.With("rollup value invalid: " + strconv.Quote(string(m.h.rollup)))
+	}
+	return nil
+}
+
+// checkSize is about what a client sent, or what a counter made of it.
+func checkSize(cfg *jsapi.StreamConfig, m *publish) error {
+	if cfg.MaxMsgSize >= 0 && len(m.header)+len(m.data) > int(cfg.MaxMsgSize) {
+		return jsapi.ErrStreamMessageExceedsMaximum
+	}
+	if len(m.header) > maxHeaderSize {
+		return jsapi.ErrStreamHeaderExceedsMaximum
+	}
+	return nil
+}
+
+// checkRoom is the account's limit for stored bytes.
+func (st *Stream) checkRoom(p *proposal, cfg *jsapi.StreamConfig, size int) error {
+	if st.account.overLimit(cfg, int64(size), func() int64 { return st.unseen(p) }) {
+		return jsapi.ErrAccountResourcesExceeded
+	}
+	return nil
+}
+
+// checkDiscardNew refuses what the stream's limits have no room for.
+func (st *Stream) checkDiscardNew(p *proposal, cfg *jsapi.StreamConfig, m *publish, size int) error {
+	if cfg.Discard != jsapi.DiscardNew {
+		return nil
+	}
+	perSubject := cfg.MaxMsgsPerSubject > 0 && (cfg.DiscardNewPerSubject || cfg.MaxMsgs > 0 || cfg.MaxBytes > 0)
+	replaced := int64(-1) // size of the message that gives way
+	if perSubject {
+		if n, oldest := st.subjectCount(p, m.subjectText); n >= cfg.MaxMsgsPerSubject {
+			if cfg.DiscardNewPerSubject && m.rollup == msgstore.RollupNone {
+				return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMaxMsgsPerSubject)
+			}
+			replaced = oldest
+		}
+	}
+	if cfg.MaxMsgs > 0 || cfg.MaxBytes > 0 {
+		msgs, bytes := st.totals(p)
+		if cfg.MaxMsgs > 0 && msgs >= cfg.MaxMsgs && replaced < 0 {
+			return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMaxMsgs)
+		}
+		if cfg.MaxBytes > 0 && bytes+int64(size) > cfg.MaxBytes && replaced < int64(size) {
+			return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMaxBytes)
+		}
+	}
+	if replaced >= 0 {
+		p.msgs--
+		p.bytes -= replaced
+	}
+	return nil
+}
+
+// accept gives a message its sequence and puts it into the proposal.
+func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
+	o := &st.turn.overlay
+	o.lastSeq++
+	seq = o.lastSeq
+	p.last = seq
+	if m.h != nil && len(m.h.msgID) > 0 {
+		st.turn.dedup.add(string(m.h.msgID), seq, now)
+		st.armDedup()
+	}
+	if m.noInterest {
+		p.raw = append(p.raw, msgstore.RawMsg{Seq: seq, Time: now, Skip: 1})
+		return seq
+	}
+	switch {
+	case m.h != nil && len(m.h.msgID) > 0:
+		o.lastMsgID = string(m.h.msgID)
+	case o.lastMsgID != "":
+		o.lastMsgID = ""
+	}
+	stored := storedMsg{seq: seq, raw: len(p.raw)}
+	if st.republish != nil {
+		stored.previous = st.lastOf(p, m.subjectText)
+	}
+	if m.cancels != "" {
+		p.cancels = append(p.cancels, m.cancels)
+	}
+	p.stored = append(p.stored, stored)
+	p.raw = append(p.raw, msgstore.RawMsg{
+		Subject: m.subjectText, Header: m.header, Data: m.data, Seq: seq, Time: now, TTL: m.ttl, Rollup: m.rollup,
+	})
+	size := recordSize(st.Config().Storage, len(m.subjectText), len(m.header), len(m.data))
+	p.size += size
+	p.msgs++
+	p.bytes += int64(size)
+	if o.subjects != nil {
+		o.note(p.raw[len(p.raw)-1:])
+	}
+	if m.rollup == msgstore.RollupAll {
+		st.noteRollupAll(p, seq, size)
+	}
+	return seq
+}
+
+// noteRollupAll corrects the totals for a message that replaces all others.
+func (st *Stream) noteRollupAll(p *proposal, seq uint64, size int) {
+	o := &st.turn.overlay
+	o.rollupAll = seq
+	msgs, bytes := st.totals(p)
+	p.msgs -= msgs - 1
+	p.bytes -= bytes - int64(size)
+	if o.subjects != nil {
+		clear(o.subjects)
+		o.note(p.raw[len(p.raw)-1:])
+	}
+}
+
+// propose sends a batch on its way, or gives it back if nothing of it is left
+// to wait for.
+func (st *Stream) propose(p *proposal) {
+	t := &st.turn
+	if len(p.raw) == 0 {
+		st.freeProposal(p)
+		return
+	}
+	t.pipeline = append(t.pipeline, p)
+	t.inflight++
+	t.inflightMsgs += len(p.raw)
+	t.inflightBytes += p.size
+	if len(p.cancels) == 0 {
+		st.proposer.Propose(p.raw, p.done)
+		return
+	}
+	// The schedules that end with these messages go behind them, in order; the
+	// proposal is complete when both are done.
+	var failed error
+	st.proposer.Propose(p.raw, func(err error) { failed = err })
+	st.proposer.Remove(st.schedules(p.cancels), func(_ uint64, err error) { p.finished(errors.Join(failed, err)) })
+}
+
+// schedules are the sequences of the visible schedules on these subjects.
+func (st *Stream) schedules(subjects []string) []uint64 {
+	var seqs []uint64
+	for _, s := range subjects {
+		if sm, err := st.store.LoadLastMsg(s, nil); err == nil {
+			seqs = append(seqs, sm.Seq)
+		}
+	}
+	return seqs
+}
+
+// replyDuplicate acknowledges a message again: at once if it is visible, else
+// when it will be.
+func (st *Stream) replyDuplicate(p *proposal, reply []byte, ack pubAck) {
+	if len(reply) == 0 || st.Config().NoAck {
+		return
+	}
+	t := &st.turn
+	switch {
+	case ack.seq <= t.overlay.visible || t.inflight == 0 && len(p.raw) == 0:
+		st.reply(reply, &ack)
+	case len(p.raw) > 0:
+		p.replies = append(p.replies, pendingReply{reply: reply, ack: ack})
+	default:
+		last := t.pipeline[len(t.pipeline)-1]
+		last.replies = append(last.replies, pendingReply{reply: bytes.Clone(reply), ack: ack})
+	}
+}
+
+// reply sends an acknowledgement with the turn's next flush.
+func (st *Stream) reply(to []byte, ack *pubAck) {
+	t := &st.turn
+	t.ack = ack.appendTo(t.ack[:0], st.ackPrefix)
+	t.publisher.Publish(to, nil, nil, t.ack)
+}
+
+// refuse answers a publish that was not accepted.
+func (st *Stream) refuse(to []byte, err error) {
+	if len(to) == 0 || st.Config().NoAck {
+		return
+	}
+	t := &st.turn
+	t.ack = appendPubError(t.ack[:0], st.name, apiError(err))
+	t.publisher.Publish(to, nil, nil, t.ack)
+}
+
+// apiError is err as clients see it on a publish.
+func apiError(err error) *jsapi.Error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return jsapi.ErrInsufficientResources
+	}
+	return jsapi.ErrStreamStoreFailed.Wrap(err)
+}
+
+// recordSize is what a message counts for in all limits and totals.
+func recordSize(storage jsapi.StorageType, subject, header, data int) int {
+	if storage == jsapi.MemoryStorage {
+		return 16 + subject + header + data
+	}
+	n := 30 + subject + data
+	if header > 0 {
+		n += 4 + header
+	}
+	return n
+}

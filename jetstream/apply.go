@@ -1,0 +1,67 @@
+package jetstream
+
+import (
+	"time"
+)
+
+// apply takes a proposal that is complete: its messages are visible, or lost.
+// It never refuses anything and does not decide by the clock.
+func (st *Stream) apply(p *proposal) {
+	t := &st.turn
+	t.pipeline[0] = nil
+	if t.pipeline = t.pipeline[1:]; len(t.pipeline) == 0 {
+		t.pipeline = nil
+	}
+	t.inflight--
+	t.inflightMsgs -= len(p.raw)
+	t.inflightBytes -= p.size
+	if p.err != nil {
+		st.lose(p)
+	} else {
+		t.overlay.applied(p)
+		st.sendReplies(p)
+		if st.republish != nil {
+			st.republishAll(p)
+		}
+		st.consumers.advanced(p.last)
+		st.armExpiry()
+	}
+	if t.inflight == 0 {
+		t.overlay.settle()
+	}
+	st.freeProposal(p)
+}
+
+func (st *Stream) sendReplies(p *proposal) {
+	for i := range p.replies {
+		r := &p.replies[i]
+		if r.body != nil {
+			st.turn.publisher.Publish(r.reply, nil, nil, r.body)
+			continue
+		}
+		st.reply(r.reply, &r.ack)
+	}
+}
+
+// lose answers everything that waited for a proposal that could not be stored.
+// The disk, or the lead, is gone: what was accepted behind it is lost as well,
+// and comes here too.
+func (st *Stream) lose(p *proposal) {
+	for i := range p.replies {
+		st.refuse(p.replies[i].reply, p.err)
+	}
+	if st.turn.inflight == 0 {
+		st.resync()
+	}
+	st.storeFailed(p.err)
+}
+
+// settle forgets what was in flight, since nothing is any more.
+func (o *overlay) settle() {
+	o.subjects = nil
+	o.rollupAll = 0
+}
+
+// minExpiryDelay keeps timers from running hot: what is due together is removed
+// together.
+const minExpiryDelay = 250 * time.Millisecond

@@ -1,0 +1,188 @@
+package jetstream
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+)
+
+// Engine is the JetStream of one server: the accounts that use it, one timer
+// queue, one pool of API workers, and the store directory.
+//
+// Locks: Engine.mu -> Account.mu -> Stream (see there). Nothing is called with
+// mu held.
+type Engine struct {
+	opts   Options
+	disk   *disk
+	timers timers
+	api    apiPool
+	usage  serverUsage
+
+	mu       sync.RWMutex
+	accounts map[string]*Account
+	system   Bus // of the system account; nil if there is none
+	closed   bool
+
+	openBatches     atomic.Int64 // atomic batches, all streams
+	openFastBatches atomic.Int64
+}
+
+// Defaults of Options and Limits.
+const (
+	defaultQueueLimit      = 10_000    // requests waiting: a second of work
+	defaultMaxBufferedMsgs = 100_000   // one stream's inbox, as the reference has it
+	defaultMaxBufferedSize = 128 << 20 // bytes of it
+	defaultMaxPayload      = 1 << 20
+	defaultMaxPending      = 64 << 20
+	maxWorkers             = 16
+
+	defaultBatchesPerStream     = 50
+	defaultBatchesTotal         = 1000
+	defaultFastBatchesPerStream = 1000
+	defaultFastBatchesTotal     = 50_000
+	defaultBatchMaxMsgs         = 1000
+	defaultBatchTimeout         = 10 * time.Second
+)
+
+// ErrClosed is returned by an engine that was closed.
+var ErrClosed = errors.New("jetstream is closed")
+
+func (o *Options) setDefaults() {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&o.RequestQueueLimit, defaultQueueLimit)
+	set(&o.InfoQueueLimit, defaultQueueLimit)
+	set(&o.Workers, min(maxWorkers, max(4, runtime.GOMAXPROCS(0))))
+	set(&o.MaxBufferedMsgs, defaultMaxBufferedMsgs)
+	set(&o.MaxPayload, defaultMaxPayload)
+	set(&o.MaxPending, defaultMaxPending)
+	if o.MaxBufferedSize <= 0 {
+		o.MaxBufferedSize = defaultMaxBufferedSize
+	}
+	set(&o.Limits.BatchMaxMsgs, defaultBatchMaxMsgs)
+	if o.Limits.BatchTimeout <= 0 {
+		o.Limits.BatchTimeout = defaultBatchTimeout
+	}
+	if o.Events == nil {
+		o.Events = func(Event) {}
+	}
+}
+
+// Open takes the store directory and its lock, and replays the commit journal.
+// Streams are opened by AddAccount.
+func Open(o Options) (*Engine, error) {
+	o.setDefaults()
+	e := &Engine{opts: o, accounts: make(map[string]*Account)}
+	d, err := openDisk(&e.opts, e.event)
+	if err != nil {
+		return nil, err
+	}
+	e.disk = d
+	e.api.init(&e.opts, e)
+	return e, nil
+}
+
+// Close stops all accounts in parallel, makes everything durable and releases
+// the store directory. Replies that wait for a sync are still sent.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	e.closed = true
+	accounts := make([]*Account, 0, len(e.accounts))
+	for _, a := range e.accounts {
+		accounts = append(accounts, a)
+	}
+	e.mu.Unlock()
+	e.api.close()
+	e.timers.close()
+	for _, a := range accounts {
+		a.stop()
+	}
+	return e.disk.close()
+}
+
+// SetSystem names the bus of the system account, where the server's advisories
+// go, and serves the API's system endpoints there.
+func (e *Engine) SetSystem(bus Bus) error {
+	e.mu.Lock()
+	e.system = bus
+	e.mu.Unlock()
+	_, err := bus.Subscribe(apiPrefix+">", "", func(msgs []Msg) { e.serveSystem(bus, msgs) })
+	return err
+}
+
+// AddAccount serves the API of an account on its bus. With a config JetStream
+// is enabled and the account's streams are opened, several at a time; a stream
+// that cannot be opened is reported as an event and keeps none of the others
+// from starting. Without a config every request is answered with 10039.
+func (e *Engine) AddAccount(name string, bus Bus, config *AccountConfig) (*Account, error) {
+	a := newAccount(e, name, bus, config)
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if e.accounts[name] != nil {
+		e.mu.Unlock()
+		return nil, errors.New("account " + name + " is already there")
+	}
+	e.accounts[name] = a
+	e.mu.Unlock()
+	if err := a.start(); err != nil {
+		e.RemoveAccount(name)
+		return nil, err
+	}
+	return a, nil
+}
+
+// RemoveAccount stops serving an account. Its data stay.
+func (e *Engine) RemoveAccount(name string) {
+	e.mu.Lock()
+	a := e.accounts[name]
+	delete(e.accounts, name)
+	e.mu.Unlock()
+	if a != nil {
+		a.stop()
+	}
+}
+
+// Account returns an account that was added, or nil.
+func (e *Engine) Account(name string) *Account {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.accounts[name]
+}
+
+// Accounts returns all accounts that were added, in no order.
+func (e *Engine) Accounts() []*Account {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	list := make([]*Account, 0, len(e.accounts))
+	for _, a := range e.accounts {
+		list = append(list, a)
+	}
+	return list
+}
+
+func (e *Engine) systemBus() Bus {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.system
+}
+
+func (e *Engine) event(ev Event) { e.opts.Events(ev) }
+
+// newEvent begins an advisory.
+func newEvent(kind string) jsapi.Event {
+	return jsapi.Event{Type: kind, ID: newID(), Time: time.Now().UTC()}
+}

@@ -1,0 +1,173 @@
+package jetstream
+
+import "sync"
+
+// inbox is where producers leave the messages for a stream, and where everyone
+// else leaves work that must run in the stream's turn. It starts the turn: at
+// most one goroutine runs a stream, and none while the inbox is empty.
+type inbox struct {
+	mu      sync.Mutex // leaf lock
+	run     func()     // the turn: takes until take says that there is nothing
+	running bool       // a goroutine is inside run, or about to be
+	closed  bool
+
+	batch    *msgBatch // nil if there are no messages
+	spare    *msgBatch // an empty batch for reuse
+	work     []func()
+	finished []*proposal
+
+	maxMsgs int
+	maxSize int
+}
+
+// msgBatch is messages in order. Their bytes are in one buffer, so that a
+// producer copies and the collector frees them together.
+type msgBatch struct {
+	msgs []inMsg
+	buf  []byte
+}
+
+// inMsg is a message in a batch; the slices point into the batch's buffer.
+type inMsg struct {
+	start                        int // of subject, in the buffer
+	subject, reply, header, data int // lengths; the parts follow each other
+	from                         Requester
+}
+
+func (b *msgBatch) subject(m *inMsg) []byte { return b.part(m.start, m.subject) }
+func (b *msgBatch) reply(m *inMsg) []byte   { return b.part(m.start+m.subject, m.reply) }
+func (b *msgBatch) header(m *inMsg) []byte {
+	return b.part(m.start+m.subject+m.reply, m.header)
+}
+func (b *msgBatch) data(m *inMsg) []byte {
+	return b.part(m.start+m.subject+m.reply+m.header, m.data)
+}
+
+func (b *msgBatch) part(start, n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	return b.buf[start : start+n : start+n]
+}
+
+func (b *msgBatch) add(m *Msg) {
+	b.msgs = append(b.msgs, inMsg{
+		start: len(b.buf), subject: len(m.Subject), reply: len(m.Reply),
+		header: len(m.Header), data: len(m.Data), from: m.From,
+	})
+	b.buf = append(b.buf, m.Subject...)
+	b.buf = append(b.buf, m.Reply...)
+	b.buf = append(b.buf, m.Header...)
+	b.buf = append(b.buf, m.Data...)
+}
+
+// keepBatch is the largest buffer kept for reuse, so that one burst does not
+// cost an idle stream its memory for ever.
+const keepBatch = 256 << 10
+
+// put copies msgs in and starts the turn. It returns the first message that did
+// not fit; those from there on were not taken.
+func (in *inbox) put(msgs []Msg) (refused int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return len(msgs) // a stream that is gone says nothing
+	}
+	if in.batch == nil {
+		if in.batch, in.spare = in.spare, nil; in.batch == nil {
+			in.batch = new(msgBatch)
+		}
+	}
+	for i := range msgs {
+		m := &msgs[i]
+		size := len(m.Subject) + len(m.Reply) + len(m.Header) + len(m.Data)
+		if len(in.batch.msgs) >= in.maxMsgs || len(in.batch.buf)+size > in.maxSize {
+			in.start()
+			return i
+		}
+		in.batch.add(m)
+	}
+	in.start()
+	return len(msgs)
+}
+
+// do runs fn in the stream's turn. It reports false, and does not run fn, if
+// the stream is closed.
+func (in *inbox) do(fn func()) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return false
+	}
+	in.work = append(in.work, fn)
+	in.start()
+	return true
+}
+
+// start makes sure that the turn runs. Under mu.
+func (in *inbox) start() {
+	if !in.running {
+		in.running = true
+		go in.run()
+	}
+}
+
+// finish hands a proposal back to the turn that made it, also when the stream
+// is closed.
+func (in *inbox) finish(p *proposal) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.finished = append(in.finished, p)
+	in.start()
+}
+
+// intake is what the turn has to do.
+type intake struct {
+	finished []*proposal
+	work     []func()
+	batch    *msgBatch
+}
+
+// take fills in what came since the last time. It reports false, and the turn
+// must end, if that is nothing; end is called then, before another turn can
+// begin. With full set messages stay where they are.
+func (in *inbox) take(t *intake, full bool, end func()) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t.batch = nil
+	if !full {
+		t.batch, in.batch = in.batch, nil
+	}
+	t.finished = append(t.finished[:0], in.finished...)
+	clear(in.finished)
+	in.finished = in.finished[:0]
+	t.work = append(t.work[:0], in.work...)
+	clear(in.work)
+	in.work = in.work[:0]
+	if t.batch == nil && len(t.work) == 0 && len(t.finished) == 0 {
+		end()
+		in.running = false
+		return false
+	}
+	return true
+}
+
+// recycle gives a batch back that is not used any more.
+func (in *inbox) recycle(b *msgBatch) {
+	if cap(b.buf) > keepBatch {
+		return
+	}
+	clear(b.msgs)
+	b.msgs, b.buf = b.msgs[:0], b.buf[:0]
+	in.mu.Lock()
+	in.spare = b
+	in.mu.Unlock()
+}
+
+// close refuses everything from now on.
+func (in *inbox) close() {
+	in.mu.Lock()
+	in.closed = true
+	in.batch = nil
+	in.mu.Unlock()
+}

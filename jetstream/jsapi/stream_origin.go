@@ -1,0 +1,266 @@
+package jsapi
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// The checks of mirrors and sources.
+
+func checkMirror(c *StreamConfig, env *Environment) *Error {
+	m := c.Mirror
+	if m == nil {
+		return nil
+	}
+	switch {
+	case c.FirstSeq > 0:
+		return ErrMirrorWithFirstSeq
+	case len(c.Subjects) > 0:
+		return ErrMirrorWithSubjects
+	case len(c.Sources) > 0:
+		return ErrMirrorWithSources
+	case c.AllowMsgCounter:
+		return ErrMirrorWithCounters
+	case c.AllowAtomic:
+		return ErrMirrorWithAtomicPublish
+	case c.AllowBatched:
+		return ErrMirrorWithBatchPublish
+	case c.AllowMsgSchedules:
+		return ErrMirrorWithMsgSchedules
+	case !m.validConsumer():
+		return ErrMirrorDurableConsumerCfgInvalid
+	case m.FilterSubject != "" && len(m.SubjectTransforms) > 0:
+		return ErrMirrorMultipleFiltersNotAllowed
+	case c.SubjectDeleteMarkerTTL > 0:
+		return invalid("subject delete markers forbidden on mirrors")
+	}
+	for i, t := range m.SubjectTransforms {
+		if t.Source != "" && !subjecttree.Valid(t.Source) {
+			return ErrMirrorInvalidSubjectFilter.With("invalid subject " + t.Source)
+		}
+		if t.Destination != "" {
+			if err := env.CheckTransform(t.Source, t.Destination); err != nil {
+				return ErrMirrorInvalidTransformDestination.With(err)
+			}
+		}
+		for _, u := range m.SubjectTransforms[:i] {
+			if overlapping(t.Source, u.Source) {
+				return ErrMirrorOverlappingSubjectFilters
+			}
+		}
+	}
+	if m.External == nil {
+		if !ValidName(m.Name) || len(m.Name) > MaxNameLen {
+			return ErrMirrorInvalidStreamName
+		}
+		if origin := env.stream(m.Name); origin != nil {
+			if tooSmall(c, origin) {
+				return ErrMirrorMaxMessageSizeTooBig
+			}
+			if env.Pedantic && origin.AllowDirect && !c.MirrorDirect {
+				return ErrPedantic.With("origin stream has direct get set, mirror has it disabled")
+			}
+		}
+	}
+	return nil
+}
+
+func checkSources(c *StreamConfig, env *Environment) *Error {
+	if len(c.Sources) == 0 {
+		return nil
+	}
+	if c.AllowMsgSchedules {
+		return ErrSourceWithMsgSchedules
+	}
+	for i, s := range c.Sources {
+		if s == nil || s.External == nil && (!ValidName(s.Name) || len(s.Name) > MaxNameLen) {
+			return ErrSourceInvalidStreamName
+		}
+		if !s.validConsumer() {
+			return ErrSourceDurableConsumerCfgInvalid
+		}
+		for _, t := range c.Sources[:i] {
+			if sameOrigin(s, t) {
+				return ErrSourceDuplicateDetected
+			}
+		}
+		for _, t := range c.Sources[:i] {
+			if s.Consumer != nil && t.Consumer != nil && s.Name == t.Name && reflect.DeepEqual(s.External, t.External) && s.Consumer.Name == t.Consumer.Name {
+				return ErrSourceDurableConsumerDuplicateDetected
+			}
+		}
+		if s.FilterSubject != "" && len(s.SubjectTransforms) > 0 {
+			return ErrSourceMultipleFiltersNotAllowed
+		}
+		for j, t := range s.SubjectTransforms {
+			if t.Source != "" && !subjecttree.Valid(t.Source) {
+				return ErrSourceInvalidSubjectFilter.With("invalid subject " + t.Source)
+			}
+			if t.Destination != "" {
+				if err := env.CheckTransform(t.Source, t.Destination); err != nil {
+					return ErrSourceInvalidTransformDestination.With(err)
+				}
+			}
+			for _, u := range s.SubjectTransforms[:j] {
+				if overlapping(t.Source, u.Source) {
+					return ErrSourceOverlappingSubjectFilters
+				}
+			}
+		}
+		if s.External == nil {
+			if origin := env.stream(s.Name); origin != nil && tooSmall(c, origin) {
+				return ErrSourceMaxMessageSizeTooBig
+			}
+		}
+	}
+	return nil
+}
+
+func (env *Environment) stream(name string) *StreamConfig {
+	if env.Stream == nil {
+		return nil
+	}
+	return env.Stream(name)
+}
+
+func tooSmall(c, origin *StreamConfig) bool {
+	return c.MaxMsgSize > 0 && origin.MaxMsgSize > 0 && c.MaxMsgSize < origin.MaxMsgSize
+}
+
+// validConsumer checks the reference to a consumer that the user made.
+func (s *StreamSource) validConsumer() bool {
+	c := s.Consumer
+	if c == nil {
+		return true
+	}
+	return ValidName(c.Name) && subjecttree.ValidPublish(c.DeliverSubject) &&
+		s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == "" && len(s.SubjectTransforms) == 0
+}
+
+// overlapping reports whether one filter lies within the other; "" is ">".
+func overlapping(a, b string) bool {
+	a, b = orAll(a), orAll(b)
+	return subjecttree.Subset(a, b) || subjecttree.Subset(b, a)
+}
+
+func orAll(s string) string {
+	if s == "" {
+		return ">"
+	}
+	return s
+}
+
+func sameOrigin(a, b *StreamSource) bool {
+	return a.Name == b.Name && reflect.DeepEqual(a.External, b.External) && a.FilterSubject == b.FilterSubject &&
+		reflect.DeepEqual(a.SubjectTransforms, b.SubjectTransforms)
+}
+
+// Origins returns the mirror's origin, or the sources.
+func (c *StreamConfig) Origins() []*StreamSource {
+	if c.Mirror != nil {
+		return append([]*StreamSource{c.Mirror}, c.Sources...)
+	}
+	return c.Sources
+}
+
+func checkExternals(c *StreamConfig, env *Environment) *Error {
+	for _, o := range c.Origins() {
+		x := o.External
+		if x == nil {
+			continue
+		}
+		if p := x.DeliverPrefix; p != "" {
+			if !subjecttree.Literal(p) {
+				return ErrStreamInvalidExternalDeliverySubj.With(p)
+			}
+			for _, s := range c.Subjects {
+				if subjecttree.Collide(s, p+".>") {
+					return ErrStreamExternalDelPrefixOverlaps.With(p, s)
+				}
+			}
+		}
+		if p := x.APIPrefix; p != "" {
+			if !subjecttree.ValidPublish(p) {
+				return invalid("stream external api prefix %q must be a valid subject without wildcards", p)
+			}
+			if p == "$JS.API" || subjecttree.Collide(p+".>", "$JS.API.>") {
+				return ErrStreamExternalApiOverlap.With(p, "$JS.API")
+			}
+		}
+	}
+	return nil
+}
+
+// checkCycle follows the streams that feed c, those inside the account, and
+// refuses a configuration by which a stream would feed itself. An edge back to a
+// stream on the way closes a cycle if it is a mirror, if the source has no
+// filter, or if the filter can match a subject of the stream that holds it. Ways
+// that only meet again are none.
+func checkCycle(c *StreamConfig, env *Environment) *Error {
+	onWay := make(map[string]bool)
+	done := make(map[string]bool)
+	var cyclic func(of *StreamConfig) bool
+	cyclic = func(of *StreamConfig) bool {
+		onWay[of.Name] = true
+		defer delete(onWay, of.Name)
+		for _, o := range of.Origins() {
+			if o.External != nil {
+				continue
+			}
+			if onWay[o.Name] {
+				if filters := o.filters(); o == of.Mirror || filters == nil || matchesAny(of.Subjects, filters) {
+					return true
+				}
+				continue
+			}
+			if next := env.stream(o.Name); next != nil && !done[o.Name] && cyclic(next) {
+				return true
+			}
+		}
+		done[of.Name] = true
+		return false
+	}
+	if cyclic(c) {
+		return invalid("detected cycle")
+	}
+	return nil
+}
+
+// filters are the subjects that a source asks for; nil: all.
+func (s *StreamSource) filters() []string {
+	if s.FilterSubject != "" {
+		return []string{s.FilterSubject}
+	}
+	var list []string
+	for _, t := range s.SubjectTransforms {
+		list = append(list, orAll(t.Source))
+	}
+	return list
+}
+
+func matchesAny(subjects, filters []string) bool {
+	for _, s := range subjects {
+		for _, f := range filters {
+			if subjecttree.Collide(s, f) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkOriginFilters are checks that the reference makes while it creates the
+// stream, and so with another error.
+func checkOriginFilters(c *StreamConfig, env *Environment) *Error {
+	if m := c.Mirror; m != nil && m.FilterSubject != "" && !subjecttree.Valid(m.FilterSubject) {
+		return ErrStreamCreate.With(fmt.Sprintf("subject filter '%s' for the mirror invalid subject", m.FilterSubject))
+	}
+	for _, s := range c.Sources {
+		if s.FilterSubject != "" && !subjecttree.Valid(s.FilterSubject) {
+			return ErrStreamCreate.With(fmt.Sprintf("subject filter '%s' for the source: invalid subject", s.FilterSubject))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,331 @@
+package jetstream
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// pendingStream is a name that a creation, a restore, an update or a deletion
+// holds while it works outside of Account.mu.
+type pendingStream struct {
+	config *jsapi.StreamConfig // what the stream will be; nil for a deletion
+}
+
+// offlineStream was found on disk and needs what this server does not have.
+type offlineStream struct {
+	config  jsapi.StreamConfig
+	created time.Time
+	reason  string
+}
+
+// reserveName claims a stream's name; the caller gives it back by releaseName.
+// It waits for others who hold it. Under a.mu.
+func (a *Account) reserveName(name string) *pendingStream {
+	for a.pending[name] != nil {
+		a.changed.Wait()
+	}
+	p := &pendingStream{}
+	a.pending[name] = p
+	return p
+}
+
+func (a *Account) releaseName(name string) {
+	a.mu.Lock()
+	delete(a.pending, name)
+	a.changed.Broadcast()
+	a.mu.Unlock()
+}
+
+// createStream makes a stream of a configuration that has passed
+// jsapi.CheckStream, or returns the existing one if that is equal.
+func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created bool, err *jsapi.Error) {
+	a.mu.Lock()
+	p := a.reserveName(cfg.Name)
+	defer a.releaseName(cfg.Name)
+	if st := a.streams[cfg.Name]; st != nil {
+		a.mu.Unlock()
+		if !jsapi.SameStream(st.Config(), cfg) {
+			return nil, false, jsapi.ErrStreamNameExist
+		}
+		return st, false, nil
+	}
+	if o := a.offline[cfg.Name]; o != nil {
+		a.mu.Unlock()
+		return nil, false, jsapi.ErrStreamNameExist
+	}
+	if a.stopped {
+		a.mu.Unlock()
+		return nil, false, jsapi.ErrNotEnabled
+	}
+	if err := a.checkLimits(cfg, nil); err != nil {
+		a.mu.Unlock()
+		return nil, false, err
+	}
+	if a.overlaps(cfg) {
+		a.mu.Unlock()
+		return nil, false, jsapi.ErrStreamSubjectOverlap
+	}
+	p.config = cfg
+	a.mu.Unlock()
+
+	jsapi.SetRequiredLevel(cfg)
+	st, oerr := a.openStream(cfg, time.Now().UTC())
+	if oerr != nil {
+		return nil, false, jsapi.ErrStreamCreate.Wrap(oerr)
+	}
+	a.add(st)
+	st.serve()
+	st.advise("CREATED", "create")
+	return st, true, nil
+}
+
+// add makes a stream known.
+func (a *Account) add(st *Stream) {
+	cfg := st.Config()
+	a.engine.reserve(cfg.Storage, max(cfg.MaxBytes, 0))
+	a.mu.Lock()
+	a.streams[st.name] = st
+	a.mu.Unlock()
+}
+
+// overlaps reports whether a subject of cfg belongs to another stream. Under a.mu.
+func (a *Account) overlaps(cfg *jsapi.StreamConfig) bool {
+	collide := func(other *jsapi.StreamConfig) bool {
+		if other == nil || other.Name == cfg.Name {
+			return false
+		}
+		for _, s := range cfg.Subjects {
+			for _, t := range other.Subjects {
+				if subjecttree.Collide(s, t) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, st := range a.streams {
+		if collide(st.Config()) {
+			return true
+		}
+	}
+	for _, p := range a.pending {
+		if collide(p.config) {
+			return true
+		}
+	}
+	return false
+}
+
+// openStream opens a stream's store, makes the stream around it, and recovers
+// its consumers. It serves nothing yet.
+func (a *Account) openStream(cfg *jsapi.StreamConfig, created time.Time) (*Stream, error) {
+	store, err := a.engine.disk.openStore(a, cfg, created)
+	if err != nil {
+		return nil, err
+	}
+	st := &Stream{engine: a.engine, account: a, name: cfg.Name, created: created, store: store}
+	st.ackPrefix = ackPrefix(cfg.Name, a.engine.opts.Domain)
+	st.proposer = localProposer{store}
+	st.config.Store(cfg)
+	st.in.init(st.run, a.engine.opts.MaxBufferedMsgs, int(a.engine.opts.MaxBufferedSize))
+	st.consumers = newConsumerSet(st)
+	st.expiry.fire = func() { st.do(st.expire) }
+	st.turn.dedup.window = cfg.DuplicateWindow
+	st.derive(cfg)
+	store.RegisterStorageUpdates(st.stored)
+	st.resync()
+	st.recoverDedup()
+	st.consumers.recover()
+	return st, nil
+}
+
+// stored hears from the store what became visible, and what is gone.
+func (st *Stream) stored(msgs, bytes int64, seq uint64, subject string) {
+	st.account.addUsage(st.Config().Storage, bytes)
+	if msgs == -1 && seq > 0 {
+		st.consumers.removed(seq, subject)
+	}
+}
+
+// serve subscribes to what the configuration says and starts the timers.
+func (st *Stream) serve() {
+	st.subscribe(st.Config())
+	st.do(st.armExpiry)
+}
+
+// subscribe makes the stream's subscriptions those of cfg. A subject that stays
+// keeps its subscription, so that no message is missed.
+func (st *Stream) subscribe(cfg *jsapi.StreamConfig) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var kept []subjectSub
+	for _, s := range st.subs {
+		if slices.Contains(cfg.Subjects, s.subject) {
+			kept = append(kept, s)
+		} else {
+			s.sub.Unsubscribe()
+		}
+	}
+	for _, subject := range cfg.Subjects {
+		if slices.ContainsFunc(kept, func(s subjectSub) bool { return s.subject == subject }) {
+			continue
+		}
+		sub, err := st.account.bus.Subscribe(subject, "", st.receive)
+		if err != nil {
+			st.engine.event(ErrorEvent{"subscribing " + subject + " for stream '" + st.account.name + " > " + st.name + "': " + err.Error()})
+			continue
+		}
+		kept = append(kept, subjectSub{subject, sub})
+	}
+	st.subs = kept
+}
+
+func (st *Stream) unsubscribe() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, s := range st.subs {
+		s.sub.Unsubscribe()
+	}
+	st.subs = nil
+}
+
+// stop ends the stream in order: nothing comes in any more, what was accepted
+// becomes durable and is answered, the consumers save their state.
+func (st *Stream) stop() {
+	if !st.halt() {
+		return
+	}
+	st.consumers.stop()
+	if err := st.store.Stop(); err != nil {
+		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
+	}
+}
+
+// halt takes the stream out of service and waits until nothing is in flight.
+// It reports false if that was done before.
+func (st *Stream) halt() bool {
+	if st.closed.Load() {
+		return false
+	}
+	st.unsubscribe()
+	idle := st.exclusively(func() {
+		st.closed.Store(true)
+		st.in.close()
+		st.engine.timers.disarm(&st.expiry)
+	})
+	if idle {
+		st.stored(0, -int64(st.storedBytes()), 0, "")
+		cfg := st.Config()
+		st.engine.reserve(cfg.Storage, -max(cfg.MaxBytes, 0))
+	}
+	return idle
+}
+
+func (st *Stream) storedBytes() uint64 {
+	var s msgstore.State
+	st.store.FastState(&s)
+	return s.Bytes
+}
+
+// deleteStream removes a stream with everything that belongs to it.
+func (a *Account) deleteStream(name string) *jsapi.Error {
+	a.mu.Lock()
+	a.reserveName(name)
+	defer a.releaseName(name)
+	st, off := a.streams[name], a.offline[name]
+	a.mu.Unlock()
+	if off != nil {
+		return a.deleteOffline(off)
+	}
+	if st == nil {
+		return jsapi.ErrStreamNotFound
+	}
+	st.unsubscribe()
+	st.consumers.deleteAll()
+	st.halt()
+	err := st.store.Delete(true)
+	a.mu.Lock()
+	delete(a.streams, name)
+	a.mu.Unlock()
+	if err != nil {
+		return jsapi.ErrStreamDelete.Wrap(err)
+	}
+	st.advise("DELETED", "delete")
+	return nil
+}
+
+// advise publishes one of the STREAM.<what>.S advisories.
+func (st *Stream) advise(what, action string) {
+	st.account.advise("$JS.EVENT.ADVISORY.STREAM."+what+"."+st.name, &jsapi.StreamAction{
+		Event: newEvent(jsapi.AdvisoryPrefix + "stream_action"), Stream: st.name, Action: action, Domain: st.engine.opts.Domain,
+	})
+}
+
+// updateStream replaces a stream's configuration by one that has passed
+// jsapi.CheckStream. A nil result means success.
+func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) {
+	a.mu.Lock()
+	p := a.reserveName(cfg.Name)
+	defer a.releaseName(cfg.Name)
+	st := a.streams[cfg.Name]
+	if st == nil {
+		a.mu.Unlock()
+		return nil, jsapi.ErrStreamNotFound
+	}
+	old := st.Config()
+	if err := jsapi.CheckStreamUpdate(old, cfg); err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
+	if err := a.checkLimits(cfg, old); err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
+	if err := st.consumers.checkUpdate(cfg); err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
+	if a.overlaps(cfg) {
+		a.mu.Unlock()
+		return nil, jsapi.ErrStreamSubjectOverlap
+	}
+	p.config = cfg
+	a.mu.Unlock()
+	jsapi.SetRequiredLevel(cfg)
+	var err error
+	if !st.exclusively(func() { err = st.reconfigure(old, cfg) }) {
+		return nil, jsapi.ErrStreamNotFound
+	}
+	if err != nil {
+		return nil, jsapi.ErrStreamUpdate.Wrap(err)
+	}
+	a.engine.reserve(cfg.Storage, max(cfg.MaxBytes, 0)-max(old.MaxBytes, 0))
+	st.subscribe(cfg)
+	st.advise("UPDATED", "modify")
+	return st, nil
+}
+
+// reconfigure puts a configuration into force, in the turn.
+func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
+	if err := st.store.UpdateConfig(storeConfig(cfg, st.created)); err != nil {
+		return err
+	}
+	st.config.Store(cfg)
+	st.derive(cfg)
+	st.turn.dedup.window = cfg.DuplicateWindow
+	st.turn.dedup.prune(time.Now().UnixNano())
+	st.consumers.updated(old, cfg)
+	st.armExpiry()
+	return nil
+}
+
+// recover opens the streams of the account that are on disk, several at a time.
+func (a *Account) recover() {
+	var wg sync.WaitGroup
+	_ = &wg
+}

@@ -1,0 +1,107 @@
+package jetstream
+
+import (
+	"github.com/natsd/natsd/msgstore"
+)
+
+// EntryVersion is the version of the entries that admission makes. It travels
+// with them wherever they are written outside of a store's blocks.
+const EntryVersion = 1
+
+// Proposer makes what admission has accepted durable, in order, and calls back.
+// The local one gives it to the stream's store, whose committer syncs it; a
+// replicated one takes it through a log first. Proposals are never refused for
+// what is in them: an error means that the disk, or the lead, is lost, and that
+// this and everything proposed behind it has not been stored.
+type Proposer interface {
+	// Propose stores messages and skipped sequences as one unit, which becomes
+	// visible together. done is called once, possibly before Propose returns,
+	// and must not block. The batch belongs to the caller again when Propose
+	// returns.
+	Propose(batch []msgstore.RawMsg, done func(error))
+	// Remove removes messages by sequence.
+	Remove(seqs []uint64, done func(removed uint64, err error))
+}
+
+// localProposer is the Proposer of a stream without replicas.
+type localProposer struct{ store msgstore.Store }
+
+func (p localProposer) Propose(batch []msgstore.RawMsg, done func(error)) {
+	p.store.StoreRawMsgs(batch, done)
+}
+
+func (p localProposer) Remove(seqs []uint64, done func(uint64, error)) {
+	p.store.RemoveMsgs(seqs, false, done)
+}
+
+// proposal is a batch on its way: what goes into the store, and what is to be
+// said when it is there.
+type proposal struct {
+	stream  *Stream
+	batch   *msgBatch // the messages' bytes, which the fields below point into
+	raw     []msgstore.RawMsg
+	stored  []storedMsg
+	replies []pendingReply
+	cancels []string // subjects of schedules that end
+	scratch []byte // bytes made at admission: changed headers, counter values, subjects
+	size    int    // bytes of the messages, for the bound of what is in flight
+	msgs    int64  // change of the stream's totals that the overlay counts
+	bytes   int64
+	last    uint64 // last sequence of the batch
+	err     error
+	done    func(error) // p.finished, made once
+}
+
+// storedMsg is what apply needs to know of a message that becomes visible.
+type storedMsg struct {
+	seq      uint64
+	previous uint64 // of the same subject; only for streams that republish
+	raw      int    // index of the message in raw
+}
+
+// pendingReply is an answer that waits for the proposal.
+type pendingReply struct {
+	reply []byte
+	ack   pubAck
+	body  []byte // instead of ack
+}
+
+func (st *Stream) newProposal(b *msgBatch) *proposal {
+	t := &st.turn
+	if n := len(t.free); n > 0 {
+		p := t.free[n-1]
+		t.free = t.free[:n-1]
+		p.batch = b
+		return p
+	}
+	p := &proposal{stream: st, batch: b}
+	p.done = p.finished
+	return p
+}
+
+// maxFreeProposals bounds what a stream keeps for reuse: one being filled, one
+// being synced.
+const maxFreeProposals = 2
+
+func (st *Stream) freeProposal(p *proposal) {
+	if p.batch != nil {
+		st.in.recycle(p.batch)
+		p.batch = nil
+	}
+	if len(st.turn.free) >= maxFreeProposals || cap(p.raw) > 4096 || cap(p.scratch) > keepBatch {
+		return
+	}
+	clear(p.raw)
+	clear(p.stored)
+	clear(p.replies)
+	p.raw, p.stored, p.replies, p.scratch = p.raw[:0], p.stored[:0], p.replies[:0], p.scratch[:0]
+	p.cancels = nil
+	p.size, p.msgs, p.bytes, p.last, p.err = 0, 0, 0, 0, nil
+	st.turn.free = append(st.turn.free, p)
+}
+
+// finished is called when the proposal is durable, or lost.
+func (p *proposal) finished(err error) {
+	p.err = err
+	p.stream.in.finish(p)
+}

@@ -1,0 +1,186 @@
+package jetstream
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+)
+
+// Stream is one stream: an inbox, a turn that admits what comes in and applies
+// what has become durable, a store, and the consumers.
+//
+// At most one goroutine runs the turn at a time, none while there is nothing to
+// do. Fields under "turn" belong to it; others are immutable after the stream
+// was opened, atomic, or guarded as noted. Work for the turn is handed over by
+// do and exclusively.
+type Stream struct {
+	engine    *Engine
+	account   *Account
+	name      string
+	created   time.Time
+	ackPrefix []byte
+	store     msgstore.Store
+	proposer  Proposer
+	consumers *consumerSet
+
+	// config is replaced as a whole, in the turn; what it points to is never changed.
+	config atomic.Pointer[jsapi.StreamConfig]
+
+	in          inbox
+	closed      atomic.Bool
+	duplicates  atomic.Uint64 // acknowledged as such since the server started
+	msgs, bytes atomic.Int64  // visible, as the store's updates say
+
+	mu   sync.Mutex // guards subs
+	subs []subjectSub
+
+	expiry timer // the next age limit, TTL, schedule, or dedup entry
+
+	turn turn
+}
+
+// subjectSub is the subscription for one of the stream's subjects.
+type subjectSub struct {
+	subject string
+	sub     Subscription
+}
+
+// Bounds of what is accepted and not yet durable. The sync of a full pipeline
+// takes some tens of milliseconds; more would only be memory.
+const (
+	maxInflightMsgs  = 64 << 10
+	maxInflightBytes = 64 << 20
+)
+
+// Name is the stream's name.
+func (st *Stream) Name() string { return st.name }
+
+// Created is when the stream was made.
+func (st *Stream) Created() time.Time { return st.created }
+
+// Config is the current configuration; it must not be changed.
+func (st *Stream) Config() *jsapi.StreamConfig { return st.config.Load() }
+
+// Store is the stream's store, for reading.
+func (st *Stream) Store() msgstore.Store { return st.store }
+
+// do runs fn in the stream's turn, soon. fn must not block.
+func (st *Stream) do(fn func()) bool { return st.in.do(fn) }
+
+// exclusively runs fn in the stream's turn at a moment when nothing is in
+// flight: everything accepted before is visible and nothing else is accepted
+// until fn returns. fn may call blocking methods of the store. It waits for fn,
+// so it must not be called in the turn, and reports false without calling fn if
+// the stream is closed.
+func (st *Stream) exclusively(fn func()) bool {
+	done := make(chan bool, 1)
+	if !st.exclusivelyLater(func() { fn(); done <- true }, func() { done <- false }) {
+		return false
+	}
+	return <-done
+}
+
+// exclusivelyLater is exclusively without waiting. abandoned is called if the
+// stream is closed before fn had its turn; it may be nil.
+func (st *Stream) exclusivelyLater(fn, abandoned func()) bool {
+	return st.in.do(func() {
+		if st.closed.Load() {
+			if abandoned != nil {
+				abandoned()
+			}
+			return
+		}
+		st.turn.exclusive = append(st.turn.exclusive, exclusiveWork{fn, abandoned})
+	})
+}
+
+type exclusiveWork struct{ run, abandoned func() }
+
+// turn is what the goroutine that runs the stream works with.
+type turn struct {
+	intake
+	exclusive []exclusiveWork
+	publisher Publisher // borrowed while the turn runs
+	ack       []byte    // scratch for replies
+	header    pubHeader // scratch for the headers of the message under admission
+
+	overlay overlay
+	dedup   dedup
+
+	inflight      int // proposals, and removals that admission must wait for
+	inflightMsgs  int
+	inflightBytes int
+	pipeline      []*proposal // those in flight, in order
+	free          []*proposal // for reuse
+}
+
+// run is the turn. It ends when there is nothing to do.
+func (st *Stream) run() {
+	t := &st.turn
+	t.publisher = st.account.publishers.Get().(Publisher)
+	for {
+		full := len(t.exclusive) > 0 || t.inflightMsgs >= maxInflightMsgs || t.inflightBytes >= maxInflightBytes
+		if !st.in.take(&t.intake, full, st.endTurn) {
+			return
+		}
+		for i, p := range t.finished {
+			t.finished[i] = nil
+			st.apply(p)
+		}
+		for i, fn := range t.work {
+			t.work[i] = nil
+			fn()
+		}
+		for t.inflight == 0 && len(t.exclusive) > 0 {
+			fn := t.exclusive[0].run
+			t.exclusive[0] = exclusiveWork{}
+			if t.exclusive = t.exclusive[1:]; len(t.exclusive) == 0 {
+				t.exclusive = nil
+			}
+			fn()
+			st.resync()
+		}
+		if t.batch != nil {
+			st.admitBatch(t.batch)
+		}
+		t.publisher.Flush()
+	}
+}
+
+// endTurn gives back what the turn borrowed. It runs under the inbox's lock,
+// before anyone else can start a turn.
+func (st *Stream) endTurn() {
+	st.account.publishers.Put(st.turn.publisher)
+	st.turn.publisher = nil
+}
+
+// receive is the handler of the stream's subjects.
+func (st *Stream) receive(msgs []Msg) {
+	if n := st.in.put(msgs); n < len(msgs) {
+		st.refuseOverload(msgs[n:])
+	}
+}
+
+var overloadHeader = statusHeader("429 Too Many Requests")
+
+// refuseOverload answers messages that the inbox has no room for.
+func (st *Stream) refuseOverload(msgs []Msg) {
+	if st.closed.Load() || st.Config().NoAck {
+		return
+	}
+	var p Publisher
+	var body []byte
+	for i := range msgs {
+		if len(msgs[i].Reply) == 0 {
+			continue
+		}
+		if body == nil {
+			body = appendPubError(nil, st.name, jsapi.ErrStreamTooManyRequests)
+		}
+		st.account.publisher(&p).Publish(msgs[i].Reply, nil, overloadHeader, body)
+	}
+	st.account.release(p)
+}
