@@ -62,6 +62,11 @@ func (o *overlay) settle() {
 	o.rollupAll = 0
 }
 
+// storeFailed tells the world that the store refuses writes.
+func (st *Stream) storeFailed(err error) {
+	st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
+}
+
 // minExpiryDelay keeps timers from running hot: what is due together is removed
 // together.
 const minExpiryDelay = 250 * time.Millisecond

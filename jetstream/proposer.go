@@ -43,9 +43,9 @@ type proposal struct {
 	stored  []storedMsg
 	replies []pendingReply
 	cancels []string // subjects of schedules that end
-	scratch []byte // bytes made at admission: changed headers, counter values, subjects
-	size    int    // bytes of the messages, for the bound of what is in flight
-	msgs    int64  // change of the stream's totals that the overlay counts
+	scratch []byte   // bytes made at admission: changed headers, counter values, subjects
+	size    int      // bytes of the messages, for the bound of what is in flight
+	msgs    int64    // change of the stream's totals that the overlay counts
 	bytes   int64
 	last    uint64 // last sequence of the batch
 	err     error

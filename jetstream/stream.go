@@ -26,6 +26,8 @@ type Stream struct {
 	proposer  Proposer
 	consumers *consumerSet
 
+	republish *republisher // nil if the stream does not; of the turn
+
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]
 

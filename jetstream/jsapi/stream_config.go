@@ -4,21 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/natsd/natsd/subjecttree"
 )
 
-// Bounds of what names and texts may be.
+// Bounds of streams; names and texts are bounded as those of consumers.
 const (
-	MaxNameLen        = 255
-	MaxDescriptionLen = 4096
-	MaxMetadataLen    = 128 << 10 // all keys and values together
-	MaxReplicas       = 5
-
+	MaxReplicas            = 5
 	DefaultDuplicateWindow = 2 * time.Minute
-	minDuration            = 100 * time.Millisecond // of max_age and the duplicate window
+
+	minDuration = 100 * time.Millisecond // of max_age and the duplicate window
 )
 
 // Environment is what the validity of a configuration depends on besides
@@ -35,12 +31,6 @@ type Environment struct {
 
 func invalid(format string, args ...any) *Error {
 	return ErrStreamInvalidConfig.With(fmt.Sprintf(format, args...))
-}
-
-// ValidName reports whether name may be that of a stream or consumer: not
-// empty, and without blanks, separators and wildcards.
-func ValidName(name string) bool {
-	return name != "" && !strings.ContainsAny(name, " \t\r\n\f.*>\\/")
 }
 
 // CheckStream fills in the defaults of a configuration, in place, and checks
@@ -66,11 +56,11 @@ func checkNames(c *StreamConfig, env *Environment) *Error {
 	if len(c.Name) > MaxNameLen {
 		return invalid("stream name is too long, maximum allowed is %d", MaxNameLen)
 	}
-	if len(c.Description) > MaxDescriptionLen {
-		return invalid("stream description is too long, maximum allowed is %d", MaxDescriptionLen)
+	if len(c.Description) > MaxDescription {
+		return invalid("stream description is too long, maximum allowed is %d", MaxDescription)
 	}
-	if MetadataLen(c.Metadata) > MaxMetadataLen {
-		return invalid("stream metadata exceeds maximum size of %d bytes", MaxMetadataLen)
+	if MetadataLen(c.Metadata) > MaxMetadata {
+		return invalid("stream metadata exceeds maximum size of %d bytes", MaxMetadata)
 	}
 	return nil
 }
