@@ -1,6 +1,9 @@
 package msgstore
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 // Filter is a set of subject patterns. The nil Filter matches everything.
 // It is immutable and safe for concurrent use.
@@ -100,4 +103,9 @@ func matchPattern(p, s string) bool {
 		}
 		p, s = p[i+1:], s[j+1:]
 	}
+}
+
+// matchBytes is Match for a subject in a buffer that does not change meanwhile.
+func (f *Filter) matchBytes(subject []byte) bool {
+	return f.Match(unsafe.String(unsafe.SliceData(subject), len(subject)))
 }

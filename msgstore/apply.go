@@ -1,0 +1,376 @@
+package msgstore
+
+import (
+	"fmt"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+)
+
+// apply makes an op visible: its records in order, each followed by what the
+// limits remove, and its actions at their places. It refuses nothing and looks
+// at no clock. The caller holds mu.
+func (s *store) apply(o *op) {
+	o.heard = s.updates
+	acts := o.acts
+	o.each(func(sg *segment, off int64, raw []byte, r *record.Record) {
+		s.applyRecord(o, sg.b, r, raw)
+		for len(acts) > 0 && acts[0].at == r.Seq && r.Kind == record.Message {
+			s.act(o, &acts[0])
+			acts = acts[1:]
+		}
+	})
+	for i := range acts {
+		s.act(o, &acts[i])
+	}
+}
+
+// applyRecord takes over one record behind all others of b. o may be nil
+// (recovery): then nobody hears of it.
+func (s *store) applyRecord(o *op, b *block, r *record.Record, raw []byte) {
+	if c := b.cache.Load(); c != nil {
+		c.append(r, raw)
+	}
+	b.size += int64(r.Size)
+	switch r.Kind {
+	case record.Message:
+		if r.Seq <= s.last.seq {
+			panic(fmt.Sprintf("msgstore: message %d behind %d", r.Seq, s.last.seq))
+		}
+		s.applyMsg(o, b, r)
+		if s.cfg.Discard == DiscardOld {
+			s.limitAll(o)
+		}
+	case record.Skip, record.Erased:
+		s.applySkip(b, r)
+	}
+}
+
+func (s *store) applyMsg(o *op, b *block, r *record.Record) {
+	size := uint64(r.Size)
+	if s.kind == MemoryStorage {
+		size = uint64(memOverhead + len(r.Subject) + len(r.Header) + len(r.Data))
+	}
+	at := seqTime{r.Seq, r.Time}
+	if b.msgs == 0 {
+		b.first = at
+		b.deleted.DeleteRange(0, r.Seq)
+	} else if r.Seq > b.last.seq+1 {
+		b.deleted.InsertRange(b.last.seq+1, r.Seq-1)
+	}
+	b.last = at
+	b.msgs++
+	b.bytes += size
+	if s.msgs == 0 {
+		s.first = at
+	}
+	s.last = at
+	s.msgs++
+	s.bytes += size
+	var info *subjectInfo
+	if s.index != nil {
+		info = s.index.add(r.Subject, r.Seq)
+	}
+	s.track(o, b, r)
+	if o != nil && o.heard != nil {
+		o.changes = append(o.changes, change{1, int64(size), r.Seq, string(r.Subject)})
+	}
+	if p := s.cfg.MaxMsgsPerSubject; p > 0 && info != nil && info.total > uint64(p) {
+		s.limitSubject(o, r.Subject, uint64(p))
+	}
+}
+
+// applySkip uses up the sequences from the last one to that of r.
+func (s *store) applySkip(b *block, r *record.Record) {
+	if r.Seq <= b.last.seq {
+		return
+	}
+	at := seqTime{r.Seq, r.Time}
+	if r.Time == 0 {
+		at.ts = s.last.ts
+	}
+	if b.msgs == 0 {
+		b.first = seqTime{seq: r.Seq + 1}
+	} else {
+		b.deleted.InsertRange(b.last.seq+1, r.Seq)
+	}
+	b.last = at
+	if r.Seq > s.last.seq {
+		s.last = at
+		if s.msgs == 0 {
+			s.first = seqTime{seq: r.Seq + 1}
+		}
+	}
+}
+
+// limitAll removes the oldest messages until max_msgs and max_bytes hold.
+func (s *store) limitAll(o *op) {
+	for s.cfg.MaxMsgs > 0 && s.msgs > uint64(s.cfg.MaxMsgs) ||
+		s.cfg.MaxBytes > 0 && s.bytes > uint64(s.cfg.MaxBytes) {
+		if !s.limitOne(o, s.first.seq) {
+			return
+		}
+	}
+}
+
+// limitSubject removes the oldest messages of a subject until max remain.
+func (s *store) limitSubject(o *op, subject []byte, max uint64) {
+	name := string(subject)
+	for {
+		info := s.index.get(name)
+		if info == nil || info.total <= max {
+			return
+		}
+		seq, err := s.firstSeqLoading(name, info)
+		if err != nil || !s.limitOne(o, seq) {
+			return
+		}
+	}
+}
+
+// limitOne removes a live message because of a limit.
+func (s *store) limitOne(o *op, seq uint64) bool {
+	b, i := s.blockFor(seq)
+	if b == nil {
+		return false
+	}
+	if s.disk != nil {
+		s.disk.limited = true
+	}
+	return s.drop(o, b, i, seq, false)
+}
+
+// blockFor returns the block with the live message seq, and its position.
+func (s *store) blockFor(seq uint64) (*block, int) {
+	i := s.blockOf(seq)
+	if i == len(s.blocks) || !s.blocks[i].live(seq) {
+		return nil, 0
+	}
+	return s.blocks[i], i
+}
+
+// drop removes the live message seq of block b = s.blocks[i] from all counts.
+// A message that cannot be read is removed from those that are known.
+// With bulk the change is left to the caller.
+func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
+	c, err := s.content(b)
+	var e *ent
+	if err == nil {
+		if n, ok := c.at(seq); ok {
+			e = &c.ents[n]
+		}
+	}
+	if e == nil {
+		s.dropUnreadable(b, i, seq)
+		return true
+	}
+	size := s.msgSize(c, e)
+	subject := c.subject(e)
+	if s.index != nil {
+		s.index.remove(subject, seq)
+		s.chase(b, c, e, subject)
+	}
+	if c.hasHeader(e) {
+		s.untrack(b, c, e)
+	}
+	if o != nil {
+		o.removed++
+		o.removedBytes += size
+		if o.heard != nil && !bulk {
+			o.changes = append(o.changes, change{-1, -int64(size), seq, string(subject)})
+		}
+	}
+	s.uncount(b, i, seq, size, c)
+	return true
+}
+
+// chase keeps the first sequence of a subject exact, where the next message of
+// the subject is in the same block and near.
+func (s *store) chase(b *block, c *cache, e *ent, subject []byte) {
+	info := s.index.get(string(subject))
+	if info == nil || info.first&inexact == 0 || info.lower() != e.seq+1 {
+		return
+	}
+	const near = 64
+	i := c.find(e.seq + 1)
+	for n := 0; n < near && i < len(c.ents); n, i = n+1, i+1 {
+		x := &c.ents[i]
+		if string(c.subject(x)) == string(subject) && b.live(x.seq) {
+			info.first = x.seq
+			return
+		}
+		info.first = (x.seq + 1) | inexact
+	}
+}
+
+// uncount removes seq from the counts of block and stream, and the block from
+// the stream if it was its last message. c may be nil.
+func (s *store) uncount(b *block, i int, seq, size uint64, c *cache) {
+	b.msgs--
+	b.bytes -= min(size, b.bytes)
+	s.msgs--
+	s.bytes -= min(size, s.bytes)
+	switch {
+	case b.msgs == 0:
+		b.first = seqTime{seq: b.last.seq + 1}
+		b.deleted = newSet()
+	case seq == b.first.seq:
+		next := b.deleted.NextAbsent(seq + 1)
+		b.deleted.DeleteRange(seq, next)
+		b.first = seqTime{seq: next}
+		if c != nil {
+			if n, ok := c.at(next); ok {
+				b.first.ts = c.time(&c.ents[n])
+			}
+		}
+	default:
+		b.deleted.Insert(seq)
+	}
+	if seq == s.first.seq {
+		s.findFirst()
+	}
+	if b.msgs == 0 && i < len(s.blocks)-1 {
+		s.emptied(b, i)
+	}
+}
+
+// findFirst sets the first message of the stream.
+func (s *store) findFirst() {
+	if s.msgs == 0 {
+		s.first = seqTime{seq: s.last.seq + 1}
+		return
+	}
+	for _, b := range s.blocks {
+		if b.msgs > 0 {
+			s.first = b.first
+			return
+		}
+	}
+}
+
+// emptied is called when the last live message of a block that is not the last
+// block was removed.
+func (s *store) emptied(b *block, i int) {
+	if s.disk != nil && !s.disk.emptied(b, i) {
+		return
+	}
+	s.blocks = append(s.blocks[:i], s.blocks[i+1:]...)
+}
+
+// act carries out an action of an op.
+func (s *store) act(o *op, a *action) {
+	msgs, bytes := o.removed, o.removedBytes
+	one := change{}
+	switch a.kind {
+	case actRemove:
+		for _, seq := range a.seqs {
+			b, i := s.blockFor(seq)
+			if b == nil {
+				s.found(seq)
+				continue
+			}
+			if a.bulk && o.heard != nil && one.seq == 0 {
+				one = change{seq: seq, subject: s.subjectOf(b, seq)}
+			}
+			s.drop(o, b, i, seq, a.bulk)
+		}
+	case actCompact:
+		s.compactTo(o, a.seq)
+	}
+	n := o.removed - msgs
+	if o.heard == nil || !a.bulk || n == 0 && a.kind != actCompact {
+		return
+	}
+	if n > 1 || a.kind == actCompact {
+		one = change{}
+	}
+	one.msgs, one.bytes = -int64(n), -int64(o.removedBytes-bytes)
+	o.changes = append(o.changes, one)
+}
+
+// subjectOf returns the subject of a live message for a callback; "" if it
+// cannot be read.
+func (s *store) subjectOf(b *block, seq uint64) string {
+	c, err := s.content(b)
+	if err != nil {
+		return ""
+	}
+	if n, ok := c.at(seq); ok {
+		return string(c.subject(&c.ents[n]))
+	}
+	return ""
+}
+
+// compactTo removes everything below seq. With seq above the last sequence + 1
+// the last sequence moves as well.
+func (s *store) compactTo(o *op, seq uint64) {
+	if seq > s.last.seq {
+		s.clear(o, seq)
+		return
+	}
+	keep := 0
+	for keep < len(s.blocks)-1 && s.blocks[keep].last.seq < seq {
+		b := s.blocks[keep]
+		s.dropAll(o, b)
+		if s.disk != nil {
+			s.disk.dropped(b)
+		}
+		keep++
+	}
+	s.blocks = append(s.blocks[:0], s.blocks[keep:]...)
+	s.findFirst()
+	for s.msgs > 0 && s.first.seq < seq {
+		b, i := s.blockFor(s.first.seq)
+		s.drop(o, b, i, s.first.seq, true)
+	}
+}
+
+// dropAll removes the live messages of a block that is going away.
+func (s *store) dropAll(o *op, b *block) {
+	if c, err := s.content(b); err == nil {
+		for i := range c.ents {
+			e := &c.ents[i]
+			if !b.live(e.seq) {
+				continue
+			}
+			if s.index != nil {
+				s.index.remove(c.subject(e), e.seq)
+			}
+			if c.hasHeader(e) {
+				s.untrack(b, c, e)
+			}
+		}
+	}
+	o.removed += b.msgs
+	o.removedBytes += b.bytes
+	s.msgs -= b.msgs
+	s.bytes -= b.bytes
+	b.msgs, b.bytes = 0, 0
+}
+
+// clear removes everything; the next message will have the sequence next or a
+// higher one.
+func (s *store) clear(o *op, next uint64) {
+	o.removed += s.msgs
+	o.removedBytes += s.bytes
+	s.msgs, s.bytes = 0, 0
+	s.last.seq = max(s.last.seq, next-1)
+	s.first = seqTime{seq: s.last.seq + 1}
+	if s.index != nil {
+		s.index = newSubjectIndex()
+	}
+	s.due.clear()
+	tail := s.blocks[len(s.blocks)-1]
+	if s.disk != nil {
+		for _, b := range s.blocks[:len(s.blocks)-1] {
+			s.disk.dropped(b)
+		}
+	} else {
+		tail.cache.Store(new(cache))
+		tail.size = 0
+	}
+	tail.msgs, tail.bytes, tail.ttls, tail.schedules = 0, 0, 0, 0
+	tail.deleted = newSet()
+	tail.last = s.last
+	tail.first = s.first
+	s.blocks = append(s.blocks[:0], tail)
+}

@@ -1,0 +1,159 @@
+package msgstore
+
+import (
+	"encoding/binary"
+	"sort"
+	"sync/atomic"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seqset"
+)
+
+// seqTime is a sequence and the time of its message.
+type seqTime struct {
+	seq uint64
+	ts  int64
+}
+
+// block is a run of records: a file, or a piece of memory. Its fields are
+// guarded by store.mu and describe the stream up to the visible position,
+// except for those of files, which say so.
+//
+// The live messages are the sequences in [first, last] that are not in deleted.
+// A block without live messages has first = last + 1.
+type block struct {
+	num     uint32
+	msgs    uint64
+	bytes   uint64 // of live messages
+	size    int64  // of all visible records, uncompressed
+	first   seqTime
+	last    seqTime
+	deleted seqset.Set
+	// ttls and schedules count live messages with a TTL or schedule header.
+	ttls      uint64
+	schedules uint64
+
+	// cache is nil when the content is only in the file. In a memory store, and
+	// for the tail with what was appended to it, it is always there.
+	cache atomic.Pointer[cache]
+	// used is the store's read counter at the last use of the cache.
+	used atomic.Int64
+	miss missing
+
+	file blockFile // zero in a memory store
+}
+
+func newBlock(num uint32, last seqTime) *block {
+	b := &block{num: num, first: seqTime{seq: last.seq + 1}, last: last}
+	b.miss.b = b
+	return b
+}
+
+// missing says that a read needs the content of b.
+type missing struct{ b *block }
+
+func (m *missing) Error() string { return "block is not in the cache" }
+
+func (b *block) live(seq uint64) bool {
+	return b.msgs > 0 && seq >= b.first.seq && seq <= b.last.seq && !b.deleted.Contains(seq)
+}
+
+// liveBelow counts the live messages with a sequence below seq.
+func (b *block) liveBelow(seq uint64) uint64 {
+	switch {
+	case b.msgs == 0 || seq <= b.first.seq:
+		return 0
+	case seq > b.last.seq:
+		return b.msgs
+	}
+	return seq - b.first.seq - uint64(b.deleted.CountRange(b.first.seq, seq-1))
+}
+
+// nextLive is the first live sequence at or after seq.
+func (b *block) nextLive(seq uint64) (uint64, bool) {
+	if b.msgs == 0 || seq > b.last.seq {
+		return 0, false
+	}
+	seq = b.deleted.NextAbsent(max(seq, b.first.seq))
+	return seq, seq <= b.last.seq
+}
+
+// ent locates the record of a message in a cache.
+type ent struct {
+	seq  uint64
+	off  uint32
+	size uint32
+}
+
+// cache is the plain content of a block with the places of its messages.
+// Those who hold store.mu for reading may read it; it grows and changes only
+// under store.mu, so nothing of it may be kept without.
+type cache struct {
+	buf  []byte
+	ents []ent    // messages, ascending; dead ones among them
+	tomb []uint64 // sequences of the tombstones in it
+	bad  []badRange
+}
+
+// badRange is a part of a block that holds no valid records.
+type badRange struct {
+	off, size   int64
+	first, last uint64 // sequences that may have been in it; 0, 0 if unknown
+	detail      string
+}
+
+// find returns the index of the first entry whose sequence is seq or higher.
+func (c *cache) find(seq uint64) int {
+	n := len(c.ents)
+	if n == 0 || seq <= c.ents[0].seq {
+		return 0
+	}
+	// Without gaps the answer is known.
+	if d := seq - c.ents[0].seq; d < uint64(n) && c.ents[d].seq == seq {
+		return int(d)
+	}
+	return sort.Search(n, func(i int) bool { return c.ents[i].seq >= seq })
+}
+
+// at returns the entry of seq.
+func (c *cache) at(seq uint64) (int, bool) {
+	i := c.find(seq)
+	return i, i < len(c.ents) && c.ents[i].seq == seq
+}
+
+// Parts of a record that was verified or made here.
+
+func (c *cache) time(e *ent) int64 {
+	return int64(binary.LittleEndian.Uint64(c.buf[e.off+12:]))
+}
+
+func (c *cache) subject(e *ent) []byte {
+	n := uint32(binary.LittleEndian.Uint16(c.buf[e.off+20:]))
+	return c.buf[e.off+22 : e.off+22+n]
+}
+
+func (c *cache) hasHeader(e *ent) bool { return c.buf[e.off+3]&0x80 != 0 }
+
+// parts returns the subject, header section and payload.
+func (c *cache) parts(e *ent) (subject, header, data []byte) {
+	raw := c.buf[e.off : e.off+e.size]
+	n := 22 + int(binary.LittleEndian.Uint16(raw[20:]))
+	subject = raw[22:n]
+	if raw[3]&0x80 != 0 {
+		h := int(binary.LittleEndian.Uint32(raw[n:]))
+		header = raw[n+4 : n+4+h]
+		n += 4 + h
+	}
+	return subject, header, raw[n : len(raw)-record.SumSize]
+}
+
+// append takes over a record, whose bytes are raw.
+func (c *cache) append(r *record.Record, raw []byte) {
+	switch r.Kind {
+	case record.Message:
+		c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(len(c.buf)), size: uint32(len(raw))})
+	case record.Tombstone:
+		c.tomb = append(c.tomb, r.Seq)
+	}
+	c.buf = append(c.buf, raw...)
+}

@@ -1,0 +1,213 @@
+package msgstore
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+)
+
+// store is what FileStore and MemStore have in common: positions, blocks,
+// subject index, limits, and the order of operations.
+//
+// An operation goes through three stages. Under wmu it gets its place: it is
+// checked, encoded, and handed to the disk (submit). When the disk has it, it
+// is applied under mu: from then on it is visible. Then its callbacks are
+// called, in order and without locks. In memory, and in the modes interval and
+// external, the first two follow each other at once.
+//
+// Locks: wmu before mu before notify.mu. Callbacks are called with none held.
+type store struct {
+	kind StorageType
+
+	// wmu serializes operations up to submit.
+	wmu      sync.Mutex
+	cfg      Config  // replaced under wmu and mu; read under either
+	end      seqTime // of the last record handed over
+	tail     tail
+	appended atomic.Uint64
+	failed   error // sticky; see WriteError
+
+	mu     sync.RWMutex
+	closed bool
+	flight []*op // submitted, not applied; oldest first
+	blocks []*block // ascending by number, and by sequence
+	msgs   uint64
+	bytes  uint64
+	first  seqTime
+	last   seqTime
+	index  *subjectIndex // nil if subjects are not tracked
+	due    dueTimes
+	source map[string]SourceProgress
+	lost   LostData
+
+	updates func(msgs, bytes int64, seq uint64, subject string)
+	remove  func(seq uint64)
+	process func(subject string, header, data []byte)
+
+	notify notifier
+	clock  atomic.Int64 // counts reads, for the age of caches
+
+	disk *disk // nil in memory
+	now  func() time.Time
+}
+
+// tail is where the next record goes. Guarded by wmu.
+type tail struct {
+	b    *block
+	key  record.Key
+	size int64 // of all records handed over, uncompressed
+	max  int64 // size at which the next block begins
+}
+
+func (s *store) init(cfg Config) {
+	s.cfg = cfg
+	s.now = time.Now
+	if cfg.tracksSubjects() {
+		s.index = newSubjectIndex()
+	}
+	s.due.init(&s.cfg)
+	s.source = make(map[string]SourceProgress)
+}
+
+// Type implements Store.
+func (s *store) Type() StorageType { return s.kind }
+
+// msgSize is what a message counts for, given the entry of its record.
+func (s *store) msgSize(c *cache, e *ent) uint64 {
+	n := uint64(e.size)
+	if s.kind == MemoryStorage {
+		n -= record.MinSize - memOverhead
+		if c.hasHeader(e) {
+			n -= 4
+		}
+	}
+	return n
+}
+
+// memOverhead is what a message in memory counts beyond its parts.
+const memOverhead = 16
+
+// sizeOf is msgSize of a message that is not encoded yet.
+func (s *store) sizeOf(subject string, header, data []byte) uint64 {
+	if s.kind == MemoryStorage {
+		return uint64(memOverhead + len(subject) + len(header) + len(data))
+	}
+	return uint64(record.Size(len(subject), len(header), len(data)))
+}
+
+// blockOf returns the position in s.blocks of the block that holds seq or, if
+// seq lies between blocks, of the next one.
+func (s *store) blockOf(seq uint64) int {
+	return sort.Search(len(s.blocks), func(i int) bool { return s.blocks[i].last.seq >= seq })
+}
+
+// cached returns the content of b, or b.miss.
+func (s *store) cached(b *block) (*cache, error) {
+	if c := b.cache.Load(); c != nil {
+		if s.disk != nil {
+			b.used.Store(s.clock.Add(1))
+		}
+		return c, nil
+	}
+	return nil, &b.miss
+}
+
+// content is cached for those who hold mu for writing: it loads the block if
+// need be.
+func (s *store) content(b *block) (*cache, error) {
+	c, err := s.cached(b)
+	if err == nil {
+		return c, nil
+	}
+	return s.disk.loadLocked(b)
+}
+
+// read calls fn with mu held for reading, and again when a block that fn
+// missed has been loaded.
+func (s *store) read(fn func() error) error {
+	for {
+		s.mu.RLock()
+		if s.closed {
+			s.mu.RUnlock()
+			return ErrStoreClosed
+		}
+		err := fn()
+		s.mu.RUnlock()
+		m, ok := err.(*missing)
+		if !ok {
+			return err
+		}
+		if err := s.disk.load(m.b); err != nil {
+			return err
+		}
+	}
+}
+
+// Positions implements Store.
+func (s *store) Positions() Positions {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := Positions{Appended: s.appended.Load(), Visible: s.last.seq}
+	p.Durable = p.Visible
+	if s.disk != nil {
+		p.Durable = s.disk.durable(p.Visible)
+	}
+	return p
+}
+
+// notifier calls back in order, by one goroutine at a time.
+type notifier struct {
+	mu      sync.Mutex
+	queue   []*op
+	running bool
+}
+
+// add queues an op. The caller holds store.mu, so that the order is that of the
+// operations.
+func (n *notifier) add(o *op) {
+	n.mu.Lock()
+	n.queue = append(n.queue, o)
+	n.mu.Unlock()
+}
+
+// run calls the callbacks of what is queued, unless another goroutine is at it.
+func (s *store) runCallbacks() {
+	n := &s.notify
+	n.mu.Lock()
+	if n.running {
+		n.mu.Unlock()
+		return
+	}
+	n.running = true
+	for len(n.queue) > 0 {
+		q := n.queue
+		n.queue = nil
+		n.mu.Unlock()
+		for _, o := range q {
+			s.callback(o)
+		}
+		clear(q)
+		n.mu.Lock()
+		if n.queue == nil {
+			n.queue = q[:0]
+		}
+	}
+	n.running = false
+	n.mu.Unlock()
+}
+
+func (s *store) callback(o *op) {
+	if o.heard != nil {
+		for i := range o.changes {
+			c := &o.changes[i]
+			o.heard(c.msgs, c.bytes, c.seq, c.subject)
+		}
+	}
+	if o.done != nil {
+		o.done(o)
+	}
+	o.free()
+}

@@ -1,0 +1,72 @@
+package msgstore
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The headers that a store obeys.
+const (
+	hdrTTL          = "Nats-TTL"
+	hdrRollup       = "Nats-Rollup"
+	hdrMarkerReason = "Nats-Marker-Reason"
+	hdrKVOperation  = "KV-Operation"
+	hdrSchedule     = "Nats-Schedule"
+	hdrSource       = "Nats-Stream-Source"
+)
+
+// headerValue returns the value of the first header with the exact name, without
+// leading and trailing blanks.
+func headerValue(h []byte, name string) ([]byte, bool) {
+	for at := 0; ; {
+		i := bytes.Index(h[at:], []byte(name))
+		if i < 0 {
+			return nil, false
+		}
+		i += at
+		end := i + len(name)
+		if i < 2 || h[i-1] != '\n' || h[i-2] != '\r' || end >= len(h) || h[end] != ':' {
+			at = end
+			continue
+		}
+		v := h[end+1:]
+		if n := bytes.Index(v, []byte("\r\n")); n >= 0 {
+			v = v[:n]
+		}
+		return bytes.TrimSpace(v), true
+	}
+}
+
+// ttlNever is the TTL in seconds of a message that never expires.
+const ttlNever = -1
+
+// maxTTL is the largest TTL in seconds; more would overflow the expiry time.
+const maxTTL = 1 << 33
+
+// parseTTL reads a Nats-TTL value: seconds, a duration or "never".
+func parseTTL(v []byte) (seconds int64, ok bool) {
+	s := string(v)
+	if strings.EqualFold(s, "never") {
+		return ttlNever, true
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return min(n, maxTTL), n > 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second {
+		return 0, false
+	}
+	return int64(d / time.Second), true
+}
+
+// isMarker says whether a message stands for the end of its subject, so that
+// its own end leaves no marker.
+func isMarker(h []byte) bool {
+	if _, ok := headerValue(h, hdrMarkerReason); ok {
+		return true
+	}
+	v, _ := headerValue(h, hdrKVOperation)
+	return string(v) == "PURGE"
+}

@@ -1,0 +1,479 @@
+package msgstore
+
+import "unsafe"
+
+// Memory for loaded messages comes in pieces that are never written twice, so
+// that what was loaded stays valid. A large message gets a piece of its own.
+const (
+	minPiece   = 512
+	maxPiece   = 64 << 10
+	largePiece = maxPiece / 4
+)
+
+// take returns n bytes of the memory in *mem, of which it takes more if need be.
+func take(mem *[]byte, n int) []byte {
+	if n > cap(*mem)-len(*mem) {
+		if n >= largePiece {
+			return make([]byte, n)
+		}
+		*mem = make([]byte, 0, max(min(4*cap(*mem), maxPiece), minPiece, n))
+	}
+	at := len(*mem)
+	*mem = (*mem)[:at+n]
+	return (*mem)[at : at+n : at+n]
+}
+
+// copyOut fills sm with the message e of c, in memory from mem.
+func copyOut(sm *StoredMsg, c *cache, e *ent, mem *[]byte) {
+	subject, header, data := c.parts(e)
+	b := take(mem, len(subject)+len(header)+len(data))
+	n := copy(b, subject)
+	n += copy(b[n:], header)
+	copy(b[n:], data)
+	sm.Subject = unsafe.String(unsafe.SliceData(b), len(subject))
+	sm.Header = nil
+	if len(header) > 0 {
+		sm.Header = b[len(subject):n:n]
+	}
+	sm.Data = b[n:]
+	sm.Seq = e.seq
+	sm.Time = c.time(e)
+}
+
+func (sm *StoredMsg) fill(c *cache, e *ent) { copyOut(sm, c, e, &sm.mem) }
+
+// LoadMsg implements Store.
+func (s *store) LoadMsg(seq uint64, sm *StoredMsg) (*StoredMsg, error) {
+	if sm == nil {
+		sm = new(StoredMsg)
+	}
+	for {
+		s.mu.RLock()
+		c, e, err := s.lookup(seq)
+		if err == nil {
+			sm.fill(c, e)
+			s.mu.RUnlock()
+			return sm, nil
+		}
+		s.mu.RUnlock()
+		m, ok := err.(*missing)
+		if !ok {
+			return nil, err
+		}
+		if err := s.disk.load(m.b); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lookup finds a live message. The caller holds mu for reading. The error may
+// be *missing.
+func (s *store) lookup(seq uint64) (*cache, *ent, error) {
+	switch {
+	case s.closed:
+		return nil, nil, ErrStoreClosed
+	case seq > s.last.seq:
+		return nil, nil, ErrStoreEOF
+	case seq == 0 || s.msgs == 0 || seq < s.first.seq:
+		return nil, nil, ErrStoreMsgNotFound
+	}
+	i := s.blockOf(seq)
+	if i == len(s.blocks) {
+		return nil, nil, ErrStoreMsgNotFound
+	}
+	b := s.blocks[i]
+	if !b.live(seq) {
+		if b.msgs > 0 && seq > b.first.seq {
+			return nil, nil, ErrDeletedMsg
+		}
+		return nil, nil, ErrStoreMsgNotFound
+	}
+	return s.fetch(b, seq)
+}
+
+// fetch returns the record of a live message.
+func (s *store) fetch(b *block, seq uint64) (*cache, *ent, error) {
+	c, err := s.cached(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, ok := c.at(seq)
+	if !ok {
+		return nil, nil, c.damage(b, seq)
+	}
+	return c, &c.ents[n], nil
+}
+
+// damage explains why a live message is not among the records of its block.
+func (c *cache) damage(b *block, seq uint64) error {
+	for i := range c.bad {
+		if r := &c.bad[i]; r.first == 0 || seq >= r.first && seq <= r.last {
+			return &BadRecordError{Block: b.num, Offset: r.off, Seq: seq, Detail: r.detail}
+		}
+	}
+	return &BadRecordError{Block: b.num, Offset: -1, Seq: seq, Detail: ErrNoBlockData.Error()}
+}
+
+// LoadLastMsg implements Store.
+func (s *store) LoadLastMsg(subject string, sm *StoredMsg) (*StoredMsg, error) {
+	if sm == nil {
+		sm = new(StoredMsg)
+	}
+	p := newPattern(subject)
+	err := s.read(func() error {
+		seq := s.last.seq
+		if !matchesAll(subject) {
+			var err error
+			if seq, err = s.lastOfAll(&p); err != nil {
+				return err
+			}
+		}
+		if s.msgs == 0 || seq == 0 {
+			return ErrStoreMsgNotFound
+		}
+		c, e, err := s.lookup(seq)
+		if err == ErrDeletedMsg {
+			err = ErrStoreMsgNotFound
+		}
+		if err != nil {
+			return err
+		}
+		sm.fill(c, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sm, nil
+}
+
+// lastOfAll returns the last sequence of the subjects that match, 0 if none.
+func (s *store) lastOfAll(p *pattern) (uint64, error) {
+	if s.index == nil {
+		return 0, nil
+	}
+	var last uint64
+	var failed error
+	s.index.match(p, func(subject string, i *subjectInfo) bool {
+		if i.upper() <= last {
+			return true
+		}
+		var seq uint64
+		if seq, failed = s.lastSeqOf(subject, i); failed != nil {
+			return false
+		}
+		last = max(last, seq)
+		return true
+	})
+	return last, failed
+}
+
+// LoadNextMsg implements Store.
+func (s *store) LoadNextMsg(filter string, start uint64, sm *StoredMsg) (*StoredMsg, uint64, error) {
+	return s.LoadNextMsgMulti(NewFilter(filter), start, sm)
+}
+
+// LoadNextMsgMulti implements Store.
+func (s *store) LoadNextMsgMulti(f *Filter, start uint64, sm *StoredMsg) (*StoredMsg, uint64, error) {
+	if sm == nil {
+		sm = new(StoredMsg)
+	}
+	var seq uint64
+	err := s.read(func() error {
+		c, e, at, err := s.next(f, &start, s.last.seq, nil)
+		seq = at
+		if err != nil {
+			return err
+		}
+		sm.fill(c, e)
+		return nil
+	})
+	if err != nil {
+		return nil, seq, err
+	}
+	return sm, seq, nil
+}
+
+// next finds the first live match in [*start, through] and its sequence. It
+// moves *start over what it has looked at, so that a retry does not do so again.
+// With scan it looks at no more than *scan messages. Errors: *missing;
+// ErrStoreEOF with the last sequence; *BadRecordError with the sequence; nil
+// and no entry when *scan is used up.
+func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cache, *ent, uint64, error) {
+	*start = max(*start, s.first.seq)
+	through = min(through, s.last.seq)
+	lo, hi := s.bounds(f, *start, through)
+	if s.msgs == 0 || lo > hi {
+		return nil, nil, s.last.seq, ErrStoreEOF
+	}
+	*start = lo
+	for i := s.blockOf(lo); i < len(s.blocks); i++ {
+		b := s.blocks[i]
+		seq, ok := b.nextLive(*start)
+		if !ok {
+			*start = max(*start, b.last.seq+1)
+			continue
+		}
+		if seq > hi {
+			break
+		}
+		*start = seq
+		c, err := s.cached(b)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		n := c.find(seq)
+		for {
+			if n == len(c.ents) || c.ents[n].seq > seq {
+				return nil, nil, seq, c.damage(b, seq)
+			}
+			e := &c.ents[n]
+			if scan != nil {
+				if *scan--; *scan < 0 {
+					return nil, nil, seq, nil
+				}
+			}
+			if f == nil || f.matchBytes(c.subject(e)) {
+				return c, e, seq, nil
+			}
+			if seq, ok = b.nextLive(seq + 1); !ok || seq > hi {
+				break
+			}
+			*start = seq
+			for n++; n < len(c.ents) && c.ents[n].seq < seq; n++ {
+			}
+		}
+		*start = b.last.seq + 1
+	}
+	*start = max(*start, hi+1)
+	return nil, nil, s.last.seq, ErrStoreEOF
+}
+
+// boundsLimit is how many subjects bounds looks at before it gives up.
+const boundsLimit = 64
+
+// bounds narrows [lo, hi] to where the subjects that match can be. It gives up
+// when too many match.
+func (s *store) bounds(f *Filter, lo, hi uint64) (uint64, uint64) {
+	if f == nil || s.index == nil {
+		return lo, hi
+	}
+	for i := range f.patterns {
+		if !f.patterns[i].literal {
+			return lo, hi
+		}
+	}
+	if len(f.patterns) > boundsLimit {
+		return lo, hi
+	}
+	first, last := ^uint64(0), uint64(0)
+	for i := range f.patterns {
+		if info := s.index.get(f.patterns[i].subject); info != nil {
+			first = min(first, info.lower())
+			last = max(last, info.upper())
+		}
+	}
+	return max(lo, first), min(hi, last)
+}
+
+// LoadPrevMsg implements Store.
+func (s *store) LoadPrevMsg(filter string, start uint64, sm *StoredMsg) (*StoredMsg, uint64, error) {
+	return s.LoadPrevMsgMulti(NewFilter(filter), start, sm)
+}
+
+// LoadPrevMsgMulti implements Store.
+func (s *store) LoadPrevMsgMulti(f *Filter, start uint64, sm *StoredMsg) (*StoredMsg, uint64, error) {
+	if sm == nil {
+		sm = new(StoredMsg)
+	}
+	var seq uint64
+	err := s.read(func() error {
+		c, e, at, err := s.prev(f, &start)
+		seq = at
+		if err != nil {
+			return err
+		}
+		sm.fill(c, e)
+		return nil
+	})
+	if err != nil {
+		return nil, seq, err
+	}
+	return sm, seq, nil
+}
+
+// prev is next backwards, from *start down.
+func (s *store) prev(f *Filter, start *uint64) (*cache, *ent, uint64, error) {
+	*start = min(*start, s.last.seq)
+	lo, hi := s.bounds(f, s.first.seq, *start)
+	if s.msgs == 0 || lo > hi {
+		return nil, nil, s.first.seq, ErrStoreEOF
+	}
+	*start = hi
+	i := min(s.blockOf(hi), len(s.blocks)-1)
+	for ; i >= 0; i-- {
+		b := s.blocks[i]
+		if b.msgs == 0 || b.first.seq > *start {
+			continue
+		}
+		if b.last.seq < lo {
+			break
+		}
+		c, err := s.cached(b)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		seq := min(*start, b.last.seq)
+		for seq >= max(lo, b.first.seq) {
+			var ok bool
+			if seq, ok = b.deleted.PrevAbsent(seq); !ok || seq < max(lo, b.first.seq) {
+				break
+			}
+			*start = seq
+			n, ok := c.at(seq)
+			if !ok {
+				return nil, nil, seq, c.damage(b, seq)
+			}
+			e := &c.ents[n]
+			if f == nil || f.matchBytes(c.subject(e)) {
+				return c, e, seq, nil
+			}
+			seq--
+		}
+		*start = b.first.seq - 1
+	}
+	return nil, nil, s.first.seq, ErrStoreEOF
+}
+
+// LoadBatch implements Store.
+func (s *store) LoadBatch(f *Filter, start uint64, limit BatchLimit, b *Batch) (uint64, error) {
+	through := limit.Through
+	if through == 0 {
+		through = ^uint64(0)
+	}
+	scan := &limit.Scan
+	if limit.Scan <= 0 {
+		scan = nil
+	}
+	msgs, bytes := 0, 0
+	var next uint64
+	err := s.read(func() error {
+		for {
+			c, e, seq, err := s.next(f, &start, through, scan)
+			switch {
+			case err == ErrStoreEOF:
+				if next = max(start, s.first.seq); through < s.last.seq {
+					next = max(next, through+1)
+				} else {
+					next = max(next, s.last.seq+1)
+				}
+				return nil
+			case err != nil:
+				if next = seq; msgs > 0 {
+					if _, bad := err.(*BadRecordError); bad {
+						return nil
+					}
+				}
+				return err
+			case e == nil:
+				next = seq
+				return nil
+			}
+			size := int(e.size)
+			if msgs > 0 && limit.Bytes > 0 && bytes+size > limit.Bytes {
+				next = seq
+				return nil
+			}
+			b.add(c, e)
+			msgs++
+			bytes += size
+			start = seq + 1
+			next = start
+			if limit.Msgs > 0 && msgs >= limit.Msgs {
+				return nil
+			}
+		}
+	})
+	return next, err
+}
+
+func (b *Batch) add(c *cache, e *ent) {
+	n := len(b.Msgs)
+	if n < cap(b.Msgs) {
+		b.Msgs = b.Msgs[:n+1]
+	} else {
+		b.Msgs = append(b.Msgs, StoredMsg{})
+	}
+	copyOut(&b.Msgs[n], c, e, &b.mem)
+}
+
+// LoadMsgs implements Store.
+func (s *store) LoadMsgs(seqs []uint64, b *Batch) error {
+	var first error
+	i := 0
+	err := s.read(func() error {
+		for ; i < len(seqs); i++ {
+			c, e, err := s.lookup(seqs[i])
+			switch err := err.(type) {
+			case nil:
+				b.add(c, e)
+			case *missing:
+				return err
+			case *BadRecordError:
+				if first == nil {
+					first = err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = first
+	}
+	return err
+}
+
+// SubjectForSeq implements Store.
+func (s *store) SubjectForSeq(seq uint64) (string, error) {
+	var subject string
+	err := s.read(func() error {
+		c, e, err := s.lookup(seq)
+		if err == ErrStoreEOF || err == ErrDeletedMsg {
+			return ErrStoreMsgNotFound
+		}
+		if err != nil {
+			return err
+		}
+		subject = string(c.subject(e))
+		return nil
+	})
+	return subject, err
+}
+
+// GetSeqFromTime implements Store.
+func (s *store) GetSeqFromTime(t int64) uint64 {
+	var seq uint64
+	err := s.read(func() error {
+		for _, b := range s.blocks {
+			if b.msgs == 0 || b.last.ts < t {
+				continue
+			}
+			c, err := s.cached(b)
+			if err != nil {
+				return err
+			}
+			for i := range c.ents {
+				if e := &c.ents[i]; c.time(e) >= t && b.live(e.seq) {
+					seq = e.seq
+					return nil
+				}
+			}
+		}
+		seq = s.last.seq + 1
+		return nil
+	})
+	if err != nil {
+		return 0
+	}
+	return seq
+}

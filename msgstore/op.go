@@ -1,0 +1,105 @@
+package msgstore
+
+import (
+	"sync"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+)
+
+// op is an operation on its way from submit to its callbacks.
+type op struct {
+	buf  []byte // records, back to back
+	segs []segment
+	acts []action
+	ttls []givenTTL
+
+	firstSeq, lastSeq uint64 // sequences used by its records; 0 if none
+	msgs, bytes       uint64 // of its messages, for discard new
+
+	// Results, set by apply.
+	err          error
+	removed      uint64
+	removedBytes uint64
+	changes      []change
+	heard        func(msgs, bytes int64, seq uint64, subject string)
+
+	done func(*op)
+	next *op // changes nothing; its callbacks follow those of this op
+}
+
+// segment is a part of an op's records that goes into one block.
+type segment struct {
+	b        *block
+	off      int64 // in the block
+	from, to int   // in op.buf
+}
+
+// action is something that an op does beside adding records.
+type action struct {
+	kind actionKind
+	at   uint64 // it follows the record with this sequence; 0: the last one
+	seq  uint64
+	seqs []uint64
+	bulk bool // one change for all
+}
+
+type actionKind uint8
+
+const (
+	actRemove  actionKind = iota // the messages seqs
+	actCompact                   // everything below seq
+)
+
+// givenTTL is a TTL that was given with a message and is not in its header.
+type givenTTL struct {
+	seq uint64
+	ttl int64
+}
+
+// change is one call of the storage update callback.
+type change struct {
+	msgs, bytes int64
+	seq         uint64
+	subject     string
+}
+
+var ops = sync.Pool{New: func() any { return new(op) }}
+
+func newOp() *op { return ops.Get().(*op) }
+
+// maxKeptBuf is the largest buffer that a pooled op keeps: one for the largest
+// batches that are common, not for the largest record.
+const maxKeptBuf = 1 << 20
+
+func (o *op) free() {
+	buf := o.buf[:0]
+	if cap(buf) > maxKeptBuf {
+		buf = nil
+	}
+	clear(o.segs)
+	clear(o.acts)
+	clear(o.changes)
+	*o = op{buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	ops.Put(o)
+}
+
+func (o *op) finish() {
+	if n := len(o.segs); n > 0 {
+		o.segs[n-1].to = len(o.buf)
+	}
+}
+
+// each calls fn with the records of the op.
+func (o *op) each(fn func(sg *segment, off int64, raw []byte, r *record.Record)) {
+	for i := range o.segs {
+		sg := &o.segs[i]
+		for at := sg.from; at < sg.to; {
+			r, err := record.Parse(o.buf[at:sg.to])
+			if err != nil {
+				panic("msgstore: own record: " + err.Error())
+			}
+			fn(sg, sg.off+int64(at-sg.from), o.buf[at:at+r.Size], &r)
+			at += r.Size
+		}
+	}
+}
