@@ -168,7 +168,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		}
 		s.end.seq++
 		s.end.ts = ts
-		o.buf = record.AppendMessage(o.buf, &s.tail.key, s.end.seq, ts, m.Subject, m.Header, m.Data)
+		o.buf = record.AppendMessage(o.buf, s.tail.key, s.end.seq, ts, m.Subject, m.Header, m.Data)
 		s.tail.size += int64(size)
 		o.msgs++
 		o.bytes += s.sizeOf(m.Subject, m.Header, m.Data)
@@ -202,7 +202,7 @@ func (s *store) placeSkip(o *op, n uint64, ts int64) error {
 	}
 	s.end.seq += n
 	s.end.ts = ts
-	o.buf = record.AppendSkip(o.buf, &s.tail.key, s.end.seq, ts)
+	o.buf = record.AppendSkip(o.buf, s.tail.key, s.end.seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }
@@ -215,7 +215,7 @@ func (s *store) placeTombstone(o *op, seq uint64, ts int64) error {
 	if err := s.seat(o, record.MinSize); err != nil {
 		return err
 	}
-	o.buf = record.AppendTombstone(o.buf, &s.tail.key, seq, ts)
+	o.buf = record.AppendTombstone(o.buf, s.tail.key, seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }
@@ -231,7 +231,6 @@ func (s *store) seat(o *op, size int) error {
 	if n > 0 && o.segs[n-1].b == s.tail.b {
 		return nil
 	}
-	o.finish()
 	o.segs = append(o.segs, segment{b: s.tail.b, off: s.tail.size, from: len(o.buf)})
 	return nil
 }
@@ -307,10 +306,9 @@ func (s *store) writable() error {
 
 // rotate begins a new block. The caller holds wmu.
 func (s *store) rotate(o *op) error {
-	o.finish()
 	b := newBlock(s.tail.b.num+1, s.end)
 	if s.disk != nil {
-		if err := s.disk.rotate(b); err != nil {
+		if err := s.disk.rotate(o, b); err != nil {
 			return err
 		}
 	}
@@ -327,13 +325,15 @@ func (s *store) addTail(b *block) {
 	s.blocks = append(s.blocks, b)
 	s.mu.Unlock()
 	s.tail.b, s.tail.size = b, 0
-	s.tail.key = record.NewKey(s.cfg.Name, b.num)
+	if s.disk != nil {
+		k := record.NewKey(s.cfg.Name, b.num)
+		s.tail.key = &k
+	}
 }
 
 // submit hands an op to the disk, or applies it at once, and releases wmu,
 // which the caller holds.
 func (s *store) submit(o *op) {
-	o.finish()
 	s.appended.Store(s.end.seq)
 	if s.disk != nil {
 		s.disk.submit(o) // unlocks

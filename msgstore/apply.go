@@ -180,7 +180,16 @@ func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
 		}
 	}
 	s.uncount(b, i, seq, size, c)
+	if s.disk == nil && b.msgs > 0 {
+		s.squeeze(b)
+	}
 	return true
+}
+
+// dropUnreadable is drop for a message whose record is damaged: its size is
+// taken for average, its subject is not known.
+func (s *store) dropUnreadable(b *block, i int, seq uint64) {
+	s.uncount(b, i, seq, b.bytes/b.msgs, nil)
 }
 
 // chase keeps the first sequence of a subject exact, where the next message of

@@ -157,3 +157,5 @@ func (c *cache) append(r *record.Record, raw []byte) {
 	}
 	c.buf = append(c.buf, raw...)
 }
+
+func newSet() seqset.Set { return seqset.Set{} }

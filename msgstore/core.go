@@ -32,7 +32,7 @@ type store struct {
 
 	mu     sync.RWMutex
 	closed bool
-	flight []*op // submitted, not applied; oldest first
+	flight []*op    // submitted, not applied; oldest first
 	blocks []*block // ascending by number, and by sequence
 	msgs   uint64
 	bytes  uint64
@@ -57,9 +57,9 @@ type store struct {
 // tail is where the next record goes. Guarded by wmu.
 type tail struct {
 	b    *block
-	key  record.Key
-	size int64 // of all records handed over, uncompressed
-	max  int64 // size at which the next block begins
+	key  *record.Key // nil in memory
+	size int64       // of all records handed over, uncompressed
+	max  int64       // size at which the next block begins
 }
 
 func (s *store) init(cfg Config) {

@@ -12,6 +12,8 @@ type op struct {
 	segs []segment
 	acts []action
 	ttls []givenTTL
+	wipe [][]byte // to be overwritten (erase in memory)
+	disk diskOp
 
 	firstSeq, lastSeq uint64 // sequences used by its records; 0 if none
 	msgs, bytes       uint64 // of its messages, for discard new
@@ -29,9 +31,17 @@ type op struct {
 
 // segment is a part of an op's records that goes into one block.
 type segment struct {
-	b        *block
-	off      int64 // in the block
-	from, to int   // in op.buf
+	b    *block
+	off  int64 // in the block
+	from int   // in op.buf; it ends where the next one begins
+}
+
+// end is where segment i ends in o.buf.
+func (o *op) end(i int) int {
+	if i+1 < len(o.segs) {
+		return o.segs[i+1].from
+	}
+	return len(o.buf)
 }
 
 // action is something that an op does beside adding records.
@@ -79,22 +89,18 @@ func (o *op) free() {
 	clear(o.segs)
 	clear(o.acts)
 	clear(o.changes)
-	*o = op{buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	clear(o.disk.parts)
+	*o = op{disk: diskOp{parts: o.disk.parts[:0], enc: o.disk.enc[:0]}, buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
 	ops.Put(o)
-}
-
-func (o *op) finish() {
-	if n := len(o.segs); n > 0 {
-		o.segs[n-1].to = len(o.buf)
-	}
 }
 
 // each calls fn with the records of the op.
 func (o *op) each(fn func(sg *segment, off int64, raw []byte, r *record.Record)) {
 	for i := range o.segs {
 		sg := &o.segs[i]
-		for at := sg.from; at < sg.to; {
-			r, err := record.Parse(o.buf[at:sg.to])
+		end := o.end(i)
+		for at := sg.from; at < end; {
+			r, err := record.Parse(o.buf[at:end])
 			if err != nil {
 				panic("msgstore: own record: " + err.Error())
 			}

@@ -123,6 +123,7 @@ func Size(subject, header, data int) int {
 
 // AppendMessage appends the record of a message to dst. The caller has checked
 // that Size is at most MaxSize and that the subject has at most 65535 bytes.
+// Without a key the record has no checksum: it never leaves memory.
 func AppendMessage(dst []byte, key *Key, seq uint64, ts int64, subject string, header, data []byte) []byte {
 	size := Size(len(subject), len(header), len(data))
 	start := len(dst)
@@ -147,7 +148,10 @@ func AppendMessage(dst []byte, key *Key, seq uint64, ts int64, subject string, h
 	}
 	binary.LittleEndian.PutUint64(b[4+gap:], seq)
 	binary.LittleEndian.PutUint64(b[12+gap:], uint64(ts))
-	sum := highwayhash.Sum64(b[4+gap:size-SumSize], key[:])
+	var sum uint64
+	if key != nil {
+		sum = highwayhash.Sum64(b[4+gap:size-SumSize], key[:])
+	}
 
 	binary.LittleEndian.PutUint32(b, uint32(size)|flag)
 	binary.LittleEndian.PutUint64(b[4:], seq)

@@ -1,0 +1,492 @@
+package msgstore
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scheddb"
+	"github.com/natsd/natsd/msgstore/internal/wheel"
+	"github.com/natsd/natsd/msgstore/schedule"
+)
+
+// dueTimes knows what happens when. Guarded by store.mu.
+type dueTimes struct {
+	ttl   *wheel.Wheel   // nil if TTLs are not allowed
+	sched *scheddb.Table // nil if schedules are not allowed
+	// never holds the messages that the age limit does not touch.
+	never map[uint64]struct{}
+	// asked is when Due returned a sequence.
+	asked map[uint64]int64
+}
+
+// askAgain is how long Due keeps quiet about what it has returned, in ns: the
+// owner's removal may be on its way through a log.
+const askAgain = int64(2 * time.Second)
+
+// minDelay is the shortest time between two passes, in ns.
+const minDelay = int64(250 * time.Millisecond)
+
+func (d *dueTimes) init(cfg *Config) {
+	if cfg.AllowMsgTTL && d.ttl == nil {
+		d.ttl = new(wheel.Wheel)
+	}
+	if cfg.AllowMsgSchedules && d.sched == nil {
+		d.sched = new(scheddb.Table)
+	}
+	if !cfg.AllowMsgTTL {
+		d.ttl, d.never = nil, nil
+	}
+	if !cfg.AllowMsgSchedules {
+		d.sched = nil
+	}
+	if d.asked == nil {
+		d.asked = make(map[uint64]int64)
+	}
+}
+
+func (d *dueTimes) clear() {
+	if d.ttl != nil {
+		d.ttl = new(wheel.Wheel)
+	}
+	if d.sched != nil {
+		d.sched = new(scheddb.Table)
+	}
+	d.never = nil
+	clear(d.asked)
+}
+
+// track registers what the headers of a new message ask for.
+func (s *store) track(o *op, b *block, r *record.Record) {
+	var ttl int64
+	if len(r.Header) > 0 {
+		if v, ok := headerValue(r.Header, hdrTTL); ok {
+			if n, ok := parseTTL(v); ok {
+				ttl = n
+				b.ttls++
+			}
+		}
+		if s.due.sched != nil {
+			s.trackSchedule(b, r)
+		} else if v, ok := headerValue(r.Header, hdrSchedule); ok && len(v) > 0 {
+			b.schedules++
+		}
+		if len(s.cfg.Sources) > 0 {
+			s.trackSource(r)
+		}
+	} else if s.due.sched != nil && s.due.sched.Len() > 0 {
+		s.due.sched.Cancel(string(r.Subject))
+	}
+	if o != nil && ttl == 0 {
+		for _, g := range o.ttls {
+			if g.seq == r.Seq {
+				ttl = g.ttl
+			}
+		}
+	}
+	if ttl != 0 {
+		s.trackTTL(r.Seq, r.Time, ttl)
+	}
+}
+
+func (s *store) trackTTL(seq uint64, ts, ttl int64) {
+	if s.due.ttl == nil {
+		return
+	}
+	if ttl < 0 {
+		if s.due.never == nil {
+			s.due.never = make(map[uint64]struct{})
+		}
+		s.due.never[seq] = struct{}{}
+		return
+	}
+	s.due.ttl.Add(wheel.Entry{At: expiry(ts, ttl), Seq: seq})
+}
+
+func expiry(ts, ttl int64) int64 { return ts + min(ttl, maxTTL)*int64(time.Second) }
+
+// untrack forgets what the headers of a removed message asked for.
+func (s *store) untrack(b *block, c *cache, e *ent) {
+	subject, header, _ := c.parts(e)
+	if v, ok := headerValue(header, hdrTTL); ok {
+		if ttl, ok := parseTTL(v); ok {
+			b.ttls -= min(b.ttls, 1)
+			if s.due.ttl != nil && ttl > 0 {
+				s.due.ttl.Remove(wheel.Entry{At: expiry(c.time(e), ttl), Seq: e.seq})
+			}
+		}
+	}
+	delete(s.due.never, e.seq)
+	delete(s.due.asked, e.seq)
+	if v, ok := headerValue(header, hdrSchedule); ok && len(v) > 0 {
+		b.schedules -= min(b.schedules, 1)
+		if s.due.sched != nil {
+			s.due.sched.CancelSeq(string(subject), e.seq)
+		}
+	}
+}
+
+// trackSchedule registers, moves or cancels the schedule that a new message
+// with headers is about.
+func (s *store) trackSchedule(b *block, r *record.Record) {
+	t := s.due.sched
+	if v, ok := headerValue(r.Header, hdrSchedule); ok && len(v) > 0 {
+		b.schedules++
+		zone, _ := headerValue(r.Header, "Nats-Schedule-Time-Zone")
+		p, err := schedule.Parse(string(v), string(zone))
+		if err != nil {
+			return
+		}
+		if at, ok := p.Next(time.Unix(0, r.Time).UTC(), time.Time{}); ok {
+			t.Set(scheddb.Entry{At: at.UnixNano(), Seq: r.Seq, Subject: string(r.Subject)})
+		}
+		return
+	}
+	scheduler, ok := headerValue(r.Header, "Nats-Scheduler")
+	if !ok || len(scheduler) == 0 {
+		t.Cancel(string(r.Subject))
+		return
+	}
+	next, ok := headerValue(r.Header, "Nats-Schedule-Next")
+	if !ok {
+		return
+	}
+	e, ok := t.Get(string(scheduler))
+	if !ok {
+		return
+	}
+	if string(next) == "purge" {
+		t.Cancel(string(scheduler))
+		return
+	}
+	if at, err := time.Parse(time.RFC3339Nano, string(next)); err == nil {
+		e.At = at.UnixNano()
+		t.Set(e)
+	}
+}
+
+// trackSource notes how far a source has come.
+func (s *store) trackSource(r *record.Record) {
+	v, ok := headerValue(r.Header, hdrSource)
+	if !ok {
+		return
+	}
+	name, seq, identity, ok := parseSource(v)
+	if ok && slices.Contains(s.cfg.Sources, name) {
+		s.source[name] = SourceProgress{Seq: seq, Identity: identity}
+	}
+}
+
+// parseSource reads a Nats-Stream-Source header: origin, sequence, filters,
+// destinations, and since 2.10 the original subject, since 2.15 the identity.
+// The index name is made of the first, third and fourth field.
+func parseSource(v []byte) (name string, seq uint64, identity string, ok bool) {
+	f := bytes.Fields(v)
+	if len(f) < 4 {
+		return "", 0, "", false
+	}
+	seq, err := strconv.ParseUint(string(f[1]), 10, 64)
+	if err != nil {
+		return "", 0, "", false
+	}
+	if len(f) > 5 {
+		identity = string(f[5])
+	}
+	return string(f[0]) + " " + string(f[2]) + " " + string(f[3]), seq, identity, true
+}
+
+// SourceProgress implements Store.
+func (s *store) SourceProgress() map[string]SourceProgress {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	m := make(map[string]SourceProgress, len(s.source))
+	for name, p := range s.source {
+		if p.Seq > 0 {
+			m[name] = p
+		}
+	}
+	return m
+}
+
+// SetSourceProgress implements Store.
+func (s *store) SetSourceProgress(m map[string]SourceProgress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.source)
+	for name, p := range m {
+		s.source[name] = p
+	}
+}
+
+// NextDue implements Store.
+func (s *store) NextDue() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return 0
+	}
+	var next int64
+	sooner := func(at int64) {
+		if next == 0 || at < next {
+			next = at
+		}
+	}
+	if s.cfg.MaxAge > 0 && s.msgs > uint64(len(s.due.never)) {
+		at := s.first.ts
+		if _, never := s.due.never[s.first.seq]; never {
+			// The next one that can expire is not known without a search. Its
+			// time is not before that of the first; Due finds out.
+			at = s.firstMortal()
+		}
+		sooner(at + int64(s.cfg.MaxAge))
+	}
+	if s.due.ttl != nil {
+		if e, ok := s.due.ttl.Next(); ok {
+			sooner(e.At)
+		}
+	}
+	if s.due.sched != nil {
+		if e, ok := s.due.sched.Next(); ok {
+			sooner(e.At)
+		}
+	}
+	return next
+}
+
+// firstMortal is the time of the first message with an age limit, as far as it
+// can be told without reading a block.
+func (s *store) firstMortal() int64 {
+	for _, b := range s.blocks {
+		seq, ok := b.nextLive(0)
+		for ok {
+			if _, never := s.due.never[seq]; !never {
+				c := b.cache.Load()
+				if c == nil {
+					return b.first.ts
+				}
+				if n, ok := c.at(seq); ok {
+					return c.time(&c.ents[n])
+				}
+				return b.first.ts
+			}
+			seq, ok = b.nextLive(seq + 1)
+		}
+	}
+	return s.last.ts
+}
+
+// Due implements Store.
+func (s *store) Due(now int64, max int, due []Due) []Due {
+	if max <= 0 {
+		return due
+	}
+	found := due
+	err := s.read(func() error {
+		var err error
+		found, err = s.collectDue(now, max, due)
+		return err
+	})
+	if err != nil {
+		return due
+	}
+	if len(found) == len(due) {
+		return due
+	}
+	s.mu.Lock()
+	for seq, at := range s.due.asked {
+		if now-at >= askAgain {
+			delete(s.due.asked, seq)
+		}
+	}
+	for i := range found[len(due):] {
+		d := &found[len(due)+i]
+		if d.Kind == DueSchedule {
+			if s.due.sched != nil {
+				s.due.sched.Begin(d.Subject)
+			}
+			continue
+		}
+		s.due.asked[d.Seq] = now
+	}
+	s.mu.Unlock()
+	return found
+}
+
+// collectDue gathers at most max things, without marking them.
+func (s *store) collectDue(now int64, max int, due []Due) ([]Due, error) {
+	base := len(due)
+	seen := make(map[uint64]struct{})
+	add := func(kind DueKind, seq uint64, at int64) error {
+		if asked, ok := s.due.asked[seq]; ok && now-asked < askAgain {
+			return nil
+		}
+		if _, ok := seen[seq]; ok {
+			return nil
+		}
+		c, e, err := s.lookup(seq)
+		switch err.(type) {
+		case nil:
+		case *missing:
+			return err
+		case *BadRecordError:
+			seen[seq] = struct{}{}
+			due = append(due, Due{Kind: kind, Seq: seq, Time: at})
+			return nil
+		default:
+			return nil // gone meanwhile
+		}
+		seen[seq] = struct{}{}
+		subject, header, _ := c.parts(e)
+		d := Due{Kind: kind, Seq: seq, Subject: string(subject), Time: at}
+		if s.cfg.SubjectDeleteMarkerTTL > 0 && s.index != nil && !isMarker(header) {
+			if i := s.index.get(d.Subject); i != nil && i.total == 1 {
+				d.Marker = true
+				d.Publish = marker(d.Subject, s.cfg.SubjectDeleteMarkerTTL)
+			}
+		}
+		due = append(due, d)
+		return nil
+	}
+	if s.due.ttl != nil {
+		for _, e := range s.due.ttl.Due(nil, now, wheel.Entry{}, max+len(s.due.asked)) {
+			if len(due)-base >= max {
+				break
+			}
+			if err := add(DueTTL, e.Seq, e.At); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if s.cfg.MaxAge > 0 {
+		for seq, start := uint64(0), uint64(0); len(due)-base < max; start = seq + 1 {
+			var e *ent
+			var c *cache
+			var err error
+			c, e, seq, err = s.next(nil, &start, ^uint64(0), nil)
+			if _, bad := err.(*BadRecordError); bad {
+				continue
+			}
+			if err == ErrStoreEOF {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			at := c.time(e) + int64(s.cfg.MaxAge)
+			if _, never := s.due.never[e.seq]; never {
+				continue
+			}
+			if at > now {
+				break
+			}
+			if err := add(DueAge, e.seq, at); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if s.due.sched != nil && len(due)-base < max {
+		for _, e := range s.due.sched.Due(nil, now, max-(len(due)-base)) {
+			d := Due{Kind: DueSchedule, Seq: e.Seq, Subject: e.Subject, Time: e.At}
+			var err error
+			if d.Publish, err = s.scheduled(e, now); err != nil {
+				if _, miss := err.(*missing); miss {
+					return nil, err
+				}
+			}
+			due = append(due, d)
+		}
+	}
+	slices.SortFunc(due[base:], func(a, b Due) int {
+		if a.Seq < b.Seq {
+			return -1
+		}
+		return 1
+	})
+	return due, nil
+}
+
+// marker is the message that takes the place of the last one of a subject.
+func marker(subject string, ttl time.Duration) *StoredMsg {
+	return &StoredMsg{
+		Subject: subject,
+		Header:  []byte("NATS/1.0\r\n" + hdrMarkerReason + ": MaxAge\r\n" + hdrTTL + ": " + ttl.String() + "\r\n" + hdrRollup + ": sub\r\n\r\n"),
+	}
+}
+
+// scheduled builds the message that a schedule publishes.
+func (s *store) scheduled(e scheddb.Entry, now int64) (*StoredMsg, error) {
+	c, x, err := s.lookup(e.Seq)
+	if err != nil {
+		return nil, err
+	}
+	_, header, data := c.parts(x)
+	value := func(name string) string {
+		v, _ := headerValue(header, name)
+		return string(v)
+	}
+	m := &StoredMsg{Subject: value("Nats-Schedule-Target")}
+	next := "purge"
+	if p, err := schedule.Parse(value(hdrSchedule), value("Nats-Schedule-Time-Zone")); err == nil && !p.Once() {
+		if at, ok := p.Next(time.Unix(0, e.At).UTC(), time.Unix(0, now).UTC()); ok {
+			next = at.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	body, bodyHeader := data, header
+	if src := value("Nats-Schedule-Source"); src != "" && s.index != nil {
+		if i := s.index.get(src); i != nil {
+			seq, err := s.lastSeqOf(src, i)
+			if err != nil {
+				return nil, err
+			}
+			c, x, err := s.lookup(seq)
+			if err != nil {
+				return nil, err
+			}
+			_, bodyHeader, body = c.parts(x)
+		}
+	}
+	h := []byte("NATS/1.0\r\n")
+	h = appendKept(h, bodyHeader)
+	h = append(h, "Nats-Scheduler: "+e.Subject+"\r\nNats-Schedule-Next: "+next+"\r\n"...)
+	if v := value("Nats-Schedule-TTL"); v != "" {
+		h = append(h, hdrTTL+": "+v+"\r\n"...)
+	}
+	if v := value("Nats-Schedule-Rollup"); v != "" {
+		h = append(h, hdrRollup+": "+v+"\r\n"...)
+	}
+	m.Header = append(h, "\r\n"...)
+	m.Data = bytes.Clone(body)
+	return m, nil
+}
+
+// appendKept appends the header lines that a scheduled message takes over.
+func appendKept(dst, header []byte) []byte {
+	_, rest, _ := bytes.Cut(header, []byte("\r\n"))
+	for len(rest) > 0 {
+		line, after, _ := bytes.Cut(rest, []byte("\r\n"))
+		rest = after
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		if !ok {
+			continue
+		}
+		switch n := string(name); {
+		case bytes.HasPrefix(name, []byte("Nats-Schedule")), bytes.HasPrefix(name, []byte("Nats-Expected-")),
+			n == "Nats-Msg-Id", n == hdrTTL, n == hdrRollup:
+			continue
+		}
+		dst = append(append(dst, line...), "\r\n"...)
+	}
+	return dst
+}
+
+// ResetState implements Store.
+func (s *store) ResetState() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.due.asked)
+	if s.due.sched != nil {
+		s.due.sched.Reset()
+	}
+}

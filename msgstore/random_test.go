@@ -1,0 +1,240 @@
+package msgstore
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+)
+
+func memSize(subject string, header, data []byte) uint64 {
+	return uint64(16 + len(subject) + len(header) + len(data))
+}
+
+func fileSize(subject string, header, data []byte) uint64 {
+	return uint64(record.Size(len(subject), len(header), len(data)))
+}
+
+// randomConfig draws a configuration.
+func randomConfig(rng *rand.Rand, storage StorageType) Config {
+	cfg := Config{Name: "S", Storage: storage, Subjects: []string{">"}}
+	pick := func(n int64) int64 {
+		if rng.IntN(3) > 0 {
+			return 0
+		}
+		return rng.Int64N(n) + 1
+	}
+	cfg.MaxMsgs = pick(60)
+	cfg.MaxBytes = pick(6000)
+	cfg.MaxMsgsPerSubject = pick(5)
+	cfg.Discard = Discard(rng.IntN(2))
+	cfg.DiscardNewPer = cfg.Discard == DiscardNew && cfg.MaxMsgsPerSubject > 0 && rng.IntN(2) == 0
+	if rng.IntN(5) == 0 {
+		cfg.FirstSeq = rng.Uint64N(1000) + 1
+	}
+	if rng.IntN(10) == 0 {
+		cfg.Subjects = nil
+		cfg.MaxMsgsPerSubject, cfg.DiscardNewPer = 0, false
+	}
+	return cfg
+}
+
+// runner applies random operations to a store and a model.
+type runner struct {
+	t    testing.TB
+	rng  *rand.Rand
+	s    Store
+	m    *model
+	ts   int64
+	core *store
+}
+
+func (r *runner) subject() string {
+	return fmt.Sprintf("%c.%d", 'a'+r.rng.IntN(3), r.rng.IntN(4))
+}
+
+func (r *runner) message() RawMsg {
+	m := RawMsg{Subject: r.subject(), Data: make([]byte, r.rng.IntN(60))}
+	for i := range m.Data {
+		m.Data[i] = byte(r.rng.Uint32())
+	}
+	if r.rng.IntN(4) == 0 {
+		m.Header = []byte("NATS/1.0\r\nA: b\r\n\r\n")
+	}
+	r.ts += r.rng.Int64N(1000) + 1
+	m.Time = r.ts
+	return m
+}
+
+func (r *runner) check(what string, err, want error) {
+	r.t.Helper()
+	if err != want {
+		r.t.Fatalf("%s: %v, want %v", what, err, want)
+	}
+}
+
+func (r *runner) step() string {
+	rng, s, m := r.rng, r.s, r.m
+	anySeq := func() uint64 { return rng.Uint64N(m.last-min(m.first, m.last)+3) + max(m.first, 1) - 1 }
+	switch n := rng.IntN(100); {
+	case n < 40:
+		x := r.message()
+		want := m.room(x.Subject, x.Header, x.Data)
+		err := s.StoreRawMsg(x.Subject, x.Header, x.Data, 0, x.Time, 0, true)
+		r.check("store", err, want)
+		if err == nil {
+			m.store(x.Subject, x.Header, x.Data, x.Time, RollupNone)
+		}
+		return fmt.Sprintf("store %s %v", x.Subject, want)
+	case n < 60:
+		batch := make([]RawMsg, rng.IntN(20))
+		for i := range batch {
+			batch[i] = r.message()
+			switch rng.IntN(30) {
+			case 0:
+				batch[i] = RawMsg{Skip: rng.Uint64N(5) + 1, Time: r.ts}
+			case 1:
+				batch[i].Rollup = RollupSubject
+			case 2:
+				batch[i].Rollup = RollupAll
+			}
+		}
+		done := make(chan error, 1)
+		s.StoreRawMsgs(batch, func(err error) { done <- err })
+		r.check("batch", <-done, nil)
+		for _, x := range batch {
+			if x.Skip > 0 {
+				m.skip(x.Skip, x.Time)
+			} else {
+				m.store(x.Subject, x.Header, x.Data, x.Time, x.Rollup)
+			}
+		}
+		return fmt.Sprintf("batch %d", len(batch))
+	case n < 70:
+		seq := anySeq()
+		var want error
+		switch {
+		case seq > m.last:
+			want = ErrStoreEOF
+		case seq == 0 || seq < m.first:
+			want = ErrStoreMsgNotFound
+		}
+		remove := s.RemoveMsg
+		if rng.IntN(4) == 0 {
+			remove = s.EraseMsg
+		}
+		ok, err := remove(seq)
+		if n := m.remove(seq); err != want || ok != (n > 0) {
+			r.t.Fatalf("remove %d: %v %v, want %v %v", seq, ok, err, n > 0, want)
+		}
+		return fmt.Sprintf("remove %d", seq)
+	case n < 78:
+		var seqs []uint64
+		for range rng.IntN(10) {
+			seqs = append(seqs, anySeq())
+		}
+		done := make(chan uint64, 1)
+		s.RemoveMsgs(seqs, false, func(n uint64, err error) {
+			r.check("remove", err, nil)
+			done <- n
+		})
+		if got, want := <-done, m.remove(seqs...); got != want {
+			r.t.Fatalf("remove %v: %d, want %d", seqs, got, want)
+		}
+		return fmt.Sprintf("remove %v", seqs)
+	case n < 86:
+		subject := []string{"", ">", "a.*", "a.1", "*.2", "b.>"}[rng.IntN(6)]
+		var seq, keep uint64
+		switch rng.IntN(4) {
+		case 0:
+			seq = anySeq()
+		case 1:
+			keep = rng.Uint64N(10)
+		case 2:
+			if rng.IntN(3) > 0 {
+				keep = rng.Uint64N(50)
+			}
+		}
+		if m.cfg.Subjects == nil {
+			subject = ""
+		}
+		got, err := s.PurgeEx(subject, seq, keep)
+		if want := m.purge(subject, seq, keep); err != nil || got != want {
+			r.t.Fatalf("purge %q %d %d: %d, %v, want %d", subject, seq, keep, got, err, want)
+		}
+		return fmt.Sprintf("purge %q %d %d", subject, seq, keep)
+	case n < 90:
+		seq := anySeq()
+		if rng.IntN(10) == 0 {
+			seq += rng.Uint64N(50)
+		}
+		if seq == 0 {
+			seq = 1
+		}
+		got, err := s.Compact(seq)
+		if want := m.compact(seq); err != nil || got != want {
+			r.t.Fatalf("compact %d: %d, %v, want %d", seq, got, err, want)
+		}
+		return fmt.Sprintf("compact %d", seq)
+	case n < 94:
+		n := rng.Uint64N(20) + 1
+		// The time of a skip is the last time, or the clock's if there is none.
+		ts := m.lastTime
+		if ts == 0 {
+			ts = r.core.now().UnixNano()
+		}
+		r.check("skip", s.SkipMsgs(m.last+1, n), nil)
+		m.skip(n, ts)
+		return fmt.Sprintf("skip %d", n)
+	case n < 96:
+		r.check("mismatch", s.StoreRawMsg("a.1", nil, nil, m.last+2, 1, 0, false), ErrSequenceMismatch)
+		return "mismatch"
+	case n < 98:
+		seq := anySeq()
+		if seq > m.last {
+			r.check("truncate", s.Truncate(seq), ErrStoreEOF)
+			return "truncate eof"
+		}
+		if seq < m.first && seq > 0 {
+			seq = m.first - 1
+		}
+		r.check("truncate", s.Truncate(seq), nil)
+		m.truncate(seq, r.core.now().UnixNano())
+		return fmt.Sprintf("truncate %d", seq)
+	}
+	return "nothing"
+}
+
+func TestRandomMem(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	for i := range uint64(200) {
+		randomMem(t, seed+i, 150)
+	}
+}
+
+func randomMem(t *testing.T, seed uint64, steps int) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	cfg := randomConfig(rng, MemoryStorage)
+	s, err := NewMemStore(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.now = func() time.Time { return time.Unix(0, 77) }
+	s.tail.max = int64(rng.IntN(5000) + 100)
+	r := &runner{t: t, rng: rng, s: s, m: newModel(cfg, memSize), core: &s.store}
+	var log []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d, config %+v, operations %q", seed, cfg, log)
+		}
+	}()
+	for i := range steps {
+		log = append(log, r.step())
+		if i%7 == 0 {
+			r.m.compare(t, rng, s)
+		}
+	}
+	r.m.compare(t, rng, s)
+}
