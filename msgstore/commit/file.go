@@ -1,0 +1,254 @@
+package commit
+
+import (
+	"errors"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// Mode says when an append is complete.
+type Mode uint8
+
+const (
+	// Always: after the sync that covers it.
+	Always Mode = iota
+	// Interval: after the write; the owner submits a Sync op every so often.
+	Interval
+	// External: after the write; the caller's own log is the truth until a Sync op
+	// is complete.
+	External
+)
+
+type fileKind uint8
+
+const (
+	kindBlock fileKind = iota
+	kindRuns
+	kindDo
+)
+
+type fileState uint8
+
+const (
+	idle    fileState = iota
+	waiting           // lazy runs, until the next journal round or LazyDelay
+	queued            // in line
+	busy              // a worker has it
+)
+
+// File is an append-only file of a store. Its fields belong to the worker that has
+// the file (state busy), or are guarded by the queue's mu (marked mu).
+type File struct {
+	queue *Queue
+	path  string
+	vf    vfs.File
+	mode  Mode
+	kind  fileKind
+
+	pending opList    // mu
+	state   fileState // mu
+	urgent  bool      // mu: does not wait any longer for company
+	runs    *RunLog   // of kindRuns
+
+	end       int64         // mu: length after all completed rounds
+	tail      [8]byte       // the last 8 bytes before end
+	synced    int64         // mu: content below is durable in the file itself
+	journaled int64         // mu: content below is durable in the file or the journal
+	failed    error         // mu
+	wantEnd   int64         // mu: a journal segment waits until synced has reached this; 0 if none
+	jseq, jid uint64        // the id of the file in the journal's segment jseq; of the journal round
+	jindex    int           // and where that segment lists it
+	idleWait  chan struct{} // mu: closed when the state next becomes idle
+}
+
+// NewFile registers a file that will be appended to. path is its path relative to
+// the store directory, with slashes: under this name the journal knows it. size is
+// the current length, all of it durable, and tail the last 8 bytes of it as they are
+// in the file (zeros for an empty file). file stays the owner's, who may read it at
+// any time, and closes it after [File.Close] or [File.Drop]; nobody else writes it.
+func (q *Queue) NewFile(path string, file vfs.File, size int64, tail [8]byte, mode Mode) *File {
+	f := &File{queue: q, path: path, vf: file, mode: mode, end: size, synced: size, journaled: size, tail: tail}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.files[f] = struct{}{}
+	return f
+}
+
+// Durable is the length up to which the content is durable: in the file itself
+// (synced), and in the file or the journal (durable >= synced).
+func (f *File) Durable() (synced, durable int64) {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	return f.synced, max(f.synced, f.journaled)
+}
+
+// Err is the error that made the file unusable, or nil.
+func (f *File) Err() error {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	return f.failed
+}
+
+// Close makes what was appended durable and ends the committer's use of the file.
+// It waits for the ops of the file to complete; the rules of [Queue.Perform] apply.
+func (f *File) Close() error {
+	err := f.queue.Perform(&Op{File: f, Sync: true})
+	f.Drop()
+	return err
+}
+
+// Drop ends the committer's use of a file that was removed or replaced, or whose
+// content no longer matters, without syncing it. All ops of the file must be
+// complete. It waits for a background sync that is in flight.
+func (f *File) Drop() {
+	q := f.queue
+	q.mu.Lock()
+	f.acquire()
+	f.leave()
+	f.wantEnd = 0
+	f.synced = f.end // nothing of it holds the journal any longer
+	f.journaled = f.end
+	f.vf = nil
+	delete(q.files, f)
+	q.mu.Unlock()
+	q.c.unblock()
+}
+
+// leave ends a worker's use of a file. Called with queue.mu held.
+func (f *File) leave() {
+	f.state = idle
+	if f.idleWait != nil {
+		close(f.idleWait)
+		f.idleWait = nil
+	}
+	if f.pending.n > 0 {
+		f.queue.enlist(f)
+	}
+}
+
+// fail makes the file and its queue refuse everything from here on.
+func (f *File) fail(err error) {
+	q := f.queue
+	q.mu.Lock()
+	if f.failed == nil {
+		f.failed = err
+	}
+	if q.err == nil {
+		q.err = err
+	}
+	q.mu.Unlock()
+	q.c.event(FileFailed{Path: f.path, Err: err})
+}
+
+// refusal is why ops of this file cannot be done, or nil.
+func (f *File) refusal() error {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	if f.failed != nil {
+		return f.failed
+	}
+	if f.vf == nil {
+		return errDropped
+	}
+	return f.queue.err
+}
+
+var errDropped = errors.New("commit: file is closed")
+
+// write appends the data of the ops in one call, or few, and returns the new end and
+// tail without recording them.
+func (f *File) write(ops []*Op, w *workspace) (end int64, tail [8]byte, err error) {
+	end, tail = f.end, f.tail
+	flush := func(p []byte) error {
+		if len(p) == 0 {
+			return nil
+		}
+		if _, err := f.vf.WriteAt(p, end); err != nil {
+			return err
+		}
+		end += int64(len(p))
+		tail = lastBytes(tail, p)
+		return nil
+	}
+	b := w.buf[:0]
+	for i, o := range ops {
+		alone := len(b) == 0 && i == len(ops)-1
+		if alone || len(o.Data) >= copyLimit {
+			if err = flush(b); err == nil {
+				err = flush(o.Data)
+			}
+			if err != nil {
+				return end, tail, err
+			}
+			b = b[:0]
+			continue
+		}
+		b = append(b, o.Data...)
+	}
+	err = flush(b)
+	w.buf = b
+	return end, tail, err
+}
+
+// copyLimit is the size from which an op's bytes are written by a call of their own:
+// copying them would cost more than the call.
+const copyLimit = 32 << 10
+
+// lastBytes is the tail of a file after p was appended.
+func lastBytes(tail [8]byte, p []byte) [8]byte {
+	if len(p) >= 8 {
+		return [8]byte(p[len(p)-8:])
+	}
+	copy(tail[:], tail[len(p):])
+	copy(tail[8-len(p):], p)
+	return tail
+}
+
+// plain is a round of one file: write, sync, complete.
+func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
+	err := f.refusal()
+	if err == nil {
+		needSync := f.mode == Always
+		var bytes int
+		for _, o := range ops {
+			needSync = needSync || o.Sync
+			bytes += len(o.Data)
+		}
+		var end int64
+		var tail [8]byte
+		end, tail, err = f.write(ops, w)
+		if err == nil && needSync && !c.opts.mutate.completeBeforeSync && f.unsynced(end) {
+			start := time.Now()
+			if err = f.vf.SyncData(); err == nil {
+				c.event(SyncDone{Path: f.path, Bytes: bytes, Ops: len(ops), Duration: time.Since(start)})
+			}
+		}
+		if err != nil {
+			f.fail(err)
+		} else {
+			f.advance(end, tail, needSync)
+		}
+	}
+	for _, o := range ops {
+		o.Err = err
+	}
+	f.queue.finish(f, ops)
+	c.settleLazy(f)
+}
+
+func (f *File) unsynced(end int64) bool {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	return f.synced < end
+}
+
+func (f *File) advance(end int64, tail [8]byte, synced bool) {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	f.end, f.tail = end, tail
+	if synced {
+		f.synced = end
+		f.journaled = end
+	}
+}

@@ -1,0 +1,627 @@
+package commit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// journal is the commit journal of a store directory. The fields are guarded by
+// Committer.mu, except that the segment cur, and taken, belong to the worker of a
+// journal round (busy), and full[0] to the one that prepares segments (preparing).
+type journal struct {
+	dir       string
+	usable    bool // neither switched off nor failed
+	wanted    bool // something was found that belongs in the journal
+	busy      bool
+	preparing bool
+	check     bool // a segment may have become free
+
+	cur     *segment
+	free    []*segment // empty and durable
+	full    []*segment // oldest first
+	nextSeq uint64
+	number  uint64 // of the next frame
+	space   int64  // left in cur
+	files   int    // number of segment files made
+
+	taken []*File // what a round works on
+}
+
+// segment is one file of the journal in use.
+type segment struct {
+	name string
+	file vfs.File
+	seq  uint64
+	off  int64 // where the next frame begins
+	ids  uint64
+	has  []held
+}
+
+// held is a file that a segment has records of: the segment is free when the file
+// has been synced up to end, or the run log has a checkpoint that covers end.
+type held struct {
+	f   *File
+	end int64
+}
+
+// ready reports whether there is room for a round. Called with c.mu held.
+func (j *journal) ready(c *Committer) bool {
+	return j.usable && (len(j.free) > 0 || j.space >= c.opts.SegmentSize/2)
+}
+
+// wantsSegment reports whether a segment should be made ready in the background:
+// the first, a spare one while the journal is used, or an old one for another use.
+// Called with c.mu held.
+func (j *journal) wantsSegment(c *Committer) bool {
+	if !j.usable || j.preparing {
+		return false
+	}
+	if len(j.full) > 0 && j.check {
+		return true
+	}
+	if c.small.len() >= c.opts.JournalFiles {
+		j.wanted = true
+	}
+	return j.wanted && len(j.free) == 0 && j.files < c.opts.Segments
+}
+
+// unblock is called when a segment of the journal may have become free.
+func (c *Committer) unblock() {
+	c.mu.Lock()
+	c.journal.check = true
+	c.call()
+	c.mu.Unlock()
+}
+
+// doSegment makes a segment ready for use.
+func (c *Committer) doSegment() {
+	j := &c.journal
+	c.mu.Lock()
+	var old *segment
+	if len(j.full) > 0 && j.check {
+		old = j.full[0]
+	}
+	j.check = false
+	c.mu.Unlock()
+	var s *segment
+	var err error
+	switch {
+	case old == nil:
+		s, err = c.newSegment()
+	case old.settled() || c.opts.mutate.freeBeforeSync:
+		s, err = old, c.recycle(old)
+	}
+	if err != nil {
+		c.journalFailed(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j.preparing = false
+	c.released.Broadcast()
+	if s == nil || err != nil {
+		return
+	}
+	if s == old {
+		j.full = append(j.full[:0], j.full[1:]...)
+		j.check = true // the next may be free as well
+	}
+	j.free = append(j.free, s)
+}
+
+// settled reports whether nothing depends on the segment any longer.
+func (s *segment) settled() bool {
+	for len(s.has) > 0 {
+		h := s.has[len(s.has)-1]
+		if r := h.f.runs; r != nil {
+			if r.checkpointed.Load() < h.end {
+				return false
+			}
+		} else {
+			h.f.queue.mu.Lock()
+			synced := h.f.synced
+			h.f.queue.mu.Unlock()
+			if synced < h.end {
+				return false
+			}
+		}
+		s.has = s.has[:len(s.has)-1]
+	}
+	return true
+}
+
+// newSegment creates a segment file. All of it is written once, since a sync of
+// bytes that were never written has to change the file's metadata too.
+func (c *Committer) newSegment() (*segment, error) {
+	j := &c.journal
+	if err := vfs.MkdirAllSynced(c.opts.FS, j.dir, 0o700); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	j.files++
+	n := j.files
+	j.nextSeq++
+	seq := j.nextSeq
+	c.mu.Unlock()
+	s := &segment{name: path.Join(j.dir, fmt.Sprintf("journal-%d", n)), seq: seq}
+	f, err := c.opts.FS.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.file = f
+	if err := c.fill(s); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, c.opts.FS.SyncDir(j.dir)
+}
+
+func (c *Committer) fill(s *segment) error {
+	if err := s.file.Preallocate(c.opts.SegmentSize); err != nil {
+		return err
+	}
+	zeros := make([]byte, min(c.opts.SegmentSize, 1<<20))
+	for at := int64(0); at < c.opts.SegmentSize; at += int64(len(zeros)) {
+		if _, err := s.file.WriteAt(zeros[:min(int64(len(zeros)), c.opts.SegmentSize-at)], at); err != nil {
+			return err
+		}
+	}
+	return s.begin()
+}
+
+// begin gives the segment's use a durable header, before which everything that the
+// file held is void.
+func (s *segment) begin() error {
+	s.off, s.ids, s.has = frameAlign, 0, s.has[:0]
+	if _, err := s.file.WriteAt(appendHeader(nil, s.seq), 0); err != nil {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// recycle begins a new use of a segment. Segments are recycled in the order of their
+// use, one after the other, so that a record is never void later than the Forget
+// that voids it.
+func (c *Committer) recycle(s *segment) error {
+	c.mu.Lock()
+	c.journal.nextSeq++
+	s.seq = c.journal.nextSeq
+	c.mu.Unlock()
+	return s.begin()
+}
+
+// journalFailed ends the use of the journal. What it holds is synced to the files,
+// and stays for a replay until it is.
+func (c *Committer) journalFailed(err error) {
+	c.mu.Lock()
+	was := c.journal.usable
+	c.journal.usable = false
+	c.mu.Unlock()
+	if was {
+		c.event(JournalFailed{Err: err})
+	}
+}
+
+// gather takes what the next journal round works on out of line. Called with c.mu
+// held.
+func (c *Committer) gather(blocks bool) {
+	j := &c.journal
+	j.busy = true
+	j.taken = append(j.taken[:0], c.urgent...)
+	j.taken = append(j.taken, c.patient...)
+	clear(c.urgent)
+	clear(c.patient)
+	c.urgent, c.patient = c.urgent[:0], c.patient[:0]
+	if blocks {
+		c.many = true
+		for c.small.len() > 0 {
+			j.taken = append(j.taken, c.small.pop())
+		}
+	}
+}
+
+// entry is the share of one file in a round.
+type entry struct {
+	f   *File
+	ops []*Op
+	end int64
+	err error
+}
+
+// doJournal is a journal round: one frame, one sync, then the plain writes.
+func (c *Committer) doJournal() {
+	j := &c.journal
+	w := c.borrow()
+	entries, size := c.takeEntries(w)
+	runs := 0
+	for i := range entries {
+		if entries[i].f.kind == kindRuns {
+			runs++
+		}
+	}
+	err := ErrNoJournal
+	if len(entries) == 0 {
+		// All were taken by others meanwhile.
+	} else if s := c.room(size, runs > 0); s != nil {
+		start := time.Now()
+		frame := s.encode(w, entries, j.number)
+		if err = j.write(s, frame); err == nil {
+			c.event(JournalRound{Files: len(entries) - runs, Runs: runs, Bytes: len(frame), Duration: time.Since(start)})
+		} else {
+			c.journalFailed(err)
+			err = fmt.Errorf("%w: %w", ErrNoJournal, err)
+		}
+	}
+	c.mu.Lock()
+	c.letJournalGo()
+	if len(entries)-runs > c.opts.JournalFiles/4 {
+		c.few = 0
+	} else if c.few++; c.few >= fewRounds {
+		c.many, c.few = false, 0
+	}
+	c.mu.Unlock()
+
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case e.f.kind == kindRuns:
+			for _, o := range e.ops {
+				o.Err = err
+			}
+			e.f.queue.finish(e.f, e.ops)
+		case err != nil:
+			c.plain(e.f, e.ops, w) // as if there had been no journal
+		default:
+			c.writeBack(e, w)
+		}
+	}
+	c.giveBack(w)
+}
+
+// takeEntries takes the ops of the round. What does not fit stays in line.
+func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
+	size = frameHeader
+	ops := w.ops[:0]
+	for i, f := range c.journal.taken {
+		c.journal.taken[i] = nil
+		q := f.queue
+		q.mu.Lock()
+		if (f.state != queued && f.state != waiting) || f.pending.n == 0 {
+			q.mu.Unlock()
+			continue
+		}
+		if limit := min(journalFileBytes, int(c.opts.SegmentSize/8)); f.kind == kindBlock && len(f.pending.head.Data) > limit {
+			c.mu.Lock()
+			c.single.push(f) // a sync of its own costs less
+			c.call()
+			c.mu.Unlock()
+			q.mu.Unlock()
+			continue
+		}
+		if size > journalRoundBytes || int64(size) > c.opts.SegmentSize/8 {
+			f.urgent = true
+			f.state = idle
+			q.enlist(f)
+			c.stand(q)
+			q.mu.Unlock()
+			continue
+		}
+		from := len(ops)
+		ops = f.take(min(journalFileBytes, int(c.opts.SegmentSize/8)), ops)
+		bytes := 0
+		for _, o := range ops[from:] {
+			bytes += len(o.Data)
+		}
+		q.mu.Unlock()
+		entries = append(entries, entry{f: f, ops: ops[from:len(ops):len(ops)]})
+		size += bytes + 2*len(f.path) + 64 + 16*(len(ops)-from)
+	}
+	w.ops = ops
+	return entries, size
+}
+
+// room returns the segment that takes a frame of size bytes, or nil if the journal
+// cannot take it. With must a segment is made above the usual number.
+func (c *Committer) room(size int, must bool) *segment {
+	j := &c.journal
+	c.mu.Lock()
+	if !j.usable || int64(size) > c.opts.SegmentSize-frameAlign {
+		c.mu.Unlock()
+		return nil
+	}
+	if j.cur != nil && j.cur.off+int64(size) <= c.opts.SegmentSize {
+		defer c.mu.Unlock()
+		return j.cur
+	}
+	old := j.cur
+	if len(j.free) == 0 {
+		make := must || (j.files < c.opts.Segments && !j.preparing)
+		c.mu.Unlock()
+		if !make {
+			return nil
+		}
+		s, err := c.newSegment()
+		if err != nil {
+			c.journalFailed(err)
+			return nil
+		}
+		c.mu.Lock()
+		j.free = append(j.free, s)
+	}
+	j.cur = j.free[0]
+	j.free = append(j.free[:0], j.free[1:]...)
+	if old != nil {
+		j.full = append(j.full, old)
+	}
+	s := j.cur
+	c.mu.Unlock()
+	if old != nil {
+		c.retireSegment(old)
+	}
+	return s
+}
+
+// retireSegment asks for everything that a full segment waits for.
+func (c *Committer) retireSegment(s *segment) {
+	for _, h := range append([]held(nil), s.has...) {
+		if r := h.f.runs; r != nil {
+			if r.checkpointed.Load() < h.end && r.checkpoint != nil {
+				r.checkpoint()
+			}
+			continue
+		}
+		q := h.f.queue
+		q.mu.Lock()
+		if h.f.synced < h.end {
+			h.f.wantEnd = h.end
+		}
+		q.mu.Unlock()
+		c.settleLazy(h.f)
+	}
+	c.unblock()
+}
+
+// encode makes the frame of a round, and notes what the segment then holds.
+func (s *segment) encode(w *workspace, entries []entry, number uint64) []byte {
+	b := append(w.buf[:0], make([]byte, frameHeader)...)
+	for i := range entries {
+		e := &entries[i]
+		f := e.f
+		if f.jseq != s.seq {
+			f.jseq, f.jid, f.jindex = s.seq, s.ids, len(s.has)
+			s.ids++
+			s.has = append(s.has, held{f: f})
+			b = appendDefine(b, f.jid, f.path)
+		}
+		if f.kind == kindRuns {
+			for _, o := range e.ops {
+				b = appendRun(b, f.jid, o.Data)
+			}
+			f.end += int64(len(e.ops))
+			s.has[f.jindex].end = f.end
+			continue
+		}
+		n := 0
+		for _, o := range e.ops {
+			n += len(o.Data)
+		}
+		if n == 0 {
+			continue
+		}
+		b = appendAppend(b, f.jid, f.end, f.tail, n)
+		for _, o := range e.ops {
+			b = append(b, o.Data...)
+		}
+		e.end = f.end + int64(n)
+		s.has[f.jindex].end = e.end
+	}
+	sealFrame(b, s.seq, number, s.off)
+	w.buf = b
+	return b
+}
+
+// write appends a frame to a segment and syncs it. Called by the worker of the round.
+func (j *journal) write(s *segment, frame []byte) error {
+	j.number++
+	if _, err := s.file.WriteAt(frame, s.off); err != nil {
+		return err
+	}
+	if err := s.file.SyncData(); err != nil {
+		return err
+	}
+	s.off = alignFrame(s.off + int64(len(frame)))
+	return nil
+}
+
+// letJournalGo ends a round. Called with c.mu held.
+func (c *Committer) letJournalGo() {
+	j := &c.journal
+	j.busy = false
+	if j.cur != nil {
+		j.space = c.opts.SegmentSize - j.cur.off
+	}
+	c.released.Broadcast()
+	c.call()
+}
+
+// writeBack writes what the journal holds to the file itself, and completes it.
+func (c *Committer) writeBack(e *entry, w *workspace) {
+	f := e.f
+	err := f.refusal()
+	var explicit bool
+	for _, o := range e.ops {
+		explicit = explicit || o.Sync
+	}
+	if err == nil {
+		var end int64
+		var tail [8]byte
+		end, tail, err = f.write(e.ops, w)
+		if err == nil && explicit {
+			err = f.vf.SyncData()
+		}
+		if err != nil {
+			f.fail(err)
+		} else {
+			q := f.queue
+			q.mu.Lock()
+			f.end, f.tail, f.journaled = end, tail, end
+			if explicit {
+				f.synced = end
+			}
+			q.mu.Unlock()
+		}
+	}
+	for _, o := range e.ops {
+		o.Err = err
+	}
+	f.queue.finish(f, e.ops)
+	c.settleLazy(f)
+}
+
+// acquire waits until no worker has the file, and takes it. It reports false if the
+// file was dropped. Called with the queue's mu held, which it may let go meanwhile.
+func (f *File) acquire() bool {
+	for f.state == busy {
+		if f.idleWait == nil {
+			f.idleWait = make(chan struct{})
+		}
+		wait := f.idleWait
+		f.queue.mu.Unlock()
+		<-wait
+		f.queue.mu.Lock()
+	}
+	if f.vf == nil {
+		return false
+	}
+	f.state = busy
+	return true
+}
+
+// forget voids what the journal holds of a path and below it, when the files of the
+// queue there have been synced.
+func (c *Committer) forget(q *Queue, name string) error {
+	var files []*File
+	q.mu.Lock()
+	for f := range q.files {
+		if f.kind == kindBlock && within(f.path, name) {
+			files = append(files, f)
+		}
+	}
+	q.mu.Unlock()
+	for _, f := range files {
+		if err := c.syncForForget(f); err != nil {
+			return err
+		}
+	}
+	return c.forgetInJournal(name)
+}
+
+func (c *Committer) syncForForget(f *File) error {
+	q := f.queue
+	q.mu.Lock()
+	if !f.acquire() {
+		q.mu.Unlock()
+		return nil
+	}
+	err, end := f.failed, f.end
+	need := err == nil && f.synced < end
+	q.mu.Unlock()
+	if need {
+		if err = f.vf.SyncData(); err != nil {
+			f.fail(err)
+		} else {
+			q.mu.Lock()
+			f.synced = max(f.synced, end)
+			q.mu.Unlock()
+		}
+	}
+	q.finish(f, nil)
+	c.settleLazy(f)
+	return err
+}
+
+// forgetInJournal makes durable that records so far of a path are void.
+func (c *Committer) forgetInJournal(name string) error {
+	j := &c.journal
+	c.mu.Lock()
+	for j.busy {
+		c.released.Wait()
+	}
+	if j.cur == nil && len(j.full) == 0 && len(c.carried) == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	j.busy = true
+	c.mu.Unlock()
+	err := c.writeForget(name)
+	c.mu.Lock()
+	c.letJournalGo()
+	c.mu.Unlock()
+	return err
+}
+
+// writeForget is called by the worker that has the journal.
+func (c *Committer) writeForget(name string) error {
+	j := &c.journal
+	if err := c.carry(func(p string) bool { return !within(p, name) }); err != nil {
+		return err
+	}
+	if j.cur == nil && len(j.full) == 0 {
+		return nil
+	}
+	b := appendForget(make([]byte, frameHeader), name)
+	s := c.room(len(b), true)
+	if s == nil {
+		return c.removeSegments()
+	}
+	sealFrame(b, s.seq, j.number, s.off)
+	if err := j.write(s, b); err != nil {
+		c.journalFailed(err)
+		return c.removeSegments()
+	}
+	return nil
+}
+
+// removeSegments removes the journal's files, oldest first, if nothing depends on
+// them. Called by the worker that has the journal, after it failed, or at the end.
+func (c *Committer) removeSegments() error {
+	j := &c.journal
+	c.mu.Lock()
+	for j.preparing {
+		c.released.Wait()
+	}
+	all := append([]*segment(nil), j.full...)
+	if j.cur != nil {
+		all = append(all, j.cur)
+	}
+	all = append(all, j.free...)
+	c.mu.Unlock()
+	for _, s := range all {
+		if !s.settled() {
+			return errForget
+		}
+		s.file.Close()
+		if err := c.opts.FS.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := c.opts.FS.SyncDir(j.dir); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	j.full, j.cur, j.free, j.space = nil, nil, nil, 0
+	c.mu.Unlock()
+	return nil
+}
+
+// within reports whether p is the path dir or below it.
+func within(p, dir string) bool {
+	return len(p) >= len(dir) && p[:len(dir)] == dir && (len(p) == len(dir) || p[len(dir)] == '/')
+}
+
+var errForget = errors.New("commit: the journal failed, and holds content that is not durable elsewhere")
