@@ -269,33 +269,38 @@ func (x *Index[V]) fork(r ref, subject []byte, n int) (l, branch ref) {
 		l = x.newLeaf(subject[n+1:])
 	}
 	// r loses the common part and the byte behind it, which becomes its key.
-	var below []byte
+	var old text
 	if r.kind() == kindLeaf {
-		t := &x.leaves.at(r.place()).rest
-		old := *t
-		below = append(below, x.texts.bytes(&old)[n:]...)
-		*t = x.texts.put(below[min(1, len(below)):], nil, nil)
-		x.texts.drop(old)
+		old = x.leaves.at(r.place()).rest
 	} else {
-		h := x.head(r)
-		old := h.prefix
-		below = append(below, x.texts.bytes(&old)[n:]...)
-		h.setPrefix(x.texts.put(below[1:], nil, nil))
-		x.texts.drop(old)
+		old = x.head(r).prefix
 	}
+	below := x.texts.bytes(&old)[n:]
+	whole := len(below) == 0 // a leaf that ends here
+	var first byte
+	if !whole {
+		first, below = below[0], below[1:]
+	}
+	rest := x.texts.put(below, nil, nil)
+	if r.kind() == kindLeaf {
+		x.leaves.at(r.place()).rest = rest
+	} else {
+		x.head(r).setPrefix(rest)
+	}
+	x.texts.drop(old)
 	sum := x.sum(r)
 	h := x.head(branch)
 	h.count, h.bytes, h.subjects = sum.Count, sum.Bytes, uint32(sum.Subjects)
 	h.setPrefix(prefix)
 	switch {
-	case len(below) == 0:
+	case whole:
 		h.term = r
 		x.setFirst(branch, subject[n], l)
 	case n == len(subject):
 		h.term = l
-		x.setFirst(branch, below[0], r)
+		x.setFirst(branch, first, r)
 	default:
-		x.setFirst(branch, below[0], r)
+		x.setFirst(branch, first, r)
 		x.addChild(branch, subject[n], l)
 	}
 	return l, branch

@@ -1,5 +1,7 @@
 package subjecttree
 
+import "slices"
+
 // node is a level of a trie of patterns: one level per token. It belongs to the
 // list or set that holds its root, which also does the locking. The zero value
 // is an empty trie. Patterns handed in must be Insertable.
@@ -141,6 +143,29 @@ func (n *node[T]) matchesAny(subject string) bool {
 	}
 }
 
+// mayStart reports whether some pattern can match a subject that begins with the
+// tokens of prefix.
+func (n *node[T]) mayStart(prefix string) bool {
+	for more := true; more; {
+		if n.tail != nil {
+			return true
+		}
+		var token string
+		token, prefix, more = cut(prefix)
+		kid := n.kids.get(token)
+		if n.star != nil {
+			if !more || n.star.mayStart(prefix) {
+				return true
+			}
+		}
+		if kid == nil {
+			return false
+		}
+		n = kid
+	}
+	return true
+}
+
 // collide appends the values of all patterns that share a literal with query.
 func (n *node[T]) collide(query string, to []*T) []*T {
 	if n.tail != nil {
@@ -189,11 +214,10 @@ func (n *node[T]) all(to []*T) []*T {
 }
 
 // children maps literal tokens to the levels below them: a short slice for a
-// few, a map for many.
+// few, a table for many.
 type children[T any] struct {
 	few  []child[T]
-	many map[string]*node[T] // nil up to fewChildren
-	peak int                 // largest size of many since it was made
+	many *table[node[T]] // nil up to fewChildren
 }
 
 type child[T any] struct {
@@ -204,11 +228,16 @@ type child[T any] struct {
 // fewChildren is where a hash beats comparing tokens one by one.
 const fewChildren = 8
 
-func (c *children[T]) len() int { return len(c.few) + len(c.many) }
+func (c *children[T]) len() int {
+	if c.many != nil {
+		return c.many.len()
+	}
+	return len(c.few)
+}
 
 func (c *children[T]) get(token string) *node[T] {
 	if c.many != nil {
-		return c.many[token]
+		return c.many.get(token)
 	}
 	for i := range c.few {
 		if c.few[i].token == token {
@@ -225,46 +254,29 @@ func (c *children[T]) add(token string, n *node[T]) {
 		return
 	}
 	if c.many == nil {
-		c.many = make(map[string]*node[T], 2*fewChildren)
+		c.many = new(table[node[T]])
 		for _, k := range c.few {
-			c.many[k.token] = k.node
+			c.many.put(k.token, k.node)
 		}
 		c.few = nil
 	}
-	c.many[token] = n
-	c.peak = max(c.peak, len(c.many))
+	c.many.put(token, n)
 }
 
 func (c *children[T]) remove(token string) {
-	if c.many == nil {
-		for i := range c.few {
-			if c.few[i].token == token {
-				last := len(c.few) - 1
-				c.few[i] = c.few[last]
-				c.few[last] = child[T]{}
-				c.few = c.few[:last]
-				break
+	if c.many != nil {
+		c.many.remove(token)
+		if c.many.len() <= fewChildren/2 {
+			for token, n := range c.many.m {
+				c.few = append(c.few, child[T]{token, n})
 			}
-		}
-		if len(c.few) == 0 {
-			c.few = nil
+			c.many = nil
 		}
 		return
 	}
-	delete(c.many, token)
-	// A Go map never gives memory back: copy what is left when it is little.
-	switch {
-	case len(c.many) <= fewChildren/2:
-		for token, n := range c.many {
-			c.few = append(c.few, child[T]{token, n})
-		}
-		c.many, c.peak = nil, 0
-	case len(c.many)*8 < c.peak:
-		left := make(map[string]*node[T], len(c.many))
-		for token, n := range c.many {
-			left[token] = n
-		}
-		c.many, c.peak = left, len(left)
+	c.few = slices.DeleteFunc(c.few, func(k child[T]) bool { return k.token == token })
+	if len(c.few) == 0 {
+		c.few = nil
 	}
 }
 
@@ -272,7 +284,9 @@ func (c *children[T]) each(f func(*node[T])) {
 	for i := range c.few {
 		f(c.few[i].node)
 	}
-	for _, n := range c.many {
-		f(n)
+	if c.many != nil {
+		for _, n := range c.many.m {
+			f(n)
+		}
 	}
 }
