@@ -120,16 +120,21 @@ func (s *Server) CPU() (time.Duration, error) {
 }
 
 // PeakRSS is the largest resident size that the process has had, in bytes.
-func (s *Server) PeakRSS() (int64, error) {
+func (s *Server) PeakRSS() (int64, error) { return s.memory("VmHWM:") }
+
+// RSS is its resident size now, in bytes.
+func (s *Server) RSS() (int64, error) { return s.memory("VmRSS:") }
+
+func (s *Server) memory(field string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if v, ok := strings.CutPrefix(line, field); ok {
 			kb, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmHWM in /proc status")
+	return 0, fmt.Errorf("no %s in /proc status", field)
 }
