@@ -1,0 +1,48 @@
+package transport
+
+import "sync"
+
+// Buffer classes. A stage grows through them; 64 KiB is what one write takes.
+const (
+	smallBuffer  = 512
+	mediumBuffer = 4 << 10
+	largeBuffer  = 16 << 10
+	hugeBuffer   = 64 << 10
+)
+
+var (
+	smallPool  = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+	mediumPool = sync.Pool{New: func() any { return new([mediumBuffer]byte) }}
+	largePool  = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+	hugePool   = sync.Pool{New: func() any { return new([hugeBuffer]byte) }}
+)
+
+// getBuffer returns an empty buffer that holds at least n bytes; over 64 KiB it
+// does not come from a pool.
+func getBuffer(n int) []byte {
+	switch {
+	case n <= smallBuffer:
+		return smallPool.Get().(*[smallBuffer]byte)[:0]
+	case n <= mediumBuffer:
+		return mediumPool.Get().(*[mediumBuffer]byte)[:0]
+	case n <= largeBuffer:
+		return largePool.Get().(*[largeBuffer]byte)[:0]
+	case n <= hugeBuffer:
+		return hugePool.Get().(*[hugeBuffer]byte)[:0]
+	}
+	return make([]byte, 0, n)
+}
+
+// putBuffer takes back a buffer of getBuffer, whose start must not have moved.
+func putBuffer(b []byte) {
+	switch cap(b) {
+	case smallBuffer:
+		smallPool.Put((*[smallBuffer]byte)(b[:smallBuffer]))
+	case mediumBuffer:
+		mediumPool.Put((*[mediumBuffer]byte)(b[:mediumBuffer]))
+	case largeBuffer:
+		largePool.Put((*[largeBuffer]byte)(b[:largeBuffer]))
+	case hugeBuffer:
+		hugePool.Put((*[hugeBuffer]byte)(b[:hugeBuffer]))
+	}
+}

@@ -1,0 +1,139 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// directChunks is how many buffers a producer writes at once; more are left to
+// the connection's writer. A stage is cut at 256 KiB, so it rarely has more.
+const directChunks = 64
+
+var iovPool = sync.Pool{New: func() any { return new([directChunks]syscall.Iovec) }}
+
+// rawConn reads and writes a TCP socket without a buffer of its own, and writes
+// without blocking.
+type rawConn struct {
+	rc syscall.RawConn
+
+	// Owned by the holder of the writer token, for the time of a write.
+	chunks  []chunk
+	wrote   int
+	werr    error
+	onWrite func(fd uintptr) bool
+
+	// Owned by the goroutine that reads.
+	buf    []byte
+	read   int
+	rerr   error
+	onRead func(fd uintptr) bool
+}
+
+func newRawConn(nc net.Conn) *rawConn {
+	tc, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	rc, err := tc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	r := &rawConn{rc: rc}
+	r.onWrite, r.onRead = r.writeOnce, r.readOnce
+	return r
+}
+
+// write writes what the socket takes at once.
+func (r *rawConn) write(chunks []chunk) (n int, err error) {
+	r.chunks, r.wrote, r.werr = chunks, 0, nil
+	err = r.rc.Write(r.onWrite)
+	if err == nil {
+		err = r.werr
+	}
+	n = r.wrote
+	r.chunks, r.werr = nil, nil
+	return n, err
+}
+
+func (r *rawConn) writeOnce(fd uintptr) bool {
+	var n int
+	var errno syscall.Errno
+	for {
+		if len(r.chunks) == 1 {
+			b := r.chunks[0].b
+			p, _, e := syscall.Syscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+			n, errno = int(p), e
+		} else {
+			iov := iovPool.Get().(*[directChunks]syscall.Iovec)
+			k := min(len(r.chunks), directChunks)
+			for i := range k {
+				b := r.chunks[i].b
+				iov[i].Base = &b[0]
+				iov[i].SetLen(len(b))
+			}
+			p, _, e := syscall.Syscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(iov)), uintptr(k))
+			n, errno = int(p), e
+			clear(iov[:k])
+			iovPool.Put(iov)
+		}
+		if errno != syscall.EINTR {
+			break
+		}
+	}
+	switch errno {
+	case 0:
+		r.wrote = n
+	case syscall.EAGAIN:
+	default:
+		r.werr = os.NewSyscallError("write", errno)
+	}
+	return true // never wait
+}
+
+func (r *rawConn) readLoop(handle func([]byte) error) error {
+	for {
+		r.read, r.rerr = 0, nil
+		err := r.rc.Read(r.onRead)
+		if err == nil {
+			err = r.rerr
+		}
+		if err != nil {
+			return err
+		}
+		err = handle(r.buf[:r.read])
+		putBuffer(r.buf)
+		r.buf = nil
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *rawConn) readOnce(fd uintptr) bool {
+	buf := getBuffer(hugeBuffer)
+	for {
+		p, _, errno := syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), hugeBuffer)
+		switch errno {
+		case 0:
+			if p == 0 {
+				putBuffer(buf)
+				r.rerr = io.EOF
+				return true
+			}
+			r.read, r.buf = int(p), buf[:int(p)]
+			return true
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			putBuffer(buf)
+			return false // wait until there is something
+		}
+		putBuffer(buf)
+		r.rerr = os.NewSyscallError("read", errno)
+		return true
+	}
+}
