@@ -1,0 +1,77 @@
+package account
+
+import (
+	"github.com/natsd/natsd/server/msgtrace"
+	"github.com/natsd/natsd/server/transport"
+)
+
+// Kind says what a producer or receiver is. The numbers are those of trace
+// events.
+type Kind uint8
+
+const (
+	Client Kind = iota
+	Router
+	Gateway
+	System
+	Leafnode
+	JetStream
+	Internal // an account itself: imports and exports
+)
+
+var kinds = [...]string{"Client", "Router", "Gateway", "System", "Leafnode", "JetStream", "Account"}
+
+func (k Kind) String() string { return kinds[k] }
+
+// Requester is the connection that a message came from.
+type Requester interface {
+	// AppendRequestInfo appends the JSON object that a service gets to know of
+	// who asks: all of it, or with share false the account and the round trip
+	// time.
+	AppendRequestInfo(dst []byte, share bool) []byte
+}
+
+// Msg is a message on its way. Its slices are valid until the producer's flush;
+// a receiver that keeps them longer copies them.
+type Msg struct {
+	Subject []byte
+	Reply   []byte // empty: none
+	Header  []byte // the whole block; nil: none
+	Payload []byte
+
+	// From is the connection that the message came from; nil if it is the server
+	// itself.
+	From Requester
+
+	// Trace collects what happens to the message; nil for most.
+	Trace *msgtrace.Trace
+
+	shared *transport.Shared // of Payload, once a receiver asked for it
+	via    *passage          // the service imports that the message came through
+}
+
+// Size of header and payload in bytes.
+func (m *Msg) Size() int { return len(m.Header) + len(m.Payload) }
+
+// Shared returns a reference to the payload that stages of p may hold.
+func (m *Msg) Shared(p *Producer) *transport.Shared {
+	if m.shared == nil {
+		m.shared = p.Out.NewShared(m.Payload)
+	}
+	return m.shared
+}
+
+// passage is one service import that a message came through.
+type passage struct {
+	imp  *ServiceImport
+	prev *passage
+}
+
+func (p *passage) through(imp *ServiceImport) bool {
+	for ; p != nil; p = p.prev {
+		if p.imp == imp {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,321 @@
+package account
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/natsd/natsd/server/msgtrace"
+	"github.com/natsd/natsd/server/transport"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+const (
+	// cacheSize bounds the match results that a producer keeps for one account;
+	// pruned is how many go when it is full.
+	cacheSize = 512
+	pruned    = 33
+
+	// doorSize is the number of hashes of subjects seen once that a producer
+	// keeps, so that one-time subjects (inboxes) do not fill its cache. A power
+	// of two.
+	doorSize = 256
+
+	// maxDepth bounds the service imports that a message passes through.
+	maxDepth = 32
+
+	// arenaSize is the first size of the memory for subjects and headers that
+	// are made on the way; keptArena is what an idle producer may keep of it.
+	arenaSize = 4 << 10
+	keptArena = 64 << 10
+)
+
+// Flusher is a receiver that leaves work to the end of the producer's batch.
+type Flusher interface {
+	// FlushBatch is called once at the end of a batch in which Defer was called
+	// with it.
+	FlushBatch(p *Producer)
+}
+
+// Producer carries messages from one source to their receivers. It belongs to
+// one goroutine at a time. Nothing that it delivers is under way before Flush.
+type Producer struct {
+	// Out holds the stages of connections.
+	Out transport.Outbox
+	// Self is the connection that publishes, nil inside the server. Kind is its
+	// kind.
+	Self Receiver
+	Kind Kind
+
+	// Stall is how long the producer may still wait for slow receivers in this
+	// batch; Stalled is how long it did.
+	Stall, Stalled time.Duration
+
+	main   *matchCache
+	others map[*Account]*matchCache
+	frames []*frame
+	depth  int
+
+	deferred []Flusher
+	arena    []byte
+	volatile bool // memory outside of the read buffer is referred to
+
+	// Deliveries not yet counted, and the account that they count for.
+	counted     *Account
+	msgs, bytes int64
+	rng         uint64
+}
+
+// frame is what one level of routing needs; levels are service imports.
+type frame struct {
+	msg     Msg
+	pass    passage
+	result  subjecttree.Result[*Sub]
+	shadow  Msg
+	imports []byte
+}
+
+type matchCache struct {
+	acc  *Account
+	m    map[string]*match
+	door [doorSize]uint32
+}
+
+// match is a cached result. It is valid while the generation of the account's
+// list stands.
+type match struct {
+	gen    uint64
+	result subjecttree.Result[*Sub]
+}
+
+// random returns a number for choices that need no quality (xorshift).
+func (p *Producer) random() uint64 {
+	if p.rng == 0 {
+		p.rng = rand.Uint64() | 1
+	}
+	p.rng ^= p.rng << 13
+	p.rng ^= p.rng >> 7
+	p.rng ^= p.rng << 17
+	return p.rng
+}
+
+func (p *Producer) cache(a *Account) *matchCache {
+	if c := p.main; c != nil && c.acc == a {
+		return c
+	}
+	if p.main == nil {
+		p.main = &matchCache{acc: a}
+		return p.main
+	}
+	c := p.others[a]
+	if c == nil {
+		c = &matchCache{acc: a}
+		if p.others == nil || len(p.others) >= maxDepth {
+			p.others = map[*Account]*matchCache{}
+		}
+		p.others[a] = c
+	}
+	return c
+}
+
+// Forget drops all match results, for a connection that changes its account.
+func (p *Producer) Forget() { p.main, p.others = nil, nil }
+
+// match returns who gets a message on subject in a. The result is valid until
+// the next call at the same depth; nobody may change it.
+func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
+	c := p.cache(a)
+	gen := a.list.Generation()
+	if e := c.m[string(subject)]; e != nil {
+		if e.gen != gen {
+			if p.depth > 0 {
+				// An outer level may still walk the old result.
+				e.result = subjecttree.Result[*Sub]{}
+			}
+			a.list.MatchInto(&e.result, subject)
+			e.gen = gen
+		}
+		return &e.result
+	}
+	h := hash(subject)
+	if seen := &c.door[h%doorSize]; *seen != h {
+		*seen = h
+		r := &p.frame().result
+		a.list.MatchInto(r, subject)
+		return r
+	}
+	e := &match{gen: gen}
+	a.list.MatchInto(&e.result, subject)
+	if c.m == nil {
+		c.m = make(map[string]*match)
+	}
+	if len(c.m) >= cacheSize {
+		n := 0
+		for k := range c.m {
+			delete(c.m, k)
+			if n++; n == pruned {
+				break
+			}
+		}
+	}
+	c.m[string(subject)] = e
+	return &e.result
+}
+
+// hash is FNV-1a.
+func hash(b []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h | 1
+}
+
+func (p *Producer) frame() *frame {
+	for len(p.frames) <= p.depth {
+		p.frames = append(p.frames, new(frame))
+	}
+	return p.frames[p.depth]
+}
+
+// Route delivers m to everybody in a who should get it: all plain subscriptions
+// and one member of each queue group. It returns whether anybody took it.
+func (p *Producer) Route(a *Account, m *Msg) bool {
+	if p.depth >= maxDepth {
+		return false
+	}
+	delivered := false
+	if isServiceReply(m.Subject) {
+		delivered = p.respond(a, m)
+	}
+	r := p.match(a, m.Subject)
+	p.depth++
+	for _, s := range r.Plain {
+		if p.deliver(s, m) {
+			delivered = true
+		}
+	}
+	for i := range r.Groups {
+		if p.deliverGroup(r.Groups[i].Members, m) {
+			delivered = true
+		}
+	}
+	p.depth--
+	return delivered
+}
+
+// deliverGroup gives m to one member, beginning at a random one.
+func (p *Producer) deliverGroup(members []*Sub, m *Msg) bool {
+	i := 0
+	if len(members) > 1 {
+		i = int(p.random() % uint64(len(members)))
+	}
+	for range members {
+		if p.deliver(members[i], m) {
+			return true
+		}
+		if i++; i == len(members) {
+			i = 0
+		}
+	}
+	return false
+}
+
+func (p *Producer) deliver(s *Sub, m *Msg) bool {
+	if s.closed.Load() {
+		if m.Trace != nil {
+			p.traceRefused(s, m, msgtrace.SubscriptionClosed)
+		}
+		return false
+	}
+	if s.shadow != nil {
+		return p.deliverShadow(s, m)
+	}
+	return s.To.Deliver(p, s, m)
+}
+
+// Keep copies b into memory that lives until the flush.
+func (p *Producer) Keep(b []byte) []byte {
+	a := p.room(len(b))
+	n := len(a)
+	p.arena = append(a, b...)
+	return p.arena[n:len(p.arena):len(p.arena)]
+}
+
+// room makes sure that n bytes can be appended to the arena without moving what
+// is there: a full arena is left to those who refer to it.
+func (p *Producer) room(n int) []byte {
+	if cap(p.arena)-len(p.arena) < n {
+		p.arena = make([]byte, 0, max(n, arenaSize, min(2*cap(p.arena), keptArena)))
+	}
+	return p.arena
+}
+
+// Build lets f append to memory that lives until the flush, and returns what it
+// appended. size is a guess of how much that is.
+func (p *Producer) Build(size int, f func(dst []byte) []byte) []byte {
+	a := p.room(size)
+	n := len(a)
+	// If f appends more than there is room for, its copy becomes the arena.
+	p.arena = f(a)
+	return p.arena[n:len(p.arena):len(p.arena)]
+}
+
+// Defer calls f.FlushBatch at the end of this batch.
+func (p *Producer) Defer(f Flusher) {
+	// The last one is the most likely.
+	for i := len(p.deferred) - 1; i >= 0; i-- {
+		if p.deferred[i] == f {
+			return
+		}
+	}
+	p.deferred = append(p.deferred, f)
+}
+
+// Refers notes that a receiver refers to the slices of a message until the
+// flush. Sources whose memory moves before the flush must flush at once if so.
+func (p *Producer) Refers() { p.volatile = true }
+
+// HasReferences tells whether Refers was called in this batch, or a large
+// payload is referred to by a stage.
+func (p *Producer) HasReferences() bool { return p.volatile || p.Out.Sharing() }
+
+// Sent counts one delivered message for the account of the receiver.
+func (p *Producer) Sent(a *Account, size int) {
+	if p.counted != a {
+		p.count()
+		p.counted = a
+	}
+	p.msgs++
+	p.bytes += int64(size)
+}
+
+func (p *Producer) count() {
+	if p.msgs > 0 {
+		p.counted.stats.OutMsgs.Add(p.msgs)
+		p.counted.stats.OutBytes.Add(p.bytes)
+		p.counted.total.OutMsgs.Add(p.msgs)
+		p.counted.total.OutBytes.Add(p.bytes)
+		p.msgs, p.bytes = 0, 0
+	}
+	p.counted = nil
+}
+
+// Flush ends the batch: receivers inside the server get what was collected for
+// them, then connections are written to.
+func (p *Producer) Flush() {
+	// Receivers may publish on the same producer, and so defer again.
+	for i := 0; i < len(p.deferred); i++ {
+		f := p.deferred[i]
+		p.deferred[i] = nil
+		f.FlushBatch(p)
+	}
+	p.deferred = p.deferred[:0]
+	p.Out.Flush()
+	p.count()
+	p.volatile = false
+	if cap(p.arena) > keptArena {
+		p.arena = nil
+	} else {
+		p.arena = p.arena[:0]
+	}
+}
