@@ -97,7 +97,7 @@ type Config struct {
 	Exports  []*Export
 	Services []*ServiceImport
 	Streams  []*StreamImport
-	Mappings *subjecttree.Mappings
+	Mappings Mapper
 	Trace    *Trace
 }
 
@@ -216,7 +216,6 @@ func (a *Account) afterRemoval(s *Sub) {
 		a.set.wiring.Unlock()
 	}
 	a.watches.changed(a, s)
-	a.responses.interestGone(a, s.Subject)
 }
 
 // Configure replaces the configuration: service imports and the shadows of

@@ -28,7 +28,9 @@ type Requester interface {
 	// AppendRequestInfo appends the JSON object that a service gets to know of
 	// who asks: all of it, or with share false the account and the round trip
 	// time.
-	AppendRequestInfo(dst []byte, share bool) []byte
+	// svc, if not empty, is the last importing account of a chain; to is the
+	// account of the service.
+	AppendRequestInfo(dst []byte, share bool, svc string, to *Account) []byte
 }
 
 // Msg is a message on its way. Its slices are valid until the producer's flush;
@@ -75,3 +77,6 @@ func (p *passage) through(imp *ServiceImport) bool {
 	}
 	return false
 }
+
+// Imported tells that the message came through a service import.
+func (m *Msg) Imported() bool { return m.via != nil }

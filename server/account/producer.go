@@ -319,3 +319,55 @@ func (p *Producer) Flush() {
 		p.arena = p.arena[:0]
 	}
 }
+
+// Mapper replaces subjects of messages that enter an account.
+type Mapper interface {
+	// Map appends what subject becomes to dst. matched is false if no mapping
+	// applies; an appended nothing means that the message is dropped. random is
+	// uniform in 0..99.
+	Map(dst, subject []byte, random func() uint64) (out []byte, matched bool)
+}
+
+// Map applies the mappings of a to subject. The result is nil if none applies;
+// ok is false if the message is to be dropped.
+func (p *Producer) Map(a *Account, subject []byte) (mapped []byte, ok bool) {
+	m := a.Config().Mappings
+	if m == nil {
+		return nil, true
+	}
+	matched := false
+	out := p.Build(2*len(subject)+64, func(dst []byte) []byte {
+		dst, matched = m.Map(dst, subject, p.random)
+		return dst
+	})
+	if !matched {
+		return nil, true
+	}
+	return out, len(out) > 0
+}
+
+// Tracer is a receiver that shows in traces.
+type Tracer interface {
+	// TraceID is the connection's id, name and account.
+	TraceID() (cid uint64, name string, a *Account)
+}
+
+func (p *Producer) traceRefused(s *Sub, m *Msg, why string) {
+	if t, ok := s.To.(Tracer); ok {
+		TraceEgress(t, s, m, why)
+	}
+}
+
+// TraceEgress adds the egress event of a delivery to a connection.
+func TraceEgress(t Tracer, s *Sub, m *Msg, why string) {
+	e := msgtrace.Event{Type: msgtrace.Egress, Kind: msgtrace.Kind(s.To.Kind()), Sub: s.Subject, Queue: s.Queue, Error: why}
+	var a *Account
+	e.CID, e.Name, a = t.TraceID()
+	if a.name != m.Trace.Account {
+		e.Account = a.name
+	}
+	if m.Trace.Shadow != "" {
+		e.Sub = m.Trace.Shadow
+	}
+	m.Trace.Add(e)
+}

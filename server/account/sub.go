@@ -21,7 +21,7 @@ type Receiver interface {
 type Sub struct {
 	Subject string
 	Queue   string // empty: a plain subscription
-	SID     []byte
+	SID     string
 	To      Receiver
 
 	delivered atomic.Int64
@@ -29,8 +29,10 @@ type Sub struct {
 	closed    atomic.Bool
 
 	acc    *Account // in whose list it is
-	shadow *shadow  // of a subscription in an importing account; nil: none
-	// shadows of this subscription in exporting accounts; guarded by acc.mu.
+	shadow *shadow  // what it stands for in an importing account; nil: itself
+	// shadows of this subscription in exporting accounts; guarded by the wiring
+	// lock of the set. wired tells, without it, that there are some.
+	wired   atomic.Bool
 	shadows []*Sub
 }
 

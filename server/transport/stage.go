@@ -183,6 +183,7 @@ type Outbox struct {
 
 	shared     []*Shared // of this batch
 	sharedFree []*Shared
+	scratch    []byte
 }
 
 // Expect tells how many bytes the batch may bring for one connection.
@@ -281,5 +282,19 @@ func (o *Outbox) Flush() {
 	o.shared = o.shared[:0]
 	if cap(o.shared) > maxStageMessages {
 		o.shared = nil
+	}
+}
+
+// Sharing tells that a stage refers to memory of the producer.
+func (o *Outbox) Sharing() bool { return len(o.shared) > 0 }
+
+// Scratch is an empty buffer for lines that are built before their length is
+// known; give what became of it to KeepScratch.
+func (o *Outbox) Scratch() []byte { return o.scratch[:0] }
+
+// KeepScratch takes back the buffer of Scratch.
+func (o *Outbox) KeepScratch(b []byte) {
+	if cap(b) <= smallBuffer {
+		o.scratch = b
 	}
 }

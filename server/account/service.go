@@ -1,0 +1,321 @@
+package account
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/server/msgtrace"
+)
+
+const (
+	// DefaultThreshold is how long an answer may take.
+	DefaultThreshold = 2 * time.Minute
+
+	// maxResponses bounds the requests of one exporting account that wait for
+	// answers: some 30 MiB. A request beyond it is not delivered, which the
+	// requester sees as no responders.
+	maxResponses = 1 << 17
+
+	// RequestInfo is the header that tells a service who asks.
+	RequestInfo = "Nats-Request-Info"
+)
+
+// ResponseType says how many messages answer a request.
+type ResponseType uint8
+
+const (
+	Singleton ResponseType = iota
+	Streamed
+	Chunked
+)
+
+// Export is a stream or service that an account offers.
+type Export struct {
+	Service       bool
+	Subject       string
+	Accounts      map[string]bool // nil: everybody
+	TokenPosition int
+
+	Response   ResponseType
+	Threshold  time.Duration // 0: the default
+	Latency    *Latency
+	AllowTrace bool
+}
+
+func (e *Export) threshold() time.Duration {
+	if e == nil || e.Threshold <= 0 {
+		return DefaultThreshold
+	}
+	return e.Threshold
+}
+
+// ServiceImport is the receiver in an importing account that carries requests
+// into the exporting one.
+type ServiceImport struct {
+	Importer, Exporter *Account
+	Subject            string // in the exporting account
+	Local              string // in the importing account
+	Export             *Export
+	Share              bool // tell the service all about who asks
+
+	toSubject *subjectMap // nil: the same subject
+}
+
+// NewServiceImport returns an import of subject under the local template to
+// (empty: the same subject).
+func NewServiceImport(importer, exporter *Account, subject, to string, export *Export, share bool) (*ServiceImport, error) {
+	if to == "" {
+		to = subject
+	}
+	m, local, err := newSubjectMap(subject, to)
+	if err != nil {
+		return nil, err
+	}
+	imp := &ServiceImport{Importer: importer, Exporter: exporter, Subject: subject, Local: local, Export: export, Share: share}
+	if r := m.reverse(); !r.identity() {
+		imp.toSubject = r
+	}
+	return imp, nil
+}
+
+// Kind is Internal.
+func (*ServiceImport) Kind() Kind { return Internal }
+
+// Deliver publishes the request in the exporting account, with a reply subject
+// that leads back.
+func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
+	if m.via.through(imp) {
+		return false // a loop of imports
+	}
+	f := p.frame()
+	f.pass = passage{imp, m.via}
+	f.msg = Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Payload: m.Payload, From: m.From, Trace: m.Trace, shared: m.shared, via: &f.pass}
+	req := &f.msg
+	if imp.toSubject != nil {
+		req.Subject = p.Build(len(imp.Subject)+len(m.Subject), func(dst []byte) []byte {
+			return imp.toSubject.apply(dst, m.Subject)
+		})
+	}
+	if mapped, ok := p.Map(imp.Exporter, req.Subject); !ok {
+		return false
+	} else if mapped != nil {
+		req.Subject = mapped
+	}
+	if m.From != nil {
+		req.Header = p.requestInfo(imp, m)
+	}
+	if req.Trace != nil && !p.traceImport(imp, m, req) {
+		return true
+	}
+	if len(m.Reply) == 0 || isAck(m.Reply) {
+		return p.Route(imp.Exporter, req)
+	}
+	r := imp.Exporter.responses.add(imp, string(m.Reply))
+	if r == nil {
+		return false
+	}
+	req.Reply = p.Build(2*replyLen, r.appendReply)
+	if p.Route(imp.Exporter, req) {
+		return true
+	}
+	imp.Exporter.responses.drop(r)
+	return false
+}
+
+// traceImport notes the passage of a traced message through imp. It returns
+// false if the message stops here.
+func (p *Producer) traceImport(imp *ServiceImport, m, req *Msg) bool {
+	req.Trace.Add(msgtrace.Event{Type: msgtrace.ServiceImport, Account: imp.Exporter.name, From: string(m.Subject), To: string(req.Subject)})
+	if imp.Export == nil || !imp.Export.AllowTrace {
+		if req.Trace.Only {
+			return false
+		}
+		req.Trace = nil
+		if natsproto.HeaderValue(req.Header, msgtrace.DestHeader) != nil {
+			req.Header = natsproto.SetHeader(req.Header, msgtrace.DestHeader, msgtrace.Disabled)
+		}
+		return true
+	}
+	// Servers behind the boundary report to a subject that leads back.
+	if r := imp.Exporter.responses.add(imp, req.Trace.Dest); r != nil {
+		req.Header = natsproto.SetHeader(req.Header, msgtrace.DestHeader, r.appendReply(nil))
+	}
+	return true
+}
+
+// requestInfo is the header of m with the information about the requester.
+func (p *Producer) requestInfo(imp *ServiceImport, m *Msg) []byte {
+	svc := ""
+	if m.via != nil {
+		svc = imp.Importer.name
+	}
+	hdr := m.Header
+	if len(hdr) > 0 && natsproto.HeaderValue(hdr, RequestInfo) != nil {
+		hdr = natsproto.RemoveHeader(hdr, RequestInfo)
+	}
+	return p.Build(len(hdr)+256, func(dst []byte) []byte {
+		if len(hdr) >= 2 {
+			dst = append(dst, hdr[:len(hdr)-2]...)
+		} else {
+			dst = append(dst, natsproto.HeaderLine...)
+		}
+		dst = append(dst, RequestInfo+": "...)
+		dst = m.From.AppendRequestInfo(dst, imp.Share, svc, imp.Exporter)
+		return append(dst, "\r\n\r\n"...)
+	})
+}
+
+const (
+	replyPrefix = "_R_."
+	ackPrefix   = "$JS.ACK"
+	// The part of a reply subject behind replyPrefix: six characters that stand
+	// for the exporting account, a dot, six for the request.
+	replyToken = 6
+	replyLen   = len(replyPrefix) + 2*replyToken + 1
+)
+
+func isServiceReply(subject []byte) bool {
+	return len(subject) >= replyLen && string(subject[:len(replyPrefix)]) == replyPrefix
+}
+
+func isAck(reply []byte) bool {
+	return len(reply) > len(ackPrefix) && string(reply[:len(ackPrefix)]) == ackPrefix
+}
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+func randomToken() (t [replyToken]byte) {
+	n := rand.Uint64()
+	for i := range t {
+		t[i] = base62[n%62]
+		n /= 62
+	}
+	return t
+}
+
+// responses are the requests to services of an account that wait for answers.
+type responses struct {
+	prefix [len(replyPrefix) + replyToken + 1]byte // constant
+
+	mu      sync.Mutex // guards the rest, and the fields of each response
+	waiting map[[replyToken]byte]*response
+	timer   *time.Timer
+	stopped bool
+}
+
+// response is the way back of one request.
+type response struct {
+	imp   *ServiceImport
+	key   [replyToken]byte
+	reply string
+	used  time.Time // of the request, or of the last answer
+}
+
+func (r *response) appendReply(dst []byte) []byte {
+	dst = append(dst, r.imp.Exporter.responses.prefix[:]...)
+	return append(dst, r.key[:]...)
+}
+
+func (rs *responses) init() {
+	t := randomToken()
+	n := copy(rs.prefix[:], replyPrefix)
+	n += copy(rs.prefix[n:], t[:])
+	rs.prefix[n] = '.'
+}
+
+// add notes a request; nil means that there are too many.
+func (rs *responses) add(imp *ServiceImport, reply string) *response {
+	r := &response{imp: imp, reply: reply, used: time.Now()}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if len(rs.waiting) >= maxResponses || rs.stopped {
+		return nil
+	}
+	if rs.waiting == nil {
+		rs.waiting = map[[replyToken]byte]*response{}
+	}
+	for {
+		r.key = randomToken()
+		if rs.waiting[r.key] == nil {
+			break
+		}
+	}
+	rs.waiting[r.key] = r
+	if rs.timer == nil {
+		rs.timer = time.AfterFunc(imp.Export.threshold(), rs.expire)
+	}
+	return r
+}
+
+func (rs *responses) drop(r *response) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	delete(rs.waiting, r.key)
+}
+
+// take finds the request that an answer belongs to. A request that wants one
+// answer, or whose stream of answers ends with this one, is done.
+func (rs *responses) take(subject []byte, empty bool) *response {
+	if string(subject[:len(rs.prefix)]) != string(rs.prefix[:]) {
+		return nil
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.waiting[[replyToken]byte(subject[len(rs.prefix):])]
+	if r == nil {
+		return nil
+	}
+	if r.imp.Export == nil || r.imp.Export.Response == Singleton || empty {
+		delete(rs.waiting, r.key)
+	} else {
+		r.used = time.Now()
+	}
+	return r
+}
+
+// expire removes requests whose answers are late or that nobody waits for, and
+// comes again while there are any.
+func (rs *responses) expire() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	next := DefaultThreshold
+	for key, r := range rs.waiting {
+		threshold := r.imp.Export.threshold()
+		if time.Since(r.used) >= threshold || !r.imp.Importer.list.HasInterest([]byte(r.reply)) && !isServiceReply([]byte(r.reply)) {
+			delete(rs.waiting, key)
+			continue
+		}
+		next = min(next, threshold)
+	}
+	rs.timer = nil
+	if len(rs.waiting) > 0 && !rs.stopped {
+		rs.timer = time.AfterFunc(next, rs.expire)
+	}
+}
+
+func (rs *responses) stop() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.stopped = true
+	if rs.timer != nil {
+		rs.timer.Stop()
+	}
+	clear(rs.waiting)
+}
+
+// respond carries an answer back to the account that the request came from.
+func (p *Producer) respond(a *Account, m *Msg) bool {
+	r := a.responses.take(m.Subject, len(m.Payload) == 0)
+	if r == nil {
+		return false
+	}
+	p.depth++
+	defer func() { p.depth-- }()
+	back := &p.frame().msg
+	*back = *m
+	back.Subject = p.Keep([]byte(r.reply))
+	back.via = nil
+	return p.Route(r.imp.Importer, back)
+}

@@ -1,0 +1,152 @@
+package account
+
+import (
+	"github.com/natsd/natsd/server/msgtrace"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// maxShadows bounds the chain of stream imports that a subscription follows.
+const maxShadows = 16
+
+// StreamImport makes the messages of an exporting account visible in an
+// importing one, on local subjects.
+type StreamImport struct {
+	Importer, Exporter *Account
+	Subject            string // in the exporting account
+	Local              string // in the importing account
+	AllowTrace         bool
+
+	toLocal, toSubject *subjectMap
+}
+
+// NewStreamImport returns an import of subject under the local template to
+// (empty: the same subject).
+func NewStreamImport(importer, exporter *Account, subject, to string, allowTrace bool) (*StreamImport, error) {
+	if to == "" {
+		to = subject
+	}
+	m, local, err := newSubjectMap(subject, to)
+	if err != nil {
+		return nil, err
+	}
+	return &StreamImport{
+		Importer: importer, Exporter: exporter, Subject: subject, Local: local, AllowTrace: allowTrace,
+		toLocal: m, toSubject: m.reverse(),
+	}, nil
+}
+
+// shadow is what a subscription in an exporting account knows of the one in the
+// importing account that it stands for.
+type shadow struct {
+	imp    *StreamImport
+	parent *Sub
+	// filter: the subscription overlaps the import without containing it or
+	// being inside it, so each local subject is compared.
+	filter bool
+	depth  int
+}
+
+// wire gives s its shadows in the accounts that a imports streams from. The
+// set's wiring lock is held.
+func (a *Account) wire(s *Sub) {
+	if s.wired.Load() || s.closed.Load() {
+		return
+	}
+	depth := 0
+	if s.shadow != nil {
+		depth = s.shadow.depth
+	}
+	if depth >= maxShadows {
+		return
+	}
+	if _, ok := s.To.(*ServiceImport); ok {
+		return
+	}
+	for _, imp := range a.Config().Streams {
+		if !subjecttree.Collide(s.Subject, imp.Local) {
+			continue
+		}
+		sh := &Sub{
+			Subject: imp.Subject, Queue: s.Queue, SID: s.SID, To: s.To, acc: imp.Exporter,
+			shadow: &shadow{imp: imp, parent: s, depth: depth + 1},
+		}
+		switch {
+		case subjecttree.Subset(imp.Local, s.Subject):
+		case subjecttree.Subset(s.Subject, imp.Local):
+			sh.Subject = string(imp.toSubject.apply(nil, []byte(s.Subject)))
+		default:
+			sh.shadow.filter = true
+		}
+		if imp.Exporter.list.Insert(sh.Subject, sh.Queue, sh) != nil {
+			continue
+		}
+		s.shadows = append(s.shadows, sh)
+		s.wired.Store(true)
+		imp.Exporter.wire(sh)
+		imp.Exporter.watches.changed(imp.Exporter, sh)
+	}
+}
+
+// unwire removes the shadows of s, and theirs.
+func (a *Account) unwire(s *Sub) {
+	for _, sh := range s.shadows {
+		sh.closed.Store(true)
+		sh.acc.list.Remove(sh.Subject, sh.Queue, sh)
+		sh.acc.unwire(sh)
+		sh.acc.watches.changed(sh.acc, sh)
+	}
+	s.shadows = nil
+	s.wired.Store(false)
+}
+
+// Shadow tells what s stands for, if it is the shadow of a subscription in
+// another account.
+func (s *Sub) Shadow() (imp *StreamImport, root *Sub) {
+	if s.shadow == nil {
+		return nil, s
+	}
+	imp, root = s.shadow.imp, s
+	for root.shadow != nil {
+		root = root.shadow.parent
+	}
+	return imp, root
+}
+
+// deliverShadow gives m to the subscription that s stands for, on its local
+// subject.
+func (p *Producer) deliverShadow(s *Sub, m *Msg) bool {
+	local := &p.frame().shadow
+	*local = *m
+	root := s
+	traced := m.Trace != nil
+	for root.shadow != nil {
+		sh := root.shadow
+		parent := sh.parent
+		if parent.closed.Load() {
+			return false
+		}
+		subject := local.Subject
+		local.Subject = p.Build(len(subject)+len(sh.imp.Local), func(dst []byte) []byte {
+			return sh.imp.toLocal.apply(dst, subject)
+		})
+		if sh.filter && !subjecttree.Matches(local.Subject, parent.Subject) {
+			return false
+		}
+		if traced {
+			local.Trace.Add(msgtrace.Event{Type: msgtrace.StreamExport, Account: sh.imp.Importer.name, To: string(local.Subject)})
+			if !sh.imp.AllowTrace {
+				traced = false
+				if local.Trace.Only {
+					return true
+				}
+				local.Trace = nil
+			}
+		}
+		root = parent
+	}
+	if local.Trace != nil {
+		local.Trace.Shadow = s.Subject
+		defer func() { m.Trace.Shadow = "" }()
+	}
+	return root.To.Deliver(p, root, local)
+}

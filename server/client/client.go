@@ -1,0 +1,408 @@
+package client
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/auth"
+	"github.com/natsd/natsd/server/options"
+	"github.com/natsd/natsd/server/transport"
+)
+
+// Client is one client connection.
+//
+// Its read loop, the goroutine that runs Serve, owns the fields without other
+// words. Deliveries come from the goroutines of other connections; they use
+// bound, conn and the atomics only.
+type Client struct {
+	host  Host
+	id    uint64
+	typ   Type
+	start time.Time
+	nonce string
+
+	// conn is set before the connection can have a subscription.
+	conn   *transport.Conn
+	bound  atomic.Pointer[binding]
+	reason atomic.Uint32 // a Reason; 0 while open
+	closed atomic.Bool
+	filter atomic.Bool // deliveries are checked one by one
+
+	parser  natsproto.Parser
+	prod    account.Producer
+	msg     account.Msg
+	partial bool // an operation is under way since an earlier read
+	proxied bool // a PROXY header named the peer
+	perms   permissionCache
+	in      struct{ msgs, bytes int64 } // not yet counted
+
+	inMsgs, inBytes atomic.Int64
+	stalls          atomic.Int64
+	lastActivity    atomic.Int64 // Unix nanoseconds
+	grants          grants
+
+	mu      sync.Mutex // guards the rest
+	nc      net.Conn
+	addr    net.Addr
+	opts    natsproto.Connect
+	ident   auth.Identity
+	subs    map[string]*account.Sub
+	state   connState
+	ping    pinger
+	auth    *time.Timer
+	stop    time.Time
+	label   string
+	maxSubs int64
+	slow    bool // a write timed out and is being retried
+	tlsConn tlsInfo
+}
+
+// connState is how far a connection got.
+type connState struct {
+	admitted  bool
+	connected bool // a CONNECT was accepted
+	async     bool // INFO may be sent at any time
+	firstPong bool // the client was sent a PONG
+	tlsFirst  bool
+}
+
+// binding is what deliveries and publishes need to know of the login. It is
+// immutable.
+type binding struct {
+	acc          *account.Account
+	perms        *auth.Permissions
+	echo         bool
+	headers      bool
+	noResponders bool
+	verbose      bool
+	pedantic     bool
+	system       bool // acc is the system account
+}
+
+// errClosed ends the read loop of a connection that was closed on this side.
+var errClosed = errors.New("client: closed")
+
+// New makes a connection of a socket; Serve runs it.
+func New(host Host, id uint64, typ Type, nc net.Conn) *Client {
+	c := &Client{host: host, id: id, typ: typ, nc: nc, addr: nc.RemoteAddr(), start: time.Now(), opts: natsproto.DefaultConnect()}
+	c.label = c.makeLabel()
+	c.bound.Store(c.binding(host.Account(options.GlobalAccount)))
+	c.prod.Self, c.prod.Kind = c, account.Client
+	if host.Users().Nonce() {
+		var raw [11]byte
+		rand.Read(raw[:])
+		c.nonce = base64.RawURLEncoding.EncodeToString(raw[:])
+	}
+	return c
+}
+
+// ID is the connection's number.
+func (c *Client) ID() uint64 { return c.id }
+
+// Kind is that of a client.
+func (c *Client) Kind() account.Kind { return account.Client }
+
+// Account is the one that the connection is bound to.
+func (c *Client) Account() *account.Account { return c.bound.Load().acc }
+
+func (c *Client) binding(a *account.Account) *binding {
+	headers := c.opts.Headers && !c.host.Options().NoHeaderSupport
+	return &binding{
+		acc: a, perms: c.ident.Permissions,
+		echo: c.opts.Echo, headers: headers, noResponders: c.opts.NoResponders && headers,
+		verbose: c.opts.Verbose, pedantic: c.opts.Pedantic,
+		system: a != nil && a == c.host.SystemAccount(),
+	}
+}
+
+// Serve runs the connection until it is closed and everything that it held is
+// given back.
+func (c *Client) Serve() {
+	err := c.run()
+	if c.reason.Load() == 0 {
+		r := ReadError
+		switch {
+		case errors.Is(err, io.EOF):
+			r = ClientClosed
+		case errors.Is(err, net.ErrClosed):
+			r = ClientClosed
+		}
+		if r == ReadError {
+			c.Debugf("read error: %v", err)
+		}
+		c.Close(r)
+	}
+	c.leave()
+}
+
+func (c *Client) run() error {
+	rest, err := c.setUp()
+	if err != nil {
+		return err
+	}
+	if c.reason.Load() != 0 {
+		return errClosed
+	}
+	if len(rest) > 0 {
+		if err := c.data(rest); err != nil {
+			return err
+		}
+	}
+	return c.conn.Read(c.data)
+}
+
+// leave gives back what the connection held.
+func (c *Client) leave() {
+	c.mu.Lock()
+	c.stop = time.Now()
+	c.ping.stop()
+	if c.auth != nil {
+		c.auth.Stop()
+	}
+	subs := make([]*account.Sub, 0, len(c.subs))
+	for _, s := range c.subs {
+		subs = append(subs, s)
+	}
+	admitted, login := c.state.admitted, c.ident.Account != ""
+	c.mu.Unlock()
+	a := c.Account()
+	if a != nil {
+		a.UnsubscribeAll(subs)
+		if login {
+			a.Unbind()
+		}
+	}
+	if admitted {
+		c.host.Left(c)
+	}
+}
+
+// Close closes the connection for a reason; the first one counts. It does not
+// wait: the read loop cleans up.
+func (c *Client) Close(r Reason) {
+	if !c.reason.CompareAndSwap(0, uint32(r)) {
+		return
+	}
+	c.closed.Store(true)
+	c.mu.Lock()
+	conn, nc := c.conn, c.nc
+	c.mu.Unlock()
+	switch {
+	case conn == nil:
+		nc.Close()
+	case r.abrupt():
+		conn.Abort()
+	default:
+		conn.Close()
+	}
+}
+
+// Reason is why the connection was closed, 0 while it is open.
+func (c *Client) Reason() Reason { return Reason(c.reason.Load()) }
+
+// SendErr sends an error line that does not come from the read loop.
+func (c *Client) SendErr(text string) {
+	c.traceOut("[-ERR %s]", text)
+	if conn := c.transport(); conn != nil {
+		conn.Send(natsproto.AppendErr(nil, text))
+	}
+}
+
+// CloseErr sends an error line, not from the read loop, and closes.
+func (c *Client) CloseErr(text string, r Reason) {
+	if c.reason.Load() == 0 {
+		c.SendErr(text)
+	}
+	c.Close(r)
+}
+
+func (c *Client) transport() *transport.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
+}
+
+// line stages a control line for the connection itself.
+func (c *Client) line(s string) {
+	if c.conn.Reserve(len(s)) > c.host.Options().MaxPending {
+		c.conn.Unreserve(len(s))
+		c.slowPending()
+		return
+	}
+	c.prod.Out.Stage(c.conn).AppendString(s)
+}
+
+func (c *Client) errLine(text string) {
+	c.traceOut("[-ERR %s]", text)
+	c.line("-ERR '" + text + "'\r\n")
+}
+
+// fail stages an error line and closes; for the read loop.
+func (c *Client) fail(text string, r Reason) error {
+	c.errLine(text)
+	c.prod.Flush()
+	c.Close(r)
+	return errClosed
+}
+
+// data handles one read buffer.
+func (c *Client) data(b []byte) error {
+	p := &c.prod
+	p.Out.Expect(len(b))
+	p.Stall, p.Stalled = maxStall, 0
+	err := c.operations(b)
+	if c.in.msgs > 0 {
+		c.inMsgs.Add(c.in.msgs)
+		c.inBytes.Add(c.in.bytes)
+		c.bound.Load().acc.Received(c.in.msgs, c.in.bytes)
+		c.in.msgs, c.in.bytes = 0, 0
+	}
+	p.Flush()
+	if p.Stalled >= noticedStall {
+		c.host.Warnf("%s - Producer was stalled for a total of %v", c.Label(), p.Stalled)
+	}
+	if err == nil && c.closed.Load() {
+		err = errClosed
+	}
+	return err
+}
+
+func (c *Client) operations(b []byte) error {
+	active := false
+	for len(b) > 0 {
+		op, n, err := c.parser.Next(b)
+		if err != nil {
+			if err == natsproto.ErrNotConnect && c.loginByVerb() {
+				continue
+			}
+			return c.refuse(err, op)
+		}
+		b = b[n:]
+		if op == nil {
+			c.partial = true
+			break
+		}
+		straddled := c.partial
+		c.partial = false
+		switch op.Kind {
+		case natsproto.OpPub:
+			active = true
+			c.publish(op)
+		case natsproto.OpSub:
+			active = true
+			c.subscribe(op)
+		case natsproto.OpUnsub:
+			active = true
+			c.unsubscribe(op)
+		case natsproto.OpPing:
+			active = true
+			c.gotPing()
+		case natsproto.OpPong:
+			c.gotPong()
+		case natsproto.OpConnect:
+			err = c.connect(op)
+		case natsproto.OpErr:
+			c.traceIn("[-ERR %s]", op.Arg)
+			c.host.Errorf("%s - Client error %s", c.Label(), op.Arg)
+			c.Close(ParseError)
+			err = errClosed
+		}
+		if err != nil {
+			return err
+		}
+		if straddled && c.prod.HasReferences() {
+			// What the message points to is in the parser's scratch, which the
+			// end of this buffer may overwrite.
+			c.prod.Flush()
+		}
+		if c.closed.Load() {
+			return errClosed
+		}
+	}
+	if active {
+		c.lastActivity.Store(time.Now().UnixNano())
+	}
+	return nil
+}
+
+// refuse answers an error of the parser.
+func (c *Client) refuse(err error, op *natsproto.Op) error {
+	switch err {
+	case natsproto.ErrNotConnect:
+		c.host.LoginFailed(c, c.Account(), AuthenticationViolation)
+		return c.fail("Authorization Violation", AuthenticationViolation)
+	case natsproto.ErrUnknownOp:
+		c.host.Errorf("%s - Client parser ERROR", c.Label())
+		return c.fail("Unknown Protocol Operation", ProtocolViolation)
+	case natsproto.ErrControlLine:
+		c.host.Errorf("%s - maximum control line exceeded", c.Label())
+		return c.fail("maximum control line exceeded", MaxControlLineExceeded)
+	case natsproto.ErrMaxPayload:
+		c.tooLarge(op)
+		c.host.Errorf("%s - maximum payload exceeded: %d vs %d", c.Label(), op.Size, c.parser.MaxPayload)
+		return c.fail("Maximum Payload Violation", MaxPayloadExceeded)
+	}
+	c.host.Errorf("%s - %v", c.Label(), err)
+	c.prod.Flush()
+	c.Close(ProtocolViolation)
+	return errClosed
+}
+
+// applyLimits computes the limits of the connection from the server's and the
+// account's.
+func (c *Client) applyLimits() {
+	o := c.host.Options()
+	l := c.Account().Config().Limits
+	c.parser.MaxControlLine = int(o.MaxControlLine)
+	c.parser.MaxPayload = int(minLimit(o.MaxPayload, l.MaxPayload))
+	subs := o.MaxSubscriptions
+	if subs == 0 {
+		subs = -1
+	}
+	c.mu.Lock()
+	c.maxSubs = minLimit(subs, l.MaxSubscriptions)
+	c.mu.Unlock()
+}
+
+// minLimit is the smaller of two limits, of which negative ones are none.
+func minLimit(a, b int64) int64 {
+	if a < 0 {
+		return b
+	}
+	if b < 0 {
+		return a
+	}
+	return min(a, b)
+}
+
+// maxPayload is what INFO says.
+func (c *Client) maxPayload() int32 {
+	n := minLimit(c.host.Options().MaxPayload, c.Account().Config().Limits.MaxPayload)
+	return int32(min(n, math.MaxInt32))
+}
+
+func (c *Client) makeLabel() string {
+	return c.addr.String() + " - cid:" + strconv.FormatUint(c.id, 10)
+}
+
+// Label names the connection in logs.
+func (c *Client) Label() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.label
+}
+
+// Debugf logs at debug level.
+func (c *Client) Debugf(format string, v ...any) {
+	c.host.Debugf("%s - "+format, append([]any{c.Label()}, v...)...)
+}

@@ -1,0 +1,198 @@
+package client
+
+import (
+	"errors"
+
+	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/auth"
+)
+
+// connect handles a CONNECT, the first or a later one.
+func (c *Client) connect(op *natsproto.Op) error {
+	if c.host.Tracing() {
+		c.traceIn("[CONNECT %s]", redact(op.Arg))
+	}
+	c.mu.Lock()
+	if c.auth != nil {
+		c.auth.Stop()
+	}
+	opts := c.opts
+	first := !c.state.connected
+	c.mu.Unlock()
+	opts.JWT = ""
+	if err := opts.Decode(op.Arg); err != nil {
+		var arg *natsproto.ArgError
+		if !errors.As(err, &arg) {
+			c.host.Errorf("%s - CONNECT: malformed JSON", c.Label())
+		}
+		c.prod.Flush()
+		c.Close(ProtocolViolation)
+		return errClosed
+	}
+	if !first {
+		c.dropSubscriptions()
+	}
+	c.mu.Lock()
+	c.opts = opts
+	c.mu.Unlock()
+	if err := c.login(&opts); err != nil {
+		return err
+	}
+	switch {
+	case opts.Account != "" || opts.NewAccount:
+		c.host.LoginFailed(c, c.Account(), AuthenticationViolation)
+		return c.fail("Authorization Violation", AuthenticationViolation)
+	case opts.Protocol < 0 || opts.Protocol > 1:
+		return c.fail("invalid client protocol", BadClientProtocolVersion)
+	}
+	b := c.binding(c.Account())
+	if opts.NoResponders && !b.headers {
+		return c.fail("no responders requires headers support", NoRespondersRequiresHeaders)
+	}
+	c.bound.Store(b)
+	c.parser.NoHeaders = !b.headers
+	c.parser.RequireConnect = false
+	c.mu.Lock()
+	c.state.connected = true
+	c.label = c.fullLabel()
+	if first {
+		c.ping.first(c)
+	}
+	c.mu.Unlock()
+	c.host.LoggedIn(c, first)
+	if b.verbose {
+		c.ok()
+	}
+	return nil
+}
+
+// request is what the connection brings to a login.
+func (c *Client) request(opts *natsproto.Connect) *auth.Request {
+	r := &auth.Request{
+		User: opts.User, Password: opts.Pass, Token: opts.Token, NKey: opts.NKey, Sig: opts.Sig, JWT: opts.JWT,
+		ProxySig: opts.ProxySig, Nonce: c.nonce, Type: c.typ.connectionType(), TLS: c.tlsConn.state,
+	}
+	if t := c.host.ListenerTLS(); t != nil && t.VerifyAndMap && c.tlsConn.state != nil {
+		r.MapCertificate = true
+	}
+	return r
+}
+
+func (c *Client) login(opts *natsproto.Connect) error {
+	req := c.request(opts)
+	id, failure := c.host.Users().Login(req)
+	if failure != auth.Accepted {
+		r := AuthenticationViolation
+		switch failure {
+		case auth.ProxyNotTrusted:
+			r = ProxyNotTrusted
+		case auth.ProxyRequired:
+			r = ProxyRequired
+		}
+		c.host.Errorf("%s - authentication error", c.Label())
+		c.host.LoginFailed(c, c.Account(), r)
+		return c.fail("Authorization Violation", r)
+	}
+	if req.MapCertificate && opts.User != "" && id.User != nil && opts.User != id.User.Name {
+		c.host.Warnf("%s - User %q found in connect proto, but user required from cert", c.Label(), opts.User)
+	}
+	return c.bind(id)
+}
+
+// bind moves the connection to the account of id.
+func (c *Client) bind(id auth.Identity) error {
+	a := c.host.Account(id.Account)
+	if a == nil {
+		c.host.LoginFailed(c, c.Account(), AuthenticationViolation)
+		return c.fail("Authorization Violation", AuthenticationViolation)
+	}
+	old, bound := c.Account(), c.ident.Account != ""
+	if !bound || old != a {
+		if !a.Bind() {
+			c.host.Errorf("%s - maximum account active connections exceeded", c.Label())
+			return c.fail("maximum account active connections exceeded", MaxAccountConnectionsExceeded)
+		}
+		if bound {
+			old.Unbind()
+		}
+		c.prod.Forget()
+	}
+	c.mu.Lock()
+	c.ident = id
+	c.mu.Unlock()
+	c.setPermissions(a)
+	c.applyLimits()
+	return nil
+}
+
+// setPermissions makes the account and the permissions of the identity count.
+func (c *Client) setPermissions(a *account.Account) {
+	c.bound.Store(c.binding(a))
+	c.perms.reset()
+	c.filter.Store(false)
+}
+
+// loginByVerb logs a connection in whose first verb is not CONNECT, if there is
+// a user for those who name none.
+func (c *Client) loginByVerb() bool {
+	users := c.host.Users()
+	name := users.NoAuthUser()
+	if !users.NoAuthNamed(name) {
+		return false
+	}
+	opts := natsproto.DefaultConnect()
+	id, failure := users.Login(c.request(&opts))
+	if failure != auth.Accepted || c.bind(id) != nil {
+		return false
+	}
+	c.mu.Lock()
+	if c.auth != nil {
+		c.auth.Stop()
+	}
+	c.mu.Unlock()
+	c.parser.RequireConnect = false
+	c.host.LoggedIn(c, true)
+	return true
+}
+
+func (c *Client) dropSubscriptions() {
+	c.mu.Lock()
+	subs := make([]*account.Sub, 0, len(c.subs))
+	for _, s := range c.subs {
+		subs = append(subs, s)
+	}
+	clear(c.subs)
+	c.mu.Unlock()
+	c.Account().UnsubscribeAll(subs)
+}
+
+// fullLabel extends the label by what CONNECT told; mu is held.
+func (c *Client) fullLabel() string {
+	l := c.makeLabel()
+	s := ""
+	if c.opts.Version != "" {
+		s = "v" + c.opts.Version
+	}
+	for _, part := range []string{c.opts.Lang, c.opts.Name} {
+		if part == "" {
+			continue
+		}
+		if s != "" {
+			s += ":"
+		}
+		s += part
+	}
+	if s != "" {
+		l += ` - "` + s + `"`
+	}
+	switch c.ident.Form {
+	case "user":
+		l += ` - "` + c.ident.Account + "/user:" + c.ident.Label + `"`
+	case "nkey":
+		l += ` - "` + c.ident.Account + "/nkey:" + c.ident.Label + `"`
+	case "token":
+		l += ` - "` + c.ident.Account + `/token"`
+	}
+	return l
+}

@@ -1,0 +1,107 @@
+package client
+
+import (
+	"strconv"
+
+	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// systemQueue is a queue group name that clients may not use.
+const systemQueue = "_sys_"
+
+// subscribe handles SUB.
+func (c *Client) subscribe(op *natsproto.Op) {
+	if c.host.Tracing() {
+		c.traceIn("[SUB %s]", op.Arg)
+	}
+	b := c.bound.Load()
+	// One string for all three.
+	all := string(op.Subject) + string(op.Queue) + string(op.SID)
+	s := &account.Sub{
+		Subject: all[:len(op.Subject)],
+		Queue:   all[len(op.Subject) : len(all)-len(op.SID)],
+		SID:     all[len(all)-len(op.SID):],
+		To:      c,
+	}
+	if s.Queue == systemQueue || !b.perms.Subscribe(s.Subject, s.Queue) {
+		c.refuseSubscribe(subscribeError(s))
+		return
+	}
+	o := c.host.Options()
+	if n := o.MaxSubTokens; n > 0 && int64(subjecttree.NumTokens(s.Subject)) > n {
+		c.refuseSubscribe(subscribeError(s) + ", too many tokens")
+		return
+	}
+	c.mu.Lock()
+	if c.subs == nil {
+		c.subs = make(map[string]*account.Sub, 1)
+	}
+	_, exists := c.subs[s.SID]
+	over := !exists && c.maxSubs >= 0 && int64(len(c.subs)) >= c.maxSubs
+	valid := subjecttree.Insertable(s.Subject)
+	if !exists && !over && valid {
+		c.subs[s.SID] = s
+	}
+	c.mu.Unlock()
+	switch {
+	case over:
+		c.host.Errorf("%s - maximum subscriptions exceeded", c.Label())
+		c.errLine("maximum subscriptions exceeded")
+		return
+	case !valid:
+		c.errLine("Invalid Subject")
+		return
+	case !exists:
+		if b.perms.Filters(s.Subject, s.Queue) {
+			c.filter.Store(true)
+		}
+		b.acc.Subscribe(s)
+	}
+	if b.verbose {
+		c.ok()
+	}
+}
+
+func subscribeError(s *account.Sub) string {
+	text := "Permissions Violation for Subscription to " + strconv.Quote(s.Subject)
+	if s.Queue != "" {
+		text += " using queue " + strconv.Quote(s.Queue)
+	}
+	return text
+}
+
+func (c *Client) refuseSubscribe(text string) {
+	c.host.Errorf("%s - %s", c.Label(), text)
+	c.errLine(text)
+}
+
+// unsubscribe handles UNSUB.
+func (c *Client) unsubscribe(op *natsproto.Op) {
+	if c.host.Tracing() {
+		c.traceIn("[UNSUB %s]", op.Arg)
+	}
+	c.mu.Lock()
+	s := c.subs[string(op.SID)]
+	c.mu.Unlock()
+	if s != nil && (op.Max == 0 || !s.SetMax(int64(op.Max))) {
+		c.remove(s)
+	}
+	if c.bound.Load().verbose {
+		c.ok()
+	}
+}
+
+// remove ends a subscription; also called by deliveries that were its last.
+func (c *Client) remove(s *account.Sub) {
+	c.mu.Lock()
+	if c.subs[s.SID] == s {
+		delete(c.subs, s.SID)
+	}
+	c.mu.Unlock()
+	if c.host.Tracing() {
+		c.traceBoth("[DELSUB %s]", s.SID)
+	}
+	s.Account().Unsubscribe(s)
+}
