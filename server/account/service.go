@@ -7,6 +7,7 @@ import (
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/msgtrace"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 const (
@@ -318,4 +319,30 @@ func (p *Producer) respond(a *Account, m *Msg) bool {
 	back.Subject = p.Keep([]byte(r.reply))
 	back.via = nil
 	return p.Route(r.imp.Importer, back)
+}
+
+// FindExport finds the export that lets importer import subject: one that is
+// equal, else any that contains it. nil means that there is none, or that the
+// importer may not.
+func FindExport(exports []*Export, service bool, subject, importer string) *Export {
+	allowed := func(e *Export) bool {
+		if e.Accounts != nil && !e.Accounts[importer] {
+			return false
+		}
+		return e.TokenPosition == 0 || subjecttree.Token(subject, e.TokenPosition-1) == importer
+	}
+	for _, e := range exports {
+		if e.Service == service && e.Subject == subject {
+			if allowed(e) {
+				return e
+			}
+			return nil
+		}
+	}
+	for _, e := range exports {
+		if e.Service == service && subjecttree.Subset(subject, e.Subject) && allowed(e) {
+			return e
+		}
+	}
+	return nil
 }

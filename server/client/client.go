@@ -42,9 +42,9 @@ type Client struct {
 	prod    account.Producer
 	msg     account.Msg
 	partial bool // an operation is under way since an earlier read
-	proxied bool // a PROXY header named the peer
-	perms   permissionCache
-	in      struct{ msgs, bytes int64 } // not yet counted
+
+	perms permissionCache
+	in    struct{ msgs, bytes int64 } // not yet counted
 
 	inMsgs, inBytes atomic.Int64
 	stalls          atomic.Int64
@@ -406,3 +406,17 @@ func (c *Client) Label() string {
 func (c *Client) Debugf(format string, v ...any) {
 	c.host.Debugf("%s - "+format, append([]any{c.Label()}, v...)...)
 }
+
+// Type is the kind of listener.
+func (c *Client) Type() Type { return c.typ }
+
+// IP is the address of the client, as a PROXY header told it if there was one.
+func (c *Client) IP() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	host, _ := peerAddr(c.addr)
+	return host
+}
+
+// MaxPayload is the effective limit in bytes, -1 for none.
+func (c *Client) MaxPayload() int32 { return c.maxPayload() }

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/options"
+)
+
+// configureAccounts makes the accounts of o and what they export and import.
+func (s *Server) configureAccounts(o *options.Options) error {
+	lo := s.listOptions()
+	s.global = s.accounts.GetOrAdd(options.GlobalAccount, lo)
+	if n := o.SystemAccountName(); n != "" {
+		s.system = s.accounts.GetOrAdd(n, lo)
+	}
+	all := map[string]*options.Account{}
+	for _, a := range o.Accounts {
+		all[a.Name] = a
+		s.accounts.GetOrAdd(a.Name, lo)
+	}
+	configs := map[string]*account.Config{}
+	for name := range all {
+		configs[name] = accountConfig(all[name])
+	}
+	for _, a := range o.Accounts {
+		if err := s.addImports(a, configs); err != nil {
+			return err
+		}
+	}
+	if configs[options.GlobalAccount] == nil {
+		configs[options.GlobalAccount] = &account.Config{Limits: account.Unlimited}
+	}
+	for name, c := range configs {
+		s.accounts.Get(name).Configure(c)
+	}
+	return nil
+}
+
+func accountConfig(a *options.Account) *account.Config {
+	c := &account.Config{Limits: account.Limits{
+		MaxConnections: a.Limits.MaxConnections, MaxSubscriptions: a.Limits.MaxSubscriptions,
+		MaxPayload: a.Limits.MaxPayload, MaxLeafNodes: a.Limits.MaxLeafNodes,
+	}}
+	if t := a.Trace; t != nil {
+		c.Trace = &account.Trace{Destination: t.Destination, Sampling: t.Sampling}
+	}
+	for i := range a.Exports {
+		c.Exports = append(c.Exports, newExport(&a.Exports[i]))
+	}
+	return c
+}
+
+func newExport(e *options.Export) *account.Export {
+	x := &account.Export{
+		Service: e.Service, Subject: e.Subject, TokenPosition: e.TokenPosition,
+		Response: account.ResponseType(e.Response), Threshold: e.Threshold, AllowTrace: e.AllowTrace,
+	}
+	if len(e.Accounts) > 0 {
+		x.Accounts = map[string]bool{}
+		for _, n := range e.Accounts {
+			x.Accounts[n] = true
+		}
+	}
+	if l := e.Latency; l != nil {
+		x.Latency = &account.Latency{Subject: l.Subject, Sampling: l.Sampling}
+	}
+	return x
+}
+
+// addImports resolves the imports of an account.
+func (s *Server) addImports(a *options.Account, configs map[string]*account.Config) error {
+	c := configs[a.Name]
+	importer := s.accounts.Get(a.Name)
+	for i := range a.Imports {
+		imp := &a.Imports[i]
+		exporter := s.accounts.Get(imp.Account)
+		if exporter == nil {
+			return fmt.Errorf("%q account not defined for %s import", imp.Account, kindOf(imp.Service))
+		}
+		var exports []*account.Export
+		if ec := configs[imp.Account]; ec != nil {
+			exports = ec.Exports
+		}
+		export := account.FindExport(exports, imp.Service, imp.Subject, a.Name)
+		if export == nil && imp.Account != a.Name {
+			return fmt.Errorf("Error adding %s import %q: %s import not authorized", kindOf(imp.Service), imp.Subject, kindOf(imp.Service))
+		}
+		local := imp.LocalSubject()
+		if imp.Service {
+			si, err := account.NewServiceImport(importer, exporter, imp.Subject, local, export, imp.Share)
+			if err != nil {
+				return fmt.Errorf("Error adding service import %q: %w", imp.Subject, err)
+			}
+			c.Services = append(c.Services, si)
+			continue
+		}
+		st, err := account.NewStreamImport(importer, exporter, imp.Subject, local, imp.AllowTrace)
+		if err != nil {
+			return fmt.Errorf("Error adding stream import %q: %w", imp.Subject, err)
+		}
+		c.Streams = append(c.Streams, st)
+	}
+	return nil
+}
+
+func kindOf(service bool) string {
+	if service {
+		return "service"
+	}
+	return "stream"
+}

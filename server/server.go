@@ -1,0 +1,354 @@
+package server
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/auth"
+	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/options"
+	"github.com/natsd/natsd/server/version"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// Logger is where the server logs to.
+type Logger = client.Logger
+
+// apiLevel is the level of the JetStream API.
+const apiLevel = 5
+
+// Server is one natsd. Its methods are safe for concurrent use.
+type Server struct {
+	log   Logger
+	start time.Time
+	key   nkeys.KeyPair // of the server's id
+	id    string
+	xkey  nkeys.KeyPair
+	xpub  string
+
+	opts     atomic.Pointer[options.Options]
+	users    atomic.Pointer[auth.Table]
+	tracing  atomic.Bool
+	accounts *account.Set
+	global   *account.Account
+	system   *account.Account // nil: none
+
+	nextID       atomic.Uint64
+	totalClients atomic.Uint64
+	slow         atomic.Int64
+	stalled      atomic.Int64
+	stale        atomic.Int64
+	tlsLimit     rateLimit
+	tasks        tasks
+
+	// implicitUser stands in for a missing no_auth_user; constant.
+	implicitUser string
+
+	mu       sync.Mutex // guards the rest
+	state    runState
+	listener net.Listener
+	clients  map[uint64]*client.Client
+	closed   closedRing
+	done     chan struct{} // closed at the end of Shutdown
+	ending   chan struct{} // closed at its beginning
+}
+
+type runState uint8
+
+const (
+	created runState = iota
+	running
+	lameDuck
+	stopped
+)
+
+// New makes a server of options that were loaded and validated. log must not be
+// nil.
+func New(opts *options.Options, log Logger) (*Server, error) {
+	s := &Server{
+		log: log, start: time.Now(), accounts: account.NewSet(),
+		clients: map[uint64]*client.Client{}, done: make(chan struct{}), ending: make(chan struct{}),
+	}
+	s.closed.max = int(opts.MaxClosedClients)
+	var err error
+	if s.key, err = nkeys.CreateServer(); err != nil {
+		return nil, err
+	}
+	if s.id, err = s.key.PublicKey(); err != nil {
+		return nil, err
+	}
+	if s.xkey, err = nkeys.CreateCurveKeys(); err != nil {
+		return nil, err
+	}
+	if s.xpub, err = s.xkey.PublicKey(); err != nil {
+		return nil, err
+	}
+	if needsImplicitUser(opts) {
+		s.implicitUser = "nats-" + rand.Text()[:8]
+	}
+	s.opts.Store(opts)
+	s.tracing.Store(opts.Trace)
+	if err := s.configureAccounts(opts); err != nil {
+		return nil, err
+	}
+	s.users.Store(auth.NewTable(opts, s.implicitUser))
+	if err := s.checkNoAuthUser(opts); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// needsImplicitUser tells whether clients without credentials would be locked
+// out only because the system account has users.
+func needsImplicitUser(o *options.Options) bool {
+	a := &o.Authorization
+	if o.NoAuthUser != "" || a.Defined || a.Username != "" || a.Token != "" || len(a.Users) > 0 || len(o.Operators) > 0 || len(o.TrustedKeys) > 0 {
+		return false
+	}
+	users := false
+	for _, acc := range o.Accounts {
+		switch acc.Name {
+		case o.SystemAccountName():
+			users = users || len(acc.Users) > 0
+		case options.GlobalAccount:
+		default:
+			return false
+		}
+	}
+	return users
+}
+
+func (s *Server) checkNoAuthUser(o *options.Options) error {
+	name := o.NoAuthUser
+	if name == "" {
+		return nil
+	}
+	if len(o.Operators) > 0 || len(o.TrustedKeys) > 0 {
+		return errors.New("no_auth_user not compatible with Trusted Operator")
+	}
+	users := len(o.Authorization.Users) > 0
+	for _, a := range o.Accounts {
+		users = users || len(a.Users) > 0
+	}
+	if !users {
+		return fmt.Errorf("no_auth_user: %q present, but users/nkeys are not defined", name)
+	}
+	if s.users.Load().User(name) == nil {
+		return fmt.Errorf("no_auth_user: %q not present as user or nkey in authorization block or account configuration", name)
+	}
+	return nil
+}
+
+// Options are the present ones.
+func (s *Server) Options() *options.Options { return s.opts.Load() }
+
+// ID is the server's public key.
+func (s *Server) ID() string { return s.id }
+
+// Name is the configured name, or the id.
+func (s *Server) Name() string {
+	if n := s.Options().ServerName; n != "" {
+		return n
+	}
+	return s.id
+}
+
+// Accounts are all accounts.
+func (s *Server) Accounts() *account.Set { return s.accounts }
+
+// SystemAccount is nil if there is none.
+func (s *Server) SystemAccount() *account.Account { return s.system }
+
+// GlobalAccount is the account of everybody who has no other.
+func (s *Server) GlobalAccount() *account.Account { return s.global }
+
+// Start listens and returns.
+func (s *Server) Start() error {
+	o := s.Options()
+	s.log.Noticef("Starting nats-server")
+	s.log.Noticef("  Version:  %s", version.Compatible)
+	s.log.Noticef("  Natsd:    %s", version.Natsd)
+	s.log.Noticef("  Name:     %s", s.Name())
+	s.log.Noticef("  ID:       %s", s.id)
+	if o.ConfigFile != "" {
+		s.log.Noticef("Using configuration file: %s (%s)", o.ConfigFile, o.ConfigDigest)
+	}
+	if o.MaxPayload > maxSanePayload {
+		s.log.Warnf("Maximum payloads over %v are generally discouraged and could lead to poor performance", maxSanePayload)
+	}
+	if s.plainPasswords(o) {
+		s.log.Warnf("Plaintext passwords detected, use nkeys or bcrypt")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != created {
+		return errors.New("server: started before")
+	}
+	if !o.InProcessOnly {
+		if err := s.listen(o); err != nil {
+			return err
+		}
+	}
+	s.state = running
+	s.log.Noticef("Server is ready")
+	return nil
+}
+
+// maxSanePayload is the message size above which a warning is logged.
+const maxSanePayload = 8 << 20
+
+func (s *Server) plainPasswords(o *options.Options) bool {
+	plain := func(secret string) bool { return secret != "" && !auth.IsBcrypt(secret) }
+	if plain(o.Authorization.Password) || plain(o.Authorization.Token) {
+		return true
+	}
+	for _, u := range o.Authorization.Users {
+		if u.NKey == "" && plain(u.Password) {
+			return true
+		}
+	}
+	for _, a := range o.Accounts {
+		for _, u := range a.Users {
+			if u.NKey == "" && plain(u.Password) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Shutdown ends the server: it closes listeners and connections and waits until
+// all goroutines ended. It may be called more than once.
+func (s *Server) Shutdown() {
+	s.mu.Lock()
+	if s.state == stopped {
+		s.mu.Unlock()
+		<-s.done
+		return
+	}
+	s.log.Noticef("Initiating Shutdown...")
+	s.state = stopped
+	close(s.ending)
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	clients := make([]*client.Client, 0, len(s.clients))
+	for _, c := range s.clients {
+		clients = append(clients, c)
+	}
+	s.mu.Unlock()
+	for _, c := range clients {
+		c.Close(client.ServerShutdown)
+	}
+	s.tasks.wait()
+	s.accounts.Stop()
+	s.log.Noticef("Server Exiting..")
+	close(s.done)
+}
+
+// Done is closed when the server has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// info is what all clients are told.
+func (s *Server) info(c *client.Client) natsproto.Info {
+	o := s.Options()
+	i := natsproto.Info{
+		ServerID: s.id, ServerName: s.Name(), Version: version.Compatible, Natsd: version.Natsd,
+		Proto: 1, GitCommit: version.Commit, Go: runtime.Version(),
+		Headers: !o.NoHeaderSupport, JetStream: o.JetStream.Enabled, Domain: o.JetStream.Domain,
+		APILevel: apiLevel, XKey: s.xpub, Cluster: s.clusterName(),
+		ClientID: c.ID(), ClientIP: c.IP(), MaxPayload: c.MaxPayload(),
+	}
+	i.Host, i.Port = s.advertised(o)
+	users := s.users.Load()
+	i.AuthRequired = users.Required() && users.NoAuthUser() == ""
+	if t := o.TLS; t != nil {
+		i.TLSAvailable = o.AllowNonTLS || c.Type() == client.InProcess
+		i.TLSRequired = !i.TLSAvailable
+		i.TLSVerify = t.Verify || t.VerifyAndMap
+	}
+	return i
+}
+
+// advertised is the address that clients are told.
+func (s *Server) advertised(o *options.Options) (string, int) {
+	host, port := o.Host, o.Port
+	s.mu.Lock()
+	if s.listener != nil {
+		port = s.listener.Addr().(*net.TCPAddr).Port
+	}
+	s.mu.Unlock()
+	if o.ClientAdvertise == "" {
+		return host, port
+	}
+	h, p, err := net.SplitHostPort(o.ClientAdvertise)
+	if err != nil {
+		return o.ClientAdvertise, port
+	}
+	if n, err := strconv.Atoi(p); err == nil && n > 0 {
+		port = n
+	}
+	return h, port
+}
+
+func (s *Server) clusterName() string {
+	o := s.Options()
+	if o.Cluster.Port == 0 && o.Gateway.Port == 0 {
+		return ""
+	}
+	return o.Cluster.Name
+}
+
+func (s *Server) listOptions() subjecttree.ListOptions {
+	return subjecttree.ListOptions{NoCache: true} // producers have caches of their own
+}
+
+// tasks counts goroutines.
+type tasks struct {
+	mu   sync.Mutex
+	n    int
+	idle chan struct{} // made by wait
+}
+
+func (t *tasks) start(f func()) {
+	t.mu.Lock()
+	t.n++
+	t.mu.Unlock()
+	go func() {
+		defer t.end()
+		f()
+	}()
+}
+
+func (t *tasks) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n--; t.n == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// wait returns when no goroutine is left.
+func (t *tasks) wait() {
+	t.mu.Lock()
+	if t.n == 0 {
+		t.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	t.idle = idle
+	t.mu.Unlock()
+	<-idle
+}
