@@ -116,7 +116,7 @@ const (
 // Run calls visit with each valid record in the order of the file and its
 // offset. Tombstones come as they are; records with sequence 0 and messages,
 // skips and erased records that are not above the one before are passed over.
-// The record points into the content. An error of visit ends the scan and is
+// The record is valid during the call, and points into the content. An error of visit ends the scan and is
 // returned; there are no others.
 func Run(b *Block, visit func(offset int, r *record.Record) error) (Result, error) {
 	s := scanner{Block: b, key: record.NewKey(b.Stream, b.Number), visit: visit}
@@ -134,6 +134,7 @@ type scanner struct {
 	*Block
 	key     record.Key
 	visit   func(int, *record.Record) error
+	rec     record.Record // handed to visit; here, so that it costs no allocation
 	res     Result
 	sawLast bool         // a record with Evidence.LastSum was seen
 	dead    map[int]bool // offsets from which the chain is known to break
@@ -144,12 +145,12 @@ type scanner struct {
 func (s *scanner) run() error {
 	at := 0
 	for at < len(s.Content) {
-		r, err := s.decode(at)
-		if err == nil {
-			if err := s.take(at, &r); err != nil {
+		var err error
+		if s.rec, err = s.decode(at); err == nil {
+			if err := s.take(at, &s.rec); err != nil {
 				return err
 			}
-			at += r.Size
+			at += s.rec.Size
 			s.res.End = at
 			continue
 		}
