@@ -151,6 +151,7 @@ func (t *Tracker) Ack(dseq, sseq uint64) error {
 	if dseq <= t.floor.Consumer {
 		return nil
 	}
+	dseq = min(dseq, t.delivered.Consumer) // the number comes from a client
 	p, ok := t.pending.Get(pending{stream: sseq})
 	if !ok {
 		return ErrNotPending
