@@ -21,8 +21,11 @@ type Bus interface {
 	// of that group count.
 	Interest(subject, queue string) bool
 
-	// WatchInterest calls changed with the new answer of Interest whenever it
-	// changes, until stop is called. changed must not block; it is called
+	// WatchInterest calls changed, at once with the present answer and then
+	// whenever it changes, until stop is called. The answer is whether there is a
+	// subscription on exactly this literal subject: a plain one if queue is empty,
+	// else one of that queue group. Those with wildcards do not count, so that a
+	// spy on ">" sets no consumer off. changed must not block; it is called
 	// without locks held, one call at a time.
 	WatchInterest(subject, queue string, changed func(interest bool)) (stop func())
 }

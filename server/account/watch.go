@@ -8,8 +8,8 @@ import (
 	"github.com/natsd/natsd/subjecttree"
 )
 
-// watches are those who want to know when a subject gains or loses interest,
-// wildcards included.
+// watches are those who want to know when a subject gains or loses a subscription
+// on exactly itself.
 type watches struct {
 	n  atomic.Int64 // of all, so that accounts without any pay nothing
 	mu sync.Mutex
@@ -27,9 +27,11 @@ type watch struct {
 	done bool
 }
 
-// Watch calls changed whenever the answer of Interested with the same arguments
-// changes, until stop is called. changed is called without locks of the account,
-// one call at a time, and must not block.
+// Watch calls changed, at once with the present answer and then whenever it
+// changes, until stop is called. The answer is whether there is a subscription on
+// exactly this literal subject that ignore does not ignore: a plain one if queue
+// is empty, else one of that queue group. changed is called without locks of the
+// account, one call at a time, and must not block.
 func (a *Account) Watch(subject, queue string, ignore func(*Sub) bool, changed func(bool)) (stop func()) {
 	w := &watch{subject: subject, queue: queue, ignore: ignore, changed: changed}
 	ws := &a.watches
@@ -41,7 +43,8 @@ func (a *Account) Watch(subject, queue string, ignore func(*Sub) bool, changed f
 	ws.mu.Unlock()
 	ws.n.Add(1)
 	w.mu.Lock()
-	w.last = a.Interested(subject, queue, ignore)
+	w.last = w.present(a)
+	changed(w.last)
 	w.mu.Unlock()
 	return func() {
 		ws.mu.Lock()
@@ -67,15 +70,7 @@ func (ws *watches) changed(a *Account, s *Sub) {
 	}
 	var hit []*watch
 	ws.mu.Lock()
-	if subjecttree.Literal(s.Subject) {
-		hit = append(hit, ws.by[s.Subject]...)
-	} else {
-		for subject, list := range ws.by {
-			if subjecttree.Matches(subject, s.Subject) {
-				hit = append(hit, list...)
-			}
-		}
-	}
+	hit = append(hit, ws.by[s.Subject]...)
 	ws.mu.Unlock()
 	for _, w := range hit {
 		w.check(a)
@@ -88,8 +83,24 @@ func (w *watch) check(a *Account) {
 	if w.done {
 		return
 	}
-	if now := a.Interested(w.subject, w.queue, w.ignore); now != w.last {
+	if now := w.present(a); now != w.last {
 		w.last = now
 		w.changed(now)
 	}
+}
+
+// present is the answer of the watch.
+func (w *watch) present(a *Account) bool {
+	var r subjecttree.Result[*Sub]
+	a.list.MatchInto(&r, []byte(w.subject))
+	counts := func(s *Sub) bool { return s.Subject == w.subject && !s.closed.Load() && !w.ignore(s) }
+	if w.queue == "" {
+		return slices.ContainsFunc(r.Plain, counts)
+	}
+	for _, g := range r.Groups {
+		if g.Queue == w.queue && slices.ContainsFunc(g.Members, counts) {
+			return true
+		}
+	}
+	return false
 }
