@@ -28,5 +28,8 @@ func (d *disk) streamDir(account, stream string) string {
 
 // openStore opens or creates the store of a stream.
 func (d *disk) openStore(a *Account, cfg *jsapi.StreamConfig, created time.Time) (msgstore.Store, error) {
+	if cfg.Storage == jsapi.MemoryStorage {
+		return msgstore.NewMemStore(storeConfig(cfg, created))
+	}
 	return nil, errors.New("no store")
 }
