@@ -1,74 +1,434 @@
 package jetstream
 
 import (
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/consumer"
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // consumerSet is the consumers of one stream, as the stream sees them. Unless
 // noted otherwise its methods are called in the stream's turn, and must not
 // block; a consumer that has something to do runs on a goroutine of its own.
+//
+// Lock order: change before mu; dispatch before a consumer's locks. mu is a leaf.
 type consumerSet struct {
 	stream *Stream
+	queue  *commit.Queue // of the consumers' runs; nil for memory streams
+
+	change sync.Mutex // serializes creations, updates and deletions
+
+	mu     sync.RWMutex // guards byName and direct
+	byName map[string]*Consumer
+	direct int // how many of them are internal
+
+	// dispatch guards who hears of which message: one lock per message, since
+	// messages become visible, and are removed, on several goroutines.
+	dispatch struct {
+		sync.Mutex
+		all      []*Consumer // without filter
+		filtered subjecttree.List[*Consumer]
+		nfilters int
+		match    subjecttree.Result[*Consumer]
+	}
 }
 
 // newConsumerSet is called while the stream is opened.
-func newConsumerSet(st *Stream) *consumerSet { return &consumerSet{stream: st} }
+func newConsumerSet(st *Stream) *consumerSet {
+	cs := &consumerSet{stream: st, byName: make(map[string]*Consumer)}
+	if st.Config().Storage == jsapi.FileStorage {
+		cs.queue = st.engine.disk.committer.NewQueue(runsCompleted)
+	}
+	return cs
+}
 
-// recover opens the consumers found on disk. It is called before the stream is
-// served, on the goroutine that opens it, and may block.
-func (cs *consumerSet) recover() {}
+// get returns a consumer by name, or nil. Called on any goroutine.
+func (cs *consumerSet) get(name []byte) *Consumer {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	return cs.byName[string(name)]
+}
+
+// list returns all consumers, sorted by name. Called on any goroutine.
+func (cs *consumerSet) list() []*Consumer {
+	cs.mu.RLock()
+	list := make([]*Consumer, 0, len(cs.byName))
+	for _, c := range cs.byName {
+		list = append(list, c)
+	}
+	cs.mu.RUnlock()
+	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
+	return list
+}
+
+// add makes a consumer known to the stream and to clients.
+func (cs *consumerSet) add(c *Consumer) {
+	cs.route(c, nil, c.config.Load().Filters(), true)
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.byName[c.name] = c
+	if c.config.Load().Direct {
+		cs.direct++
+	}
+}
+
+// drop makes a consumer unknown. It reports false if it was already.
+func (cs *consumerSet) drop(c *Consumer) bool {
+	cs.mu.Lock()
+	known := cs.byName[c.name] == c
+	if known {
+		delete(cs.byName, c.name)
+		if c.config.Load().Direct {
+			cs.direct--
+		}
+	}
+	cs.mu.Unlock()
+	if known {
+		cs.route(c, c.config.Load().Filters(), nil, false)
+	}
+	return known
+}
+
+// route changes which messages a consumer hears of: old is taken away if it was
+// there, and filters added unless the consumer goes.
+func (cs *consumerSet) route(c *Consumer, old, filters []string, stays bool) {
+	d := &cs.dispatch
+	d.Lock()
+	defer d.Unlock()
+	for i, a := range d.all {
+		if a == c {
+			d.all = append(d.all[:i:i], d.all[i+1:]...)
+			break
+		}
+	}
+	for _, f := range old {
+		if d.filtered.Remove(f, "", c) == nil {
+			d.nfilters--
+		}
+	}
+	if !stays {
+		return
+	}
+	if len(filters) == 0 {
+		d.all = append(d.all, c)
+	}
+	for _, f := range filters {
+		if d.filtered.Insert(f, "", c) == nil { // validated
+			d.nfilters++
+		}
+	}
+}
+
+// each calls f for the consumers that want a message. Under dispatch.
+func (cs *consumerSet) each(subject string, f func(*Consumer)) {
+	d := &cs.dispatch
+	for _, c := range d.all {
+		f(c)
+	}
+	if d.nfilters > 0 {
+		d.filtered.MatchInto(&d.match, asBytes(subject))
+		for _, c := range d.match.Plain {
+			f(c)
+		}
+	}
+}
+
+// stored says that a message has become visible. Called on any goroutine, in the
+// order of sequences.
+func (cs *consumerSet) stored(seq uint64, subject string) {
+	cs.dispatch.Lock()
+	defer cs.dispatch.Unlock()
+	cs.each(subject, func(c *Consumer) {
+		if c.noted != seq { // several filters may match
+			c.noted = seq
+			c.note(streamEvent{seq: seq, n: 1, matches: true})
+		}
+	})
+}
 
 // advanced says that messages up to last have become visible.
 func (cs *consumerSet) advanced(last uint64) {}
 
 // removed says that a message is gone, whatever for: limits, expiry, deletion,
 // acknowledgements. Called on any goroutine.
-func (cs *consumerSet) removed(seq uint64, subject string) {}
+func (cs *consumerSet) removed(seq uint64, subject string) {
+	cs.dispatch.Lock()
+	defer cs.dispatch.Unlock()
+	cs.each(subject, func(c *Consumer) {
+		if seq > c.floor.Load() {
+			c.note(streamEvent{seq: seq, matches: true})
+		}
+	})
+}
 
 // purged says that the messages below first whose subject matches filter ("":
 // all) are gone. They were not given to removed one by one.
-func (cs *consumerSet) purged(first uint64, filter string) {}
+func (cs *consumerSet) purged(first uint64, filter string) {
+	store := cs.stream.store
+	var s msgstore.State
+	store.FastState(&s)
+	for _, c := range cs.list() {
+		c.state.Lock()
+		c.settleEvents()
+		c.m.Purged(s.FirstSeq)
+		for _, seq := range c.m.Pending(nil) {
+			if _, err := store.SubjectForSeq(seq); err != nil {
+				c.m.Gone(seq)
+			}
+		}
+		c.recount()
+		c.floor.Store(c.m.AckFloor().Stream)
+		c.state.Unlock()
+		c.wake()
+	}
+}
+
+// settleEvents gives the machine all stream events that wait. Under state.
+func (c *Consumer) settleEvents() {
+	c.in.mu.Lock()
+	events := c.in.events
+	c.in.events = nil
+	c.in.mu.Unlock()
+	for i := range events {
+		c.event(&events[i])
+	}
+}
+
+// recount counts the pending messages anew. Only in the stream's turn, when
+// nothing is in flight, and under state, after settleEvents: so that no message
+// is counted twice or not at all.
+func (c *Consumer) recount() {
+	n, last, err := c.stream.store.NumPendingMulti(c.m.CountFrom(), c.filter, false)
+	if err != nil {
+		c.stream.engine.event(ErrorEvent{"counting for consumer '" + c.path() + "': " + err.Error()})
+		return
+	}
+	c.m.SetPending(n, last)
+}
 
 // interested reports whether a consumer's filter matches subject, so that a
 // stream with interest retention stores the message. Called once per message.
-func (cs *consumerSet) interested(subject string) bool { return false }
+func (cs *consumerSet) interested(subject string) bool {
+	cs.dispatch.Lock()
+	defer cs.dispatch.Unlock()
+	return len(cs.dispatch.all) > 0 || cs.dispatch.filtered.HasInterest(asBytes(subject))
+}
 
 // needed reports whether a consumer has not acknowledged the message yet.
-func (cs *consumerSet) needed(seq uint64, subject string) bool { return false }
+func (cs *consumerSet) needed(seq uint64, subject string) bool {
+	var who []*Consumer
+	cs.dispatch.Lock()
+	cs.each(subject, func(c *Consumer) { who = append(who, c) })
+	cs.dispatch.Unlock()
+	for _, c := range who {
+		c.state.Lock()
+		need := c.m.Needs(seq)
+		c.state.Unlock()
+		if need {
+			return true
+		}
+	}
+	return false
+}
+
+// release removes the messages of an interest or work queue stream that nobody
+// needs any more, after a consumer is done with them. Called on any goroutine;
+// it does not keep seqs.
+func (cs *consumerSet) release(seqs []uint64) {
+	st := cs.stream
+	retention := st.Config().Retention
+	if retention == jsapi.LimitsPolicy || len(seqs) == 0 {
+		return
+	}
+	gone := make([]uint64, 0, len(seqs))
+	for _, seq := range seqs {
+		if retention == jsapi.InterestPolicy {
+			subject, err := st.store.SubjectForSeq(seq)
+			if err != nil || cs.needed(seq, subject) {
+				continue
+			}
+		}
+		gone = append(gone, seq)
+	}
+	if len(gone) > 0 {
+		st.do(func() { st.proposer.Remove(gone, st.removalDone) })
+	}
+}
+
+// removalDone hears of removals that follow from acknowledgements.
+func (st *Stream) removalDone(_ uint64, err error) {
+	if err != nil {
+		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
+	}
+}
+
+// recheck removes all messages of an interest stream that nobody needs: after a
+// start, and after a consumer went or changed. Called outside of the turn.
+func (cs *consumerSet) recheck() {
+	st := cs.stream
+	if st.Config().Retention != jsapi.InterestPolicy {
+		return
+	}
+	var s msgstore.State
+	st.store.FastState(&s)
+	check := func() {
+		const slice = 1024
+		seqs := make([]uint64, 0, slice)
+		for seq := s.FirstSeq; seq <= s.LastSeq && !st.closed.Load(); seq++ {
+			if seqs = append(seqs, seq); len(seqs) == slice || seq == s.LastSeq {
+				cs.release(seqs)
+				seqs = seqs[:0]
+			}
+		}
+	}
+	if s.LastSeq-s.FirstSeq >= recheckInBackground {
+		go check()
+		return
+	}
+	check()
+	st.exclusively(func() {}) // until the removals took effect
+}
+
+// recheckInBackground is the size above which a request does not wait for the
+// removal of what nobody needs.
+const recheckInBackground = 100_000
 
 // checkUpdate refuses a configuration that the consumers that exist do not fit
 // into (consumer_limits).
-func (cs *consumerSet) checkUpdate(cfg *jsapi.StreamConfig) *jsapi.Error { return nil }
+func (cs *consumerSet) checkUpdate(cfg *jsapi.StreamConfig) *jsapi.Error {
+	for _, c := range cs.list() {
+		cc := c.config.Load()
+		if n := cfg.ConsumerLimits.MaxAckPending; n > 0 && cc.MaxAckPending > n {
+			return jsapi.ErrConsumerMaxPendingAckExcess.With(n)
+		}
+		if d := cfg.ConsumerLimits.InactiveThreshold; d > 0 && cc.InactiveThreshold > d {
+			return jsapi.ErrConsumerInactiveThresholdExcess.With(d)
+		}
+	}
+	return nil
+}
 
 // updated says that the stream's configuration has changed.
-func (cs *consumerSet) updated(old, cfg *jsapi.StreamConfig) {}
+func (cs *consumerSet) updated(old, cfg *jsapi.StreamConfig) {
+	if old.Retention != cfg.Retention {
+		go cs.recheck()
+	}
+}
 
 // count is the number of consumers; without internal, direct ones do not
 // count. Called on any goroutine.
-func (cs *consumerSet) count(internal bool) int { return 0 }
+func (cs *consumerSet) count(internal bool) int {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	if internal {
+		return len(cs.byName)
+	}
+	return len(cs.byName) - cs.direct
+}
 
 // stop makes the consumers' states durable and ends them. It may block.
-func (cs *consumerSet) stop() {}
+func (cs *consumerSet) stop() {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 16) // as many as sync at a time
+	for _, c := range cs.list() {
+		wg.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots; wg.Done() }()
+			status := ""
+			if c.config.Load().Replicas <= 1 {
+				status = "409 Server Shutdown"
+			}
+			c.end(status, true)
+			if c.log != nil {
+				if err := c.log.close(); err != nil {
+					cs.stream.engine.event(ErrorEvent{"stopping consumer '" + c.path() + "': " + err.Error()})
+				}
+			}
+		}()
+	}
+	wg.Wait()
+}
 
 // deleteAll deletes the consumers with their advisories, before the stream goes.
 // It may block.
-func (cs *consumerSet) deleteAll() {}
-
-// consumerEndpoints are the CONSUMER.* lines of the API's table.
-var consumerEndpoints []*endpoint
-
-// serveAcks is the handler of $JS.ACK.>.
-func (a *Account) serveAcks(msgs []Msg) {
-	var p Publisher
-	for i := range msgs {
-		noResponders(a.publisher(&p), &msgs[i])
+func (cs *consumerSet) deleteAll() {
+	for _, c := range cs.list() {
+		cs.remove(c)
 	}
-	a.release(p)
 }
 
-// serveFlowControl is the handler of $JS.FC.>.
-func (a *Account) serveFlowControl(msgs []Msg) {}
+// remove deletes a consumer. It reports false if it was gone already.
+func (cs *consumerSet) remove(c *Consumer) bool {
+	cs.change.Lock()
+	defer cs.change.Unlock()
+	if !cs.drop(c) {
+		return false
+	}
+	c.end("409 Consumer Deleted", false)
+	if c.log != nil {
+		if err := c.log.remove(); err != nil {
+			cs.stream.engine.event(ErrorEvent{"deleting consumer '" + c.path() + "': " + err.Error()})
+		}
+	}
+	if !c.config.Load().Direct {
+		c.adviseAction("DELETED", "delete")
+	}
+	return true
+}
 
-// serveConsumerInline serves what follows "$JS.API.CONSUMER." if it must not
-// wait in the queue of API requests (MSG.NEXT), and reports whether it did.
-func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg) bool { return false }
+// expire deletes a consumer that nobody uses.
+func (cs *consumerSet) expire(c *Consumer) {
+	if cs.remove(c) && !cs.stream.closed.Load() {
+		cs.recheck()
+	}
+}
+
+// end stops a consumer: nothing is taken or delivered any more, and waiting
+// requests get the status, if there is one.
+func (c *Consumer) end(status string, remaining bool) {
+	c.in.mu.Lock()
+	c.in.closed = true
+	c.in.mu.Unlock()
+	c.state.Lock()
+	c.gone = true
+	stop := c.stopWatch
+	c.stopWatch = nil
+	c.settleItems()
+	if status != "" {
+		c.m.EndRequests(status, remaining)
+	}
+	t := consumerTurns.Get().(*consumerTurn)
+	t.pub = c.stream.account.publishers.Get().(Publisher)
+	c.effects(t, time.Now().UnixNano())
+	c.record(t)
+	c.m.Close()
+	c.stream.engine.timers.disarm(&c.timer)
+	c.state.Unlock()
+	t.pub.Flush()
+	c.stream.account.publishers.Put(t.pub)
+	t.pub, t.release = nil, t.release[:0]
+	consumerTurns.Put(t)
+	if stop != nil {
+		stop()
+	}
+}
+
+// settleItems gives the machine what clients said before the end. Under state.
+func (c *Consumer) settleItems() {
+	c.in.mu.Lock()
+	items, buf := c.in.items, c.in.buf
+	c.in.items, c.in.buf = nil, nil
+	c.in.mu.Unlock()
+	now := time.Now().UnixNano()
+	for i := range items {
+		c.item(&items[i], buf, now)
+	}
+}
+
+var _ consumer.World = (*Consumer)(nil)

@@ -7,12 +7,17 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/vfs"
 )
 
 // disk is the store directory: its lock, its committer, and the stores in it.
 type disk struct {
-	opts *Options
-	dir  string // <StoreDir>/jetstream
+	opts      *Options
+	dir       string // <StoreDir>/jetstream
+	fs        vfs.FS
+	keys      msgstore.KeyRing
+	committer *commit.Committer
 }
 
 func openDisk(o *Options, event func(Event)) (*disk, error) {

@@ -28,7 +28,6 @@ type Engine struct {
 	closed   bool
 
 	openBatches     atomic.Int64 // atomic batches, all streams
-	stagedBytes     atomic.Int64 // in them
 	openFastBatches atomic.Int64
 }
 

@@ -36,6 +36,10 @@ type Options struct {
 
 	Limits Limits
 
+	// AckFormat2 puts domain and account hash into the subjects for acks and
+	// flow control (feature flag js_ack_fc_v2). Acks are taken in both forms.
+	AckFormat2 bool
+
 	Encryption Encryption
 
 	// Events receives what happened, for log, metrics and health. It must not

@@ -111,17 +111,12 @@ type turn struct {
 
 	overlay overlay
 	dedup   dedup
-	batches map[string]*atomicBatch // open, by id
-	fast    map[string]*fastBatch
 
 	inflight      int // proposals, and removals that admission must wait for
 	inflightMsgs  int
 	inflightBytes int
 	pipeline      []*proposal // those in flight, in order
 	free          []*proposal // for reuse
-
-	due        []msgstore.Due // scratch
-	dedupArmed int64          // when the timer looks at dedup; 0: it is not set for that
 }
 
 // run is the turn. It ends when there is nothing to do.

@@ -157,17 +157,20 @@ func (m *Machine) Missing(seq uint64) {
 	}
 }
 
-// Exhausted tells that nothing matches from the cursor up to the sequence last.
+// Scanned tells that nothing matches from the cursor up to a sequence.
+func (m *Machine) Scanned(through uint64) {
+	if len(m.list) == 0 && m.next <= through {
+		m.next = through + 1
+		m.step(consumerstate.Step{Kind: consumerstate.StepScanned, SSeq: through})
+	}
+}
+
+// Exhausted tells that nothing matches from the cursor up to the stream's last
+// sequence.
 func (m *Machine) Exhausted(last uint64) {
-	if len(m.list) > 0 {
-		return
-	}
+	m.Scanned(last)
 	m.looked = max(m.looked, last)
-	if m.next <= last {
-		m.next = last + 1
-		m.step(consumerstate.Step{Kind: consumerstate.StepScanned, SSeq: last})
-	}
-	if m.pend.queued == 0 {
+	if len(m.list) == 0 && m.pend.queued == 0 {
 		m.endOneShots()
 	}
 }

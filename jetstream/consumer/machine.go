@@ -239,9 +239,8 @@ func (m *Machine) Stored(n, last uint64) {
 }
 
 // Removed tells that a message left the stream. matches says whether it was of
-// interest to this consumer; counted, that it may still be in the count of
-// pending messages (an event from before the last SetPending is not).
-func (m *Machine) Removed(seq uint64, matches, counted bool) {
+// interest to this consumer.
+func (m *Machine) Removed(seq uint64, matches bool) {
 	if len(m.list) > 0 && seq < m.resume {
 		if i := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= seq }); i < len(m.list) && m.list[i] == seq {
 			m.list = append(m.list[:i], m.list[i+1:]...)
@@ -250,7 +249,7 @@ func (m *Machine) Removed(seq uint64, matches, counted bool) {
 			return
 		}
 	} else if seq >= m.next {
-		if matches && counted {
+		if matches {
 			m.uncount()
 		}
 		return
@@ -512,7 +511,30 @@ func (m *Machine) Snapshot() (s consumerstate.State, scanned uint64) {
 	return s, scanned
 }
 
-// Trim gives memory back; to be called when the consumer has been idle.
+// Busy reports whether a message that comes now could be sent, or something
+// waits to be taken: the caller should make a turn.
+func (m *Machine) Busy() bool {
+	if len(m.effects) > 0 || len(m.steps) > 0 || len(m.released) > 0 {
+		return true
+	}
+	if m.cfg.Push() {
+		return m.push.active
+	}
+	return m.wait.len() > 0
+}
+
+// HasEffects reports whether Effects would return any.
+func (m *Machine) HasEffects() bool { return len(m.effects) > 0 }
+
+// Holds reports whether Trim would give back a noticeable amount of memory.
+func (m *Machine) Holds() bool {
+	const few = 16
+	return m.pend.live == 0 && cap(m.pend.entries)+cap(m.pend.deadlines)+cap(m.pend.queue) > few ||
+		cap(m.redo)+cap(m.effects)+cap(m.steps)+cap(m.released) > few || cap(m.wait.q) > few && m.wait.len() == 0
+}
+
+// Trim gives memory back; to be called when the consumer has been idle. What
+// Effects, Steps and Released return must have been taken.
 func (m *Machine) Trim() {
 	m.pend.trim()
 	m.wait.trim()

@@ -160,6 +160,10 @@ func (m *Machine) Update(cfg *jsapi.ConsumerConfig, now int64) {
 	}
 }
 
+// Configure replaces the configuration by one that differs only in what the
+// machine does not look at, such as the stored pause.
+func (m *Machine) Configure(cfg *jsapi.ConsumerConfig) { m.cfg = cfg }
+
 // Filtered tells that the filters changed and that, with the old ones, next is
 // the first sequence that was not looked at. Messages before it are never
 // delivered.

@@ -296,7 +296,7 @@ func (s *sim) remove(q uint64) {
 		}
 		s.first++
 	}
-	s.m.Removed(q, s.matches(msg.subject), true)
+	s.m.Removed(q, s.matches(msg.subject))
 	s.turn()
 }
 

@@ -1,0 +1,304 @@
+package jetstream
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+)
+
+// Consumer is the engine around one consumer.Machine: an inbox, a turn that
+// feeds the machine and does what it says, and the files of its state.
+//
+// At most one goroutine runs the turn, none while there is nothing to do; the
+// deadline is an entry of the engine's timer queue. Fields under "state" are
+// guarded by it, the others are immutable after creation, atomic, or guarded as
+// noted. Lock order: state before in.mu; whoever holds in.mu may only try state.
+type Consumer struct {
+	set     *consumerSet
+	stream  *Stream
+	name    string
+	created time.Time
+
+	config atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
+	floor  atomic.Uint64                        // stream sequence; below it no removal matters
+
+	in    consumerInbox
+	timer timer
+
+	noted uint64 // guarded by set.dispatch: last sequence it was told of
+
+	state     sync.Mutex
+	m         *consumer.Machine
+	filter    *msgstore.Filter
+	log       *consumerLog // nil: the state lives in memory only
+	stopWatch func()       // ends the watch of the deliver subject
+	gone      bool         // deleted or stopped
+	trim      int64        // when to give memory back, 0: nothing to give
+}
+
+// Limits of what waits for a consumer's turn. A turn takes some milliseconds,
+// so only a client that floods comes near them; what does not fit is dropped as
+// if it had been lost on the way, which clients must cope with anyhow.
+const (
+	maxConsumerItems = 1 << 20
+	maxConsumerBytes = 64 << 20
+)
+
+// consumerInbox is what came in since the last turn.
+type consumerInbox struct {
+	mu      sync.Mutex // leaf lock
+	running bool       // the turn runs, or is about to
+	closed  bool
+	ring    bool // the deadline has passed
+	items   []consumerItem
+	events  []streamEvent
+	buf     []byte // the bytes of the items
+}
+
+type itemKind uint8
+
+const (
+	itemAck itemKind = iota
+	itemPull
+	itemFlow
+	itemBound   // the deliver subject got interest
+	itemUnbound // ... and lost it
+)
+
+// consumerItem is something that a client said. Its texts are in the inbox's
+// buffer: body from start on, then the reply subject.
+type consumerItem struct {
+	kind        itemKind
+	imported    bool
+	start       int
+	body, reply int    // lengths
+	seq         uint64 // ack, flow: stream sequence
+	cseq        uint64 // ack, flow: consumer sequence
+	deliveries  uint64
+}
+
+// streamEvent is n matching messages stored, the last one seq, or message seq
+// removed.
+type streamEvent struct {
+	seq     uint64
+	n       uint64 // 0: removed
+	matches bool
+}
+
+// asBytes is s as bytes without a copy, for reading.
+func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// start makes sure that the turn runs. Under in.mu.
+func (c *Consumer) start() {
+	if !c.in.running && !c.in.closed {
+		c.in.running = true
+		go c.run()
+	}
+}
+
+// put leaves an item for the turn; it copies the texts.
+func (c *Consumer) put(it consumerItem, body, reply []byte) {
+	c.in.mu.Lock()
+	if len(c.in.items) < maxConsumerItems && len(c.in.buf)+len(body)+len(reply) <= maxConsumerBytes && !c.in.closed {
+		it.start, it.body, it.reply = len(c.in.buf), len(body), len(reply)
+		c.in.buf = append(append(c.in.buf, body...), reply...)
+		c.in.items = append(c.in.items, it)
+		c.start()
+	}
+	c.in.mu.Unlock()
+}
+
+// wake runs a turn although nothing came in.
+func (c *Consumer) wake() {
+	c.in.mu.Lock()
+	c.in.ring = true
+	c.start()
+	c.in.mu.Unlock()
+}
+
+// note tells of a change of the stream. If the consumer is idle it takes effect
+// here, so that the many idle consumers of a stream do not run for each message.
+func (c *Consumer) note(e streamEvent) {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if c.in.closed {
+		return
+	}
+	if len(c.in.events) == 0 && c.state.TryLock() {
+		c.event(&e)
+		busy := c.m.Busy()
+		c.state.Unlock()
+		if busy {
+			c.start()
+		}
+		return
+	}
+	if n := len(c.in.events); n > 0 && e.n > 0 && c.in.events[n-1].n > 0 {
+		c.in.events[n-1].n += e.n
+		c.in.events[n-1].seq = e.seq
+	} else {
+		c.in.events = append(c.in.events, e)
+	}
+	c.start()
+}
+
+// event gives a stream event to the machine. Under state.
+func (c *Consumer) event(e *streamEvent) {
+	if e.n > 0 {
+		c.m.Stored(e.n, e.seq)
+	} else {
+		c.m.Removed(e.seq, e.matches)
+	}
+}
+
+// consumerTurn is what a turn works with; an idle consumer has none.
+type consumerTurn struct {
+	pub      Publisher
+	items    []consumerItem
+	events   []streamEvent
+	buf      []byte
+	batch    msgstore.Batch
+	header   []byte
+	release  []uint64
+	confirms []string
+	run      consumerstate.Run
+	encoded  []byte
+}
+
+var consumerTurns = sync.Pool{New: func() any { return new(consumerTurn) }}
+
+// keepItems bounds what a pooled turn keeps for reuse.
+const keepItems = 16 << 10
+
+// run is the goroutine of the turn.
+func (c *Consumer) run() {
+	t := consumerTurns.Get().(*consumerTurn)
+	t.pub = c.stream.account.publishers.Get().(Publisher)
+	for more := false; ; {
+		var ok bool
+		if more, ok = c.turn(t, more); !ok {
+			break
+		}
+	}
+	c.stream.account.publishers.Put(t.pub)
+	t.pub = nil
+	t.batch.Reset()
+	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch {
+		consumerTurns.Put(t)
+	}
+}
+
+// turn takes what came in, lets the machine deliver a slice, and does what it
+// said. more tells that the machine had more to do. It reports whether it has
+// more to do, and false if the turn is over.
+func (c *Consumer) turn(t *consumerTurn, more bool) (_, ok bool) {
+	c.state.Lock()
+	if !c.take(t, more) {
+		c.state.Unlock()
+		return false, false
+	}
+	now := time.Now().UnixNano()
+	for i := range t.events {
+		c.event(&t.events[i])
+	}
+	for i := range t.items {
+		c.item(&t.items[i], t.buf, now)
+	}
+	t.events, t.items, t.buf = t.events[:0], t.items[:0], t.buf[:0]
+	if d := c.m.NextDeadline(now); d != 0 && d <= now {
+		c.m.Tick(now)
+	}
+	more = c.deliver(t, now)
+	c.record(t)
+	switch {
+	case !c.m.Holds():
+		c.trim = 0
+	case c.trim != 0 && c.trim <= now:
+		c.m.Trim()
+		c.trim = 0
+	case len(t.batch.Msgs) > 0 || c.trim == 0:
+		c.trim = now + int64(consumer.IdleAfter)
+	}
+	c.rearm(now)
+	deleted := c.gone
+	c.floor.Store(c.m.AckFloor().Stream)
+	c.state.Unlock()
+
+	resume := t.pub.Flush()
+	if len(t.release) > 0 {
+		c.set.release(t.release)
+		t.release = t.release[:0]
+	}
+	if resume != nil && more && !deleted {
+		select {
+		case <-resume:
+		case <-time.After(slowReceiver):
+		}
+	}
+	return more, true
+}
+
+// slowReceiver bounds how long a consumer waits for a client that does not keep
+// up; the transport decides when such a client is cut off.
+const slowReceiver = 2 * time.Second
+
+// take moves the inbox into the turn; false if there is nothing to do. Under
+// state.
+func (c *Consumer) take(t *consumerTurn, more bool) bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if len(c.in.items) == 0 && len(c.in.events) == 0 && !c.in.ring && !more || c.in.closed {
+		c.in.running = false
+		c.in.items, c.in.events, c.in.buf = nil, nil, nil
+		return false
+	}
+	c.in.ring = false
+	t.items, c.in.items = c.in.items, t.items[:0]
+	t.events, c.in.events = c.in.events, t.events[:0]
+	t.buf, c.in.buf = c.in.buf, t.buf[:0]
+	return true
+}
+
+// item gives what a client said to the machine. Under state.
+func (c *Consumer) item(it *consumerItem, buf []byte, now int64) {
+	body := buf[it.start : it.start+it.body]
+	reply := string(buf[it.start+it.body : it.start+it.body+it.reply])
+	switch it.kind {
+	case itemAck:
+		c.m.Ack(consumer.Ack{Seq: it.seq, ConsumerSeq: it.cseq, Deliveries: it.deliveries, Body: body, Reply: reply, Imported: it.imported}, now)
+	case itemPull:
+		c.m.PullBody(body, reply, it.imported, now)
+	case itemFlow:
+		c.m.FlowAnswer(string(body), it.cseq, it.seq, now)
+	case itemBound:
+		c.m.SetActive(true, now)
+	case itemUnbound:
+		c.m.SetActive(false, now)
+	}
+}
+
+// rearm sets the timer to the machine's deadline. Under state.
+func (c *Consumer) rearm(now int64) {
+	if c.gone {
+		return
+	}
+	d := c.m.NextDeadline(now)
+	if c.trim != 0 && (d == 0 || c.trim < d) {
+		d = c.trim
+	}
+	if d == 0 {
+		c.stream.engine.timers.disarm(&c.timer)
+		return
+	}
+	// A millisecond of slack lets neighbours share a wake-up.
+	c.stream.engine.timers.arm(&c.timer, time.Unix(0, max(d, now+int64(time.Millisecond))))
+}
+
+// Interest, Random and ID make the consumer the machine's world.
+func (c *Consumer) Interest(reply string) bool { return c.stream.account.bus.Interest(reply, "") }

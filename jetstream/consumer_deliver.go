@@ -1,0 +1,220 @@
+package jetstream
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/msgstore"
+)
+
+// A slice of deliveries: as much as a turn sends before it looks at its inbox
+// again and flushes. Larger ones delay acks and info requests, smaller ones cost
+// more flushes.
+const (
+	sliceMsgs  = 512
+	sliceBytes = 1 << 20
+	// scanLimit bounds the messages that one load looks at for a filter that
+	// matches few.
+	scanLimit = 100_000
+)
+
+// deliver sends what the machine wants to send, a slice at most. It reports
+// whether there is more. Under state.
+func (c *Consumer) deliver(t *consumerTurn, now int64) (more bool) {
+	sent, size := 0, 0
+	for {
+		c.effects(t, now)
+		last := c.stream.store.Positions().Visible
+		w := c.m.Next(now, last)
+		if w.Kind == consumer.Nothing {
+			c.effects(t, now)
+			return false
+		}
+		if sent >= sliceMsgs || size >= sliceBytes {
+			return true
+		}
+		t.batch.Reset()
+		if w.Kind == consumer.Listed {
+			if err := c.stream.store.LoadMsgs(w.Seqs, &t.batch); err != nil && !isDamage(err) {
+				return false
+			}
+			if !c.reportMissing(w.Seqs, t.batch.Msgs) {
+				continue // the machine's list has changed
+			}
+		} else if !c.load(t, w, last) {
+			return false
+		}
+		for i := range t.batch.Msgs {
+			n, ok := c.send(t, &t.batch.Msgs[i], now)
+			if !ok {
+				break
+			}
+			if n > 0 {
+				sent++
+				size += n
+			}
+		}
+	}
+}
+
+// load reads the next messages that match. Under state.
+func (c *Consumer) load(t *consumerTurn, w consumer.Want, last uint64) bool {
+	next, err := c.stream.store.LoadBatch(c.filter, w.From, msgstore.BatchLimit{Msgs: w.Max, Bytes: sliceBytes, Scan: scanLimit, Through: last}, &t.batch)
+	if len(t.batch.Msgs) > 0 {
+		return true
+	}
+	switch {
+	case isDamage(err):
+		// The store has reported it; the others go on behind it.
+		c.m.Scanned(next)
+	case err != nil:
+		return false
+	case next > last:
+		c.m.Exhausted(last)
+	default:
+		c.m.Scanned(next - 1)
+	}
+	return true
+}
+
+func isDamage(err error) bool {
+	var bad *msgstore.BadRecordError
+	return errors.As(err, &bad)
+}
+
+// reportMissing tells the machine which of the listed messages do not exist.
+// It returns whether all of them do.
+func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) bool {
+	if len(want) == len(got) {
+		return true
+	}
+	missing := make([]uint64, 0, len(want)-len(got))
+	j := 0
+	for _, seq := range want {
+		if j < len(got) && got[j].Seq == seq {
+			j++
+			continue
+		}
+		missing = append(missing, seq)
+	}
+	for _, seq := range missing {
+		c.m.Missing(seq)
+	}
+	return false
+}
+
+// send offers a message to the machine until somebody takes it. It returns the
+// size that was sent, and false if the rest of the batch is not wanted now.
+// Under state.
+func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (int, bool) {
+	meta := consumer.Message{Seq: msg.Seq, Time: msg.Time, Subject: len(msg.Subject), Header: len(msg.Header), Data: len(msg.Data)}
+	for {
+		d, verdict := c.m.Offer(&meta, now)
+		switch verdict {
+		case consumer.Stop:
+			return 0, false
+		case consumer.Skip:
+			return 0, true
+		}
+		header, data := c.content(t, msg, d.PinID)
+		if !t.pub.Deliver(asBytes(d.Target), asBytes(msg.Subject), d.Reply, header, data) {
+			c.m.Unsent()
+			continue
+		}
+		c.m.Sent(now)
+		if c.m.HasEffects() {
+			c.effects(t, now)
+		}
+		return len(msg.Subject) + len(d.Reply) + len(header) + len(data), true
+	}
+}
+
+// content is what a client gets of a message.
+func (c *Consumer) content(t *consumerTurn, msg *msgstore.StoredMsg, pin string) (header, data []byte) {
+	header, data = msg.Header, msg.Data
+	headersOnly := c.config.Load().HeadersOnly
+	if !headersOnly && pin == "" {
+		return header, data
+	}
+	h := t.header[:0]
+	if len(header) == 0 {
+		h = append(h, "NATS/1.0\r\n"...)
+	} else {
+		h = append(h, header[:len(header)-2]...) // without the empty line
+	}
+	if headersOnly {
+		h = append(h, "Nats-Msg-Size: "...)
+		h = strconv.AppendInt(h, int64(len(data)), 10)
+		h = append(h, '\r', '\n')
+		data = nil
+	}
+	if pin != "" {
+		h = append(append(append(h, "Nats-Pin-Id: "...), pin...), '\r', '\n')
+	}
+	h = append(h, '\r', '\n')
+	t.header = h
+	return h, data
+}
+
+// effects does what the machine said, in order. Under state.
+func (c *Consumer) effects(t *consumerTurn, now int64) {
+	for _, e := range c.m.Effects() {
+		switch e.Kind {
+		case consumer.Status:
+			h := append(append(t.header[:0], "NATS/1.0 "...), e.Text...)
+			h = append(h, '\r', '\n')
+			if e.Remaining {
+				h = appendCount(h, "Nats-Pending-Messages: ", uint64(max(e.Messages, 0)))
+				h = appendCount(h, "Nats-Pending-Bytes: ", uint64(max(e.Bytes, 0)))
+			}
+			c.tell(t, e.Target, "", h)
+		case consumer.Heartbeat:
+			h := append(t.header[:0], "NATS/1.0 100 Idle Heartbeat\r\n"...)
+			h = appendCount(h, "Nats-Last-Consumer: ", e.ConsumerSeq)
+			h = appendCount(h, "Nats-Last-Stream: ", e.Seq)
+			if e.Reply != "" {
+				h = append(append(append(h, "Nats-Consumer-Stalled: "...), e.Reply...), '\r', '\n')
+			}
+			c.tell(t, e.Target, "", h)
+		case consumer.FlowRequest:
+			c.tell(t, e.Target, e.Reply, append(t.header[:0], "NATS/1.0 100 FlowControl Request\r\n"...))
+		case consumer.Confirm:
+			if c.log == nil {
+				t.pub.Publish(asBytes(e.Target), nil, nil, nil)
+			} else {
+				t.confirms = append(t.confirms, e.Target)
+			}
+		case consumer.Inactive:
+			go c.set.expire(c)
+		default:
+			c.advise(&e, now)
+		}
+	}
+}
+
+func appendCount(h []byte, name string, n uint64) []byte {
+	return append(strconv.AppendUint(append(h, name...), n, 10), '\r', '\n')
+}
+
+// tell sends a header-only message; h lacks the empty line.
+func (c *Consumer) tell(t *consumerTurn, target, reply string, h []byte) {
+	h = append(h, '\r', '\n')
+	t.header = h
+	t.pub.Publish(asBytes(target), asBytes(reply), h, nil)
+}
+
+// record hands what changed to the log, and the answers that wait for it. Under
+// state.
+func (c *Consumer) record(t *consumerTurn) {
+	steps := c.m.Steps()
+	t.release = append(t.release, c.m.Released()...)
+	if c.log == nil {
+		return
+	}
+	if len(steps) > 0 || len(t.confirms) > 0 {
+		c.log.append(steps, t.confirms)
+	}
+	clear(t.confirms)
+	t.confirms = t.confirms[:0]
+}

@@ -1,0 +1,362 @@
+package jetstream
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+)
+
+// consumerLog makes the state of a consumer durable: each turn's changes go as a
+// run to the commit journal; o.dat is a checkpoint, written when the journal
+// needs its space back, when the consumer has been quiet for a while, and when
+// it stops. Fields under "state" are guarded by the consumer's state lock.
+type consumerLog struct {
+	c     *Consumer
+	runs  *commit.RunLog
+	epoch uint64
+
+	op    uint64 // state: of the last run
+	dirty bool   // state: runs were logged that o.dat does not have
+
+	mu         sync.Mutex // guards files and all below; taken after state, never before
+	files      *consumerstate.Files
+	writing    bool // a goroutine writes a checkpoint
+	again      bool // and shall write another one
+	checkpoint timer
+}
+
+// quietCheckpoint is how long after a change o.dat follows by itself, for a
+// process that is killed and for the reference server that may come after it.
+const quietCheckpoint = 2 * time.Second
+
+// newConsumerLog opens the log of a new consumer; what an earlier one of its name
+// left is void.
+func newConsumerLog(c *Consumer) (*consumerLog, error) {
+	if err := c.set.queue.Perform(&commit.Op{Forget: c.relativePath()}); err != nil {
+		return nil, err
+	}
+	l, _ := openConsumerLog(c)
+	return l, nil
+}
+
+// openConsumerLog opens the log and returns the runs that wait in it.
+func openConsumerLog(c *Consumer) (*consumerLog, [][]byte) {
+	l := &consumerLog{c: c, epoch: 1}
+	var runs [][]byte
+	l.runs, runs = c.set.queue.NewRunLog(c.relativePath(), l.request)
+	l.checkpoint.fire = l.request
+	return l, runs
+}
+
+// relativePath is the consumer's directory below the store directory.
+func (c *Consumer) relativePath() string {
+	return path.Join("jetstream", c.stream.account.name, "streams", c.stream.name, "obs", c.name)
+}
+
+func (c *Consumer) filesOptions() consumerstate.FilesOptions {
+	d := c.stream.engine.disk
+	return consumerstate.FilesOptions{
+		FS: d.fs, Dir: path.Join(d.opts.StoreDir, c.relativePath()), Account: c.stream.account.name,
+		Stream: c.stream.name, Consumer: c.name, Ring: d.keys,
+	}
+}
+
+// create writes the files of a new consumer, whose engine runs already.
+func (l *consumerLog) create(cfg *jsapi.ConsumerConfig) error {
+	meta, err := encodeConsumerMeta(l.c, cfg)
+	if err != nil {
+		return err
+	}
+	l.c.state.Lock()
+	state, cp, mark := l.c.snapshot()
+	l.c.state.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files, err = consumerstate.CreateFiles(l.c.filesOptions(), meta, &state, cp, time.Now().UnixNano())
+	if err != nil {
+		return err
+	}
+	l.runs.Checkpointed(mark)
+	return nil
+}
+
+// writeMeta makes a new configuration durable.
+func (l *consumerLog) writeMeta(cfg *jsapi.ConsumerConfig) error {
+	meta, err := encodeConsumerMeta(l.c, cfg)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.files == nil {
+		return errors.New("consumer is closed")
+	}
+	return l.files.WriteMeta(meta)
+}
+
+// runOp is a run on its way to the journal, with the answers that wait for it.
+type runOp struct {
+	commit.Op // first: completed gets its address back
+	log       *consumerLog
+	encoded   []byte
+	confirms  []string
+}
+
+var runOps = sync.Pool{New: func() any { return new(runOp) }}
+
+// append hands the changes of a turn to the journal. Under state.
+func (l *consumerLog) append(steps []consumerstate.Step, confirms []string) {
+	l.op++
+	o := runOps.Get().(*runOp)
+	run := consumerstate.Run{Epoch: l.epoch, Op: l.op, Steps: steps}
+	o.encoded = run.AppendTo(o.encoded[:0])
+	o.confirms = append(o.confirms[:0], confirms...)
+	o.log = l
+	o.Op = commit.Op{Runs: l.runs, Data: o.encoded, Lazy: len(confirms) == 0}
+	if !l.dirty {
+		l.dirty = true
+		l.c.stream.engine.timers.armEarlier(&l.checkpoint, time.Now().Add(quietCheckpoint))
+	}
+	q := l.c.set.queue
+	q.Submit(&o.Op)
+	q.Start()
+}
+
+// runsCompleted is called by the queue of a stream's consumers with the runs that
+// are durable, or lost.
+func runsCompleted(ops []*commit.Op) {
+	var p Publisher
+	var a *Account
+	for _, op := range ops {
+		if op.Runs == nil {
+			continue
+		}
+		o := (*runOp)(unsafe.Pointer(op)) // Op is the first field, and only append submits runs
+		a = o.log.c.stream.account
+		if op.Err != nil {
+			o.log.fallBack(op.Err, o.confirms)
+		} else {
+			for _, reply := range o.confirms {
+				a.publisher(&p).Publish(asBytes(reply), nil, nil, nil)
+			}
+		}
+		clear(o.confirms)
+		o.confirms = o.confirms[:0]
+		if cap(o.encoded) <= keepBatch {
+			runOps.Put(o)
+		}
+	}
+	if a != nil {
+		a.release(p)
+	}
+}
+
+// fallBack does without the journal: the answers wait for a checkpoint.
+func (l *consumerLog) fallBack(err error, confirms []string) {
+	waiting := append([]string(nil), confirms...)
+	go func() {
+		if werr := l.write(); werr != nil {
+			l.c.stream.engine.event(ErrorEvent{"state of consumer '" + l.c.path() + "': " + err.Error() + "; " + werr.Error()})
+			return // unanswered: the client asks again
+		}
+		for _, reply := range waiting {
+			l.c.stream.account.publish(asBytes(reply), nil, nil, nil)
+		}
+	}()
+}
+
+// request writes a checkpoint soon, on a goroutine of its own.
+func (l *consumerLog) request() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.writing {
+		l.again = true
+		return
+	}
+	l.writing = true
+	go func() {
+		for {
+			if err := l.write(); err != nil {
+				l.c.stream.engine.event(ErrorEvent{"checkpoint of consumer '" + l.c.path() + "': " + err.Error()})
+			}
+			l.mu.Lock()
+			if !l.again {
+				l.writing = false
+				l.mu.Unlock()
+				return
+			}
+			l.again = false
+			l.mu.Unlock()
+		}
+	}()
+}
+
+// write makes o.dat hold the present state, durably.
+func (l *consumerLog) write() error {
+	c := l.c
+	c.state.Lock()
+	state, cp, mark := c.snapshot()
+	l.dirty = false
+	c.state.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.files == nil {
+		return nil // deleted meanwhile
+	}
+	if err := l.files.WriteState(&state, cp, time.Now().UnixNano()); err != nil {
+		return err
+	}
+	l.runs.Checkpointed(mark)
+	return nil
+}
+
+// close writes the last checkpoint and ends the log.
+func (l *consumerLog) close() error {
+	l.c.stream.engine.timers.disarm(&l.checkpoint)
+	err := l.write()
+	l.runs.Close()
+	return err
+}
+
+// remove ends the log of a consumer that is deleted, and deletes its files.
+func (l *consumerLog) remove() error {
+	l.c.stream.engine.timers.disarm(&l.checkpoint)
+	q := l.c.set.queue
+	l.mu.Lock()
+	files := l.files
+	l.files = nil
+	l.mu.Unlock()
+	if files == nil {
+		return nil
+	}
+	err := q.Perform(&commit.Op{Forget: l.c.relativePath(), Do: files.Remove})
+	l.runs.Drop()
+	return err
+}
+
+// snapshot is what a checkpoint holds, and the position in the journal up to
+// which it covers. Under state.
+func (c *Consumer) snapshot() (consumerstate.State, consumerstate.Checkpoint, int64) {
+	state, scanned := c.m.Snapshot()
+	cfg := c.config.Load()
+	return state, consumerstate.Checkpoint{
+		Created: c.created.UnixNano(), Filters: consumerstate.FiltersHash(cfg.Filters()),
+		Delivered: state.Delivered.Stream, Scanned: scanned, Epoch: c.log.epoch, Op: c.log.op,
+	}, c.log.runs.Mark()
+}
+
+// consumerMeta is the content of a consumer's meta.inf.
+type consumerMeta struct {
+	Created time.Time
+	Name    string
+	jsapi.ConsumerConfig
+}
+
+func encodeConsumerMeta(c *Consumer, cfg *jsapi.ConsumerConfig) ([]byte, error) {
+	return json.Marshal(consumerMeta{c.created, c.name, *cfg})
+}
+
+// recover opens the consumers found on disk. It is called before the stream is
+// served, on the goroutine that opens it, and may block.
+func (cs *consumerSet) recover() {
+	if cs.queue == nil {
+		return
+	}
+	d := cs.stream.engine.disk
+	dir := path.Join(d.streamDir(cs.stream.account.name, cs.stream.name), "obs")
+	entries, err := d.fs.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		cs.stream.engine.event(ErrorEvent{"reading the consumers of '" + cs.stream.account.name + " > " + cs.stream.name + "': " + err.Error()})
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !jsapi.ValidName(e.Name()) {
+			continue
+		}
+		if err := cs.recoverOne(e.Name()); err != nil && !errors.Is(err, consumerstate.ErrNoFiles) {
+			cs.stream.engine.event(ErrorEvent{"recovering consumer '" + cs.stream.account.name + " > " + cs.stream.name + " > " + e.Name() + "': " + err.Error()})
+		}
+	}
+	if len(entries) > 0 {
+		cs.recheck()
+	}
+}
+
+// recoverOne opens one consumer: its configuration, the checkpoint of its state,
+// and the runs of the journal behind it.
+func (cs *consumerSet) recoverOne(name string) error {
+	c := cs.newConsumer(name, time.Time{}, &jsapi.ConsumerConfig{})
+	files, inf, err := consumerstate.OpenFiles(c.filesOptions())
+	if err != nil {
+		return err
+	}
+	var meta consumerMeta
+	if err := json.Unmarshal(inf, &meta); err != nil {
+		return err
+	}
+	state, cp, err := files.ReadState()
+	if err != nil {
+		return err
+	}
+	cfg := &meta.ConsumerConfig
+	created := meta.Created
+	c = cs.newConsumer(name, created, cfg)
+	log, runs := openConsumerLog(c)
+	log.files = files
+	t := consumerstate.NewTracker(trackerConfig(cfg))
+	if err := t.ForceUpdate(&state); err != nil {
+		log.runs.Close()
+		return err
+	}
+	t.Resume(cp.Epoch, cp.Op)
+	for _, b := range runs {
+		run, err := consumerstate.DecodeRun(b)
+		if err != nil {
+			log.runs.Close()
+			return err
+		}
+		t.Apply(&run)
+	}
+	state = t.State()
+	epoch, _ := t.Position()
+	log.epoch = epoch + 1
+	c.log = log
+
+	var s msgstore.State
+	cs.stream.store.FastState(&s)
+	scanned := max(t.Scanned(), cp.ScannedFor(created.UnixNano(), consumerstate.FiltersHash(cfg.Filters()), state.Delivered.Stream, s.LastSeq))
+	c.state.Lock()
+	defer c.state.Unlock()
+	var cut bool
+	c.m, cut = consumer.Restore(cfg, &state, scanned, s.FirstSeq, s.LastSeq, c, c.options(cfg))
+	if cut {
+		cs.stream.engine.event(WarningEvent{"consumer '" + c.path() + "' was ahead of its stream and goes on at its end"})
+	}
+	c.m.CheckFloor(s.FirstSeq)
+	c.recount()
+	c.floor.Store(c.m.AckFloor().Stream)
+	cs.add(c)
+	c.watch(cfg)
+	c.rearm(time.Now().UnixNano())
+	return nil
+}
+
+func trackerConfig(cfg *jsapi.ConsumerConfig) consumerstate.Config {
+	policy := consumerstate.AckAll
+	switch cfg.AckPolicy {
+	case jsapi.AckNone:
+		policy = consumerstate.AckNone
+	case jsapi.AckExplicit:
+		policy = consumerstate.AckExplicit
+	}
+	return consumerstate.Config{Policy: policy, MaxDeliver: cfg.MaxDeliver}
+}

@@ -1,0 +1,311 @@
+package consumerstate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/meta"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// Files are the files of one consumer in the directory obs/<consumer> of its
+// stream: meta.inf and meta.sum, meta.key if encrypted, o.dat, scan.db. Not safe
+// for concurrent use.
+type Files struct {
+	fs   vfs.FS
+	dir  string
+	name string // the checksums' key: "<stream>/<consumer>"
+	ring keys.Ring
+	obj  keys.Object
+	key  *keys.Key // nil: plain
+}
+
+// FilesOptions say where the files are and how they are encrypted.
+type FilesOptions struct {
+	FS                        vfs.FS
+	Dir                       string // of the consumer
+	Account, Stream, Consumer string
+	Ring                      keys.Ring
+}
+
+const (
+	maxMetaFile  = 1 << 20   // a configuration with the largest metadata is below 512 KiB
+	maxStateFile = 256 << 20 // some 20 million pending messages
+	filePerm     = fs.FileMode(0o640)
+	dirPerm      = fs.FileMode(0o750)
+)
+
+var (
+	// ErrNoFiles says that the directory holds no consumer: its creation or
+	// deletion was interrupted.
+	ErrNoFiles = errors.New("no consumer here")
+	// ErrMetaSum says that meta.inf does not belong to its checksum.
+	ErrMetaSum = errors.New("checksums do not match")
+	// ErrEncrypted says that there is a key file and no key is configured.
+	ErrEncrypted = errors.New("encryption not enabled")
+)
+
+func newFiles(o *FilesOptions) *Files {
+	return &Files{
+		fs: o.FS, dir: o.Dir, name: meta.ConsumerName(o.Stream, o.Consumer),
+		ring: o.Ring, obj: keys.OfConsumer(o.Account, o.Stream, o.Consumer),
+	}
+}
+
+// CreateFiles makes the directory of a new consumer and writes its meta files
+// and state, durably.
+func CreateFiles(o FilesOptions, metaInf []byte, s *State, c Checkpoint, now int64) (*Files, error) {
+	f := newFiles(&o)
+	if err := o.FS.RemoveAll(o.Dir); err != nil {
+		return nil, fmt.Errorf("clearing %s: %w", o.Dir, err)
+	}
+	if err := vfs.MkdirAllSynced(o.FS, o.Dir, dirPerm); err != nil {
+		return nil, fmt.Errorf("making %s: %w", o.Dir, err)
+	}
+	if err := f.newKey(); err != nil {
+		return nil, err
+	}
+	if err := f.WriteState(s, c, now); err != nil {
+		return nil, err
+	}
+	return f, f.WriteMeta(metaInf)
+}
+
+// newKey makes a key of the consumer's own if encryption is on.
+func (f *Files) newKey() error {
+	if !f.ring.Enabled() {
+		return nil
+	}
+	key, file, err := f.ring.New(f.obj)
+	if err != nil {
+		return err
+	}
+	if err := vfs.ReplaceFile(f.fs, path.Join(f.dir, "meta.key"), file, filePerm); err != nil {
+		return fmt.Errorf("writing the key of %s: %w", f.name, err)
+	}
+	f.key = key
+	return nil
+}
+
+// OpenFiles opens the directory of a consumer and returns the content of its
+// meta.inf. Errors: ErrNoFiles, ErrMetaSum, ErrEncrypted, keys.ErrNotRecovered,
+// and those of the file system. A consumer that the configured key does not fit
+// is converted.
+func OpenFiles(o FilesOptions) (*Files, []byte, error) {
+	f := newFiles(&o)
+	got := meta.Files{}
+	for name, to := range map[string]*[]byte{"meta.inf": &got.Inf, "meta.sum": &got.Sum, "meta.inf.tmp": &got.InfTmp, "meta.sum.tmp": &got.SumTmp} {
+		b, err := vfs.ReadFile(f.fs, path.Join(f.dir, name), maxMetaFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
+		*to = b
+	}
+	inf := got.Inf
+	switch meta.Judge(f.name, got) {
+	case meta.Absent:
+		return nil, nil, ErrNoFiles
+	case meta.Mismatch:
+		return nil, nil, ErrMetaSum
+	case meta.TakeSum:
+		if err := f.fs.Rename(path.Join(f.dir, "meta.sum.tmp"), path.Join(f.dir, "meta.sum")); err != nil {
+			return nil, nil, err
+		}
+	case meta.TakeInf:
+		inf = got.InfTmp
+		if err := f.fs.Rename(path.Join(f.dir, "meta.inf.tmp"), path.Join(f.dir, "meta.inf")); err != nil {
+			return nil, nil, err
+		}
+	}
+	keyFile, err := vfs.ReadFile(f.fs, path.Join(f.dir, "meta.key"), maxMetaFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if !f.ring.Enabled() {
+			return f, inf, nil
+		}
+		// Plain until now.
+		return f, inf, f.convert(inf)
+	case err != nil:
+		return nil, nil, err
+	case !f.ring.Enabled():
+		return nil, nil, ErrEncrypted
+	}
+	key, opened, err := f.ring.Open(f.obj, keyFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.key = key
+	plain, err := key.Unseal(inf)
+	if err == nil && opened.Current(f.ring) {
+		return f, plain, nil
+	}
+	if err != nil {
+		if plain, err = f.interrupted(inf); err != nil {
+			return nil, nil, fmt.Errorf("meta.inf of %s: %w", f.name, err)
+		}
+	}
+	return f, plain, f.convert(plain)
+}
+
+// interrupted reads a meta.inf that the key does not fit since a conversion
+// stopped half way: it is plain, or its old key is still there.
+func (f *Files) interrupted(inf []byte) ([]byte, error) {
+	if json.Valid(inf) {
+		return inf, nil
+	}
+	old, err := vfs.ReadFile(f.fs, path.Join(f.dir, oldKey), maxMetaFile)
+	if err != nil {
+		return nil, keys.ErrNotRecovered
+	}
+	if f.key, _, err = f.ring.Open(f.obj, old); err != nil {
+		return nil, err
+	}
+	return f.key.Unseal(inf)
+}
+
+// oldKey is the key before a conversion, kept until that is complete.
+const oldKey = "meta.key.old"
+
+// convert gives the files a new key. The old one stays until all of them are
+// written.
+func (f *Files) convert(inf []byte) error {
+	state, c, err := f.ReadState()
+	if err != nil {
+		return err
+	}
+	old := path.Join(f.dir, oldKey)
+	if f.key != nil {
+		if err := f.keep(old); err != nil {
+			return err
+		}
+	}
+	if err := f.newKey(); err != nil {
+		return err
+	}
+	if err := f.WriteMeta(inf); err != nil {
+		return err
+	}
+	if err := f.WriteState(&state, c, time.Now().UnixNano()); err != nil {
+		return err
+	}
+	if err := f.fs.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// keep copies the key file, unless an interrupted conversion has done so.
+func (f *Files) keep(old string) error {
+	if _, err := f.fs.Stat(old); err == nil {
+		return nil
+	}
+	b, err := vfs.ReadFile(f.fs, path.Join(f.dir, "meta.key"), maxMetaFile)
+	if err != nil {
+		return err
+	}
+	return vfs.ReplaceFile(f.fs, old, b, filePerm)
+}
+
+// WriteMeta replaces meta.inf and meta.sum, durably.
+func (f *Files) WriteMeta(metaInf []byte) error {
+	stored, err := f.seal(metaInf)
+	if err != nil {
+		return err
+	}
+	inf, sum := path.Join(f.dir, "meta.inf"), path.Join(f.dir, "meta.sum")
+	if err := vfs.WriteSynced(f.fs, inf+".tmp", stored, filePerm); err != nil {
+		return fmt.Errorf("writing meta.inf of %s: %w", f.name, err)
+	}
+	if err := vfs.WriteSynced(f.fs, sum+".tmp", meta.Sum(f.name, stored), filePerm); err != nil {
+		return fmt.Errorf("writing meta.sum of %s: %w", f.name, err)
+	}
+	if err := f.fs.SyncDir(f.dir); err != nil {
+		return err
+	}
+	for _, name := range [...]string{inf, sum} {
+		if err := f.fs.Rename(name+".tmp", name); err != nil {
+			return err
+		}
+	}
+	return f.fs.SyncDir(f.dir)
+}
+
+func (f *Files) seal(plain []byte) ([]byte, error) {
+	if f.key == nil {
+		return plain, nil
+	}
+	return f.key.Seal(plain)
+}
+
+// ReadState reads o.dat and scan.db. Without an o.dat it returns the zero
+// values. A scan.db that does not belong to the o.dat is ignored: then the
+// runs of the journal are applied from their first on. Errors wrap ErrCorrupt
+// or are the file system's.
+func (f *Files) ReadState() (s State, c Checkpoint, err error) {
+	b, err := vfs.ReadFile(f.fs, path.Join(f.dir, "o.dat"), maxStateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, Checkpoint{}, nil
+	}
+	if err != nil {
+		return State{}, Checkpoint{}, err
+	}
+	if f.key != nil && len(b) > 0 {
+		plain, err := f.key.Unseal(b)
+		if err != nil {
+			// A conversion that was interrupted leaves it plain.
+			if s, perr := Decode(b); perr == nil {
+				return s, Checkpoint{}, nil
+			}
+			return State{}, Checkpoint{}, fmt.Errorf("%w: o.dat of %s: %w", ErrCorrupt, f.name, err)
+		}
+		b = plain
+	}
+	if s, err = Decode(b); err != nil {
+		return State{}, Checkpoint{}, fmt.Errorf("o.dat of %s: %w", f.name, err)
+	}
+	cb, err := vfs.ReadFile(f.fs, path.Join(f.dir, "scan.db"), maxMetaFile)
+	if err != nil {
+		return s, Checkpoint{}, nil // it only saves time
+	}
+	if c, err = DecodeCheckpoint(cb, f.name); err != nil {
+		return s, Checkpoint{}, nil // as above
+	}
+	if c.StateSum != StateSum(b) {
+		c.Epoch, c.Op = 0, 0
+	}
+	return s, c, nil
+}
+
+// WriteState replaces o.dat and scan.db, durably. It sets c.StateSum.
+func (f *Files) WriteState(s *State, c Checkpoint, now int64) error {
+	plain := s.Append(nil, now)
+	c.StateSum = StateSum(plain)
+	stored, err := f.seal(plain)
+	if err != nil {
+		return err
+	}
+	if err := vfs.ReplaceFile(f.fs, path.Join(f.dir, "o.dat"), stored, filePerm); err != nil {
+		return fmt.Errorf("writing o.dat of %s: %w", f.name, err)
+	}
+	if err := vfs.ReplaceFile(f.fs, path.Join(f.dir, "scan.db"), c.Append(nil, f.name), filePerm); err != nil {
+		return fmt.Errorf("writing scan.db of %s: %w", f.name, err)
+	}
+	return nil
+}
+
+// Remove deletes the directory. meta.inf goes first, so that an interrupted
+// deletion leaves nothing that is opened again.
+func (f *Files) Remove() error {
+	if err := f.fs.Remove(path.Join(f.dir, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := f.fs.SyncDir(f.dir); err != nil {
+		return err
+	}
+	return f.fs.RemoveAll(f.dir)
+}
