@@ -41,7 +41,7 @@ type consumerSet struct {
 // newConsumerSet is called while the stream is opened.
 func newConsumerSet(st *Stream) *consumerSet {
 	cs := &consumerSet{stream: st, byName: make(map[string]*Consumer)}
-	if st.Config().Storage == jsapi.FileStorage {
+	if st.Config().Storage == jsapi.FileStorage && st.engine.disk.committer != nil {
 		cs.queue = st.engine.disk.committer.NewQueue(runsCompleted)
 	}
 	return cs
