@@ -45,6 +45,7 @@ type Server struct {
 	system   *account.Account // nil: none
 
 	nextID       atomic.Uint64
+	seq          atomic.Uint64 // of system messages
 	totalClients atomic.Uint64
 	slow         atomic.Int64
 	stalled      atomic.Int64
@@ -76,6 +77,9 @@ const (
 // New makes a server of options that were loaded and validated. log must not be
 // nil.
 func New(opts *options.Options, log Logger) (*Server, error) {
+	if err := validate(opts); err != nil {
+		return nil, err
+	}
 	s := &Server{
 		log: log, start: time.Now(), accounts: account.NewSet(),
 		clients: map[uint64]*client.Client{}, done: make(chan struct{}), ending: make(chan struct{}),

@@ -26,14 +26,23 @@ func serve(cmd *options.CommandLine, stderr io.Writer) error {
 		return err
 	}
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	if err := s.Start(); err != nil {
 		return err
 	}
-	<-signals
-	s.Shutdown()
-	return nil
+	for {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGUSR2 {
+				go s.LameDuck()
+				continue
+			}
+			s.Shutdown()
+		case <-s.Done():
+			return nil
+		}
+	}
 }
 
 // stderrLog writes lines as clients of the log format expect them.

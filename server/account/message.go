@@ -37,6 +37,7 @@ type Requester interface {
 // a receiver that keeps them longer copies them.
 type Msg struct {
 	Subject []byte
+	Show    []byte // what receivers see instead of Subject; nil: Subject
 	Reply   []byte // empty: none
 	Header  []byte // the whole block; nil: none
 	Payload []byte
@@ -80,3 +81,11 @@ func (p *passage) through(imp *ServiceImport) bool {
 
 // Imported tells that the message came through a service import.
 func (m *Msg) Imported() bool { return m.via != nil }
+
+// Shown is the subject that receivers see.
+func (m *Msg) Shown() []byte {
+	if m.Show != nil {
+		return m.Show
+	}
+	return m.Subject
+}

@@ -23,18 +23,10 @@ const (
 	// maxDepth bounds the service imports that a message passes through.
 	maxDepth = 32
 
-	// arenaSize is the first size of the memory for subjects and headers that
-	// are made on the way; keptArena is what an idle producer may keep of it.
+	// arenaSize is the size of the pieces of memory for subjects and headers that
+	// are made on the way.
 	arenaSize = 4 << 10
-	keptArena = 64 << 10
 )
-
-// Flusher is a receiver that leaves work to the end of the producer's batch.
-type Flusher interface {
-	// FlushBatch is called once at the end of a batch in which Defer was called
-	// with it.
-	FlushBatch(p *Producer)
-}
 
 // Producer carries messages from one source to their receivers. It belongs to
 // one goroutine at a time. Nothing that it delivers is under way before Flush.
@@ -46,6 +38,11 @@ type Producer struct {
 	Self Receiver
 	Kind Kind
 
+	// Slow is a connection that the producer should wait for before it sends
+	// more; set by deliveries of producers that do not stall, cleared by whoever
+	// reads it.
+	Slow *transport.Conn
+
 	// Stall is how long the producer may still wait for slow receivers in this
 	// batch; Stalled is how long it did.
 	Stall, Stalled time.Duration
@@ -55,9 +52,10 @@ type Producer struct {
 	frames []*frame
 	depth  int
 
-	deferred []Flusher
+	batches  []batch // of receivers inside the server
 	arena    []byte
-	volatile bool // memory outside of the read buffer is referred to
+	full     [][]byte // arenas that have no room left
+	volatile bool     // memory outside of the read buffer is referred to
 
 	// Deliveries not yet counted, and the account that they count for.
 	counted     *Account
@@ -242,10 +240,13 @@ func (p *Producer) Keep(b []byte) []byte {
 }
 
 // room makes sure that n bytes can be appended to the arena without moving what
-// is there: a full arena is left to those who refer to it.
+// is there: a full arena waits for the flush.
 func (p *Producer) room(n int) []byte {
 	if cap(p.arena)-len(p.arena) < n {
-		p.arena = make([]byte, 0, max(n, arenaSize, min(2*cap(p.arena), keptArena)))
+		if p.arena != nil {
+			p.full = append(p.full, p.arena)
+		}
+		p.arena = transport.GetBuffer(max(n, arenaSize))
 	}
 	return p.arena
 }
@@ -258,17 +259,6 @@ func (p *Producer) Build(size int, f func(dst []byte) []byte) []byte {
 	// If f appends more than there is room for, its copy becomes the arena.
 	p.arena = f(a)
 	return p.arena[n:len(p.arena):len(p.arena)]
-}
-
-// Defer calls f.FlushBatch at the end of this batch.
-func (p *Producer) Defer(f Flusher) {
-	// The last one is the most likely.
-	for i := len(p.deferred) - 1; i >= 0; i-- {
-		if p.deferred[i] == f {
-			return
-		}
-	}
-	p.deferred = append(p.deferred, f)
 }
 
 // Refers notes that a receiver refers to the slices of a message until the
@@ -303,20 +293,25 @@ func (p *Producer) count() {
 // Flush ends the batch: receivers inside the server get what was collected for
 // them, then connections are written to.
 func (p *Producer) Flush() {
-	// Receivers may publish on the same producer, and so defer again.
-	for i := 0; i < len(p.deferred); i++ {
-		f := p.deferred[i]
-		p.deferred[i] = nil
-		f.FlushBatch(p)
+	// Handlers may publish on the same producer, and so collect again.
+	for len(p.batches) > 0 {
+		last := len(p.batches) - 1
+		b := p.batches[last]
+		p.batches[last] = nil
+		p.batches = p.batches[:last]
+		b.flush(p)
 	}
-	p.deferred = p.deferred[:0]
 	p.Out.Flush()
 	p.count()
 	p.volatile = false
-	if cap(p.arena) > keptArena {
+	if p.arena != nil {
+		transport.PutBuffer(p.arena)
 		p.arena = nil
-	} else {
-		p.arena = p.arena[:0]
+		for i, b := range p.full {
+			transport.PutBuffer(b)
+			p.full[i] = nil
+		}
+		p.full = p.full[:0]
 	}
 }
 

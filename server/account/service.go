@@ -92,7 +92,7 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 	}
 	f := p.frame()
 	f.pass = passage{imp, m.via}
-	f.msg = Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Payload: m.Payload, From: m.From, Trace: m.Trace, shared: m.shared, via: &f.pass}
+	f.msg = Msg{Subject: m.Subject, Reply: m.Reply, Show: m.Show, Header: m.Header, Payload: m.Payload, From: m.From, Trace: m.Trace, shared: m.shared, via: &f.pass}
 	req := &f.msg
 	if imp.toSubject != nil {
 		req.Subject = p.Build(len(imp.Subject)+len(m.Subject), func(dst []byte) []byte {

@@ -39,16 +39,20 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 	if !ok {
 		return c.skip(s, m, msgtrace.AutoUnsubscribe)
 	}
-	if c.conn.Gated() && p.Kind == account.Client && !c.stall(p) {
-		s.Uncount()
-		return c.skip(s, m, msgtrace.ProducerNotStalled)
+	if c.conn.Gated() {
+		if p.Kind != account.Client {
+			p.Slow = c.conn
+		} else if !c.stall(p) {
+			s.Uncount()
+			return c.skip(s, m, msgtrace.ProducerNotStalled)
+		}
 	}
 	hdr := len(m.Header)
 	if !b.headers {
 		hdr = 0
 	}
 	size := hdr + len(m.Payload)
-	n := len(" ") + len(m.Subject) + len(s.SID) + len(" ") + digits(size) + 2*len(natsproto.CRLF) + size
+	n := len(" ") + len(m.Shown()) + len(s.SID) + len(" ") + digits(size) + 2*len(natsproto.CRLF) + size
 	if len(m.Reply) > 0 {
 		n += len(m.Reply) + 1
 	}
@@ -95,9 +99,9 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 // appendHead appends the message's line and its header block.
 func appendHead(dst []byte, s *account.Sub, m *account.Msg, hdr, size int) []byte {
 	if hdr == 0 {
-		return natsproto.AppendMsg(dst, m.Subject, s.SID, m.Reply, size)
+		return natsproto.AppendMsg(dst, m.Shown(), s.SID, m.Reply, size)
 	}
-	dst = natsproto.AppendHMsg(dst, m.Subject, s.SID, m.Reply, hdr, size)
+	dst = natsproto.AppendHMsg(dst, m.Shown(), s.SID, m.Reply, hdr, size)
 	return append(dst, m.Header...)
 }
 

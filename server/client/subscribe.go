@@ -31,7 +31,7 @@ func (c *Client) subscribe(op *natsproto.Op) {
 	}
 	o := c.host.Options()
 	if n := o.MaxSubTokens; n > 0 && int64(subjecttree.NumTokens(s.Subject)) > n {
-		c.refuseSubscribe(subscribeError(s) + ", too many tokens")
+		c.refuseSubscribe("Permissions Violation for Subscription to " + strconv.Quote(s.Subject) + ", too many tokens")
 		return
 	}
 	c.mu.Lock()

@@ -17,9 +17,9 @@ var (
 	hugePool   = sync.Pool{New: func() any { return new([hugeBuffer]byte) }}
 )
 
-// getBuffer returns an empty buffer that holds at least n bytes; over 64 KiB it
+// GetBuffer returns an empty buffer that holds at least n bytes; over 64 KiB it
 // does not come from a pool.
-func getBuffer(n int) []byte {
+func GetBuffer(n int) []byte {
 	switch {
 	case n <= smallBuffer:
 		return smallPool.Get().(*[smallBuffer]byte)[:0]
@@ -33,8 +33,8 @@ func getBuffer(n int) []byte {
 	return make([]byte, 0, n)
 }
 
-// putBuffer takes back a buffer of getBuffer, whose start must not have moved.
-func putBuffer(b []byte) {
+// PutBuffer takes back a buffer of GetBuffer, whose start must not have moved.
+func PutBuffer(b []byte) {
 	switch cap(b) {
 	case smallBuffer:
 		smallPool.Put((*[smallBuffer]byte)(b[:smallBuffer]))

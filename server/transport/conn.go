@@ -129,11 +129,16 @@ func (c *Conn) closeGate() {
 // Gated tells that a producer should wait before it stages more.
 func (c *Conn) Gated() bool { return c.gated.Load() }
 
+// Gate is closed when the gate lifts; nil while it is not closed.
+func (c *Conn) Gate() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate
+}
+
 // Wait waits until the gate lifts, at most d. It returns whether it lifted.
 func (c *Conn) Wait(d time.Duration) bool {
-	c.mu.Lock()
-	gate := c.gate
-	c.mu.Unlock()
+	gate := c.Gate()
 	if gate == nil {
 		return true
 	}
@@ -230,7 +235,7 @@ func keep(ch *chunk) chunk {
 		return chunk{b: ch.sh.b[at:], sh: ch.sh}
 	}
 	if n := len(ch.b); n <= cap(ch.buf)/8 {
-		small := append(getBuffer(n), ch.b...)
+		small := append(GetBuffer(n), ch.b...)
 		ch.release()
 		return chunk{b: small, buf: small[:0]}
 	}

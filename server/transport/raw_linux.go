@@ -105,7 +105,7 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 			return err
 		}
 		err = handle(r.buf[:r.read])
-		putBuffer(r.buf)
+		PutBuffer(r.buf)
 		r.buf = nil
 		if err != nil {
 			return err
@@ -114,13 +114,13 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 }
 
 func (r *rawConn) readOnce(fd uintptr) bool {
-	buf := getBuffer(hugeBuffer)
+	buf := GetBuffer(hugeBuffer)
 	for {
 		p, _, errno := syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), hugeBuffer)
 		switch errno {
 		case 0:
 			if p == 0 {
-				putBuffer(buf)
+				PutBuffer(buf)
 				r.rerr = io.EOF
 				return true
 			}
@@ -129,10 +129,10 @@ func (r *rawConn) readOnce(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			putBuffer(buf)
+			PutBuffer(buf)
 			return false // wait until there is something
 		}
-		putBuffer(buf)
+		PutBuffer(buf)
 		r.rerr = os.NewSyscallError("read", errno)
 		return true
 	}

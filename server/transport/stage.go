@@ -51,14 +51,14 @@ func (s *Shared) own() {
 	if s.owned {
 		return
 	}
-	s.b = append(getBuffer(len(s.b)), s.b...)
+	s.b = append(GetBuffer(len(s.b)), s.b...)
 	s.owned = true
 	s.refs.Store(1)
 }
 
 func (s *Shared) release() {
 	if s.refs.Add(-1) == 0 {
-		putBuffer(s.b)
+		PutBuffer(s.b)
 		s.b = nil
 	}
 }
@@ -74,7 +74,7 @@ type chunk struct {
 func (c *chunk) release() {
 	switch {
 	case c.buf != nil:
-		putBuffer(c.buf)
+		PutBuffer(c.buf)
 	case c.sh != nil && c.sh.owned:
 		c.sh.release()
 	}
@@ -103,19 +103,19 @@ func (s *Stage) room(n int) []byte {
 	}
 	if len(s.tail) == 0 {
 		if s.tail != nil {
-			putBuffer(s.tail)
+			PutBuffer(s.tail)
 		}
-		s.tail = getBuffer(max(n, min(s.out.expect, hugeBuffer)))
+		s.tail = GetBuffer(max(n, min(s.out.expect, hugeBuffer)))
 		return s.tail
 	}
 	if need := len(s.tail) + n; need <= hugeBuffer {
-		t := append(getBuffer(max(need, min(4*cap(s.tail), hugeBuffer))), s.tail...)
-		putBuffer(s.tail)
+		t := append(GetBuffer(max(need, min(4*cap(s.tail), hugeBuffer))), s.tail...)
+		PutBuffer(s.tail)
 		s.tail = t
 		return t
 	}
 	s.cut()
-	s.tail = getBuffer(max(n, hugeBuffer))
+	s.tail = GetBuffer(max(n, hugeBuffer))
 	return s.tail
 }
 
@@ -250,7 +250,7 @@ func (o *Outbox) Flush() {
 	for _, s := range o.stages[:o.n] {
 		s.Flush()
 		if s.tail != nil {
-			putBuffer(s.tail)
+			PutBuffer(s.tail)
 			s.tail = nil
 		}
 		s.conn = nil

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"encoding/json"
+
+	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/client"
+)
+
+// bus is the messaging of one account as JetStream sees it.
+type bus struct{ acc *account.Account }
+
+// Bus returns JetStream's view of an account.
+func Bus(a *account.Account) jetstream.Bus { return bus{a} }
+
+func (b bus) Subscribe(subject, queue string, h jetstream.Handler) (jetstream.Subscription, error) {
+	r := account.NewHandler(account.JetStream, toJetStream, func(_ *account.Producer, msgs []jetstream.Msg) { h(msgs) })
+	s := &account.Sub{Subject: subject, Queue: queue, To: r}
+	if err := b.acc.Subscribe(s); err != nil {
+		return nil, err
+	}
+	return busSub{s}, nil
+}
+
+func toJetStream(_ *account.Producer, _ *account.Sub, m *account.Msg) (jetstream.Msg, bool) {
+	j := jetstream.Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Data: m.Payload}
+	if c, ok := m.From.(*client.Client); ok {
+		j.From = requester{c}
+	}
+	return j, true
+}
+
+type busSub struct{ s *account.Sub }
+
+func (s busSub) Unsubscribe() { s.s.Account().Unsubscribe(s.s) }
+
+func (b bus) Publisher() jetstream.Publisher { return account.NewPublisher(b.acc, account.JetStream) }
+
+// ofStreams tells apart the subscriptions that JetStream made itself.
+func ofStreams(s *account.Sub) bool { return s.To.Kind() == account.JetStream }
+
+func (b bus) Interest(subject, queue string) bool {
+	return b.acc.Interested(subject, queue, ofStreams)
+}
+
+func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func()) {
+	return b.acc.Watch(subject, queue, ofStreams, changed)
+}
+
+// requester is a client as JetStream's advisories show it.
+type requester struct{ c *client.Client }
+
+func (r requester) ClientInfo() json.RawMessage {
+	i := r.c.Info()
+	i.JWT, i.Alternates = "", nil
+	b, err := json.Marshal(i)
+	if err != nil {
+		return nil
+	}
+	return b
+}
