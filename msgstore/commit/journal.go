@@ -355,20 +355,22 @@ func (c *Committer) room(size int, must bool) *segment {
 	}
 	j.cur = j.free[0]
 	j.free = append(j.free[:0], j.free[1:]...)
+	var has []held
 	if old != nil {
+		has = append(has, old.has...) // recycling may begin at once
 		j.full = append(j.full, old)
 	}
 	s := j.cur
 	c.mu.Unlock()
 	if old != nil {
-		c.retireSegment(old)
+		c.syncHeld(has)
 	}
 	return s
 }
 
-// retireSegment asks for everything that a full segment waits for.
-func (c *Committer) retireSegment(s *segment) {
-	for _, h := range append([]held(nil), s.has...) {
+// syncHeld asks for everything that a full segment waits for.
+func (c *Committer) syncHeld(has []held) {
+	for _, h := range has {
 		if r := h.f.runs; r != nil {
 			if r.checkpointed.Load() < h.end && r.checkpoint != nil {
 				r.checkpoint()

@@ -154,14 +154,14 @@ func openStore(c *Committer, fsys vfs.FS, name string, t *truth) (*modelStore, e
 			return nil, violation("the store is gone, %d records were durable", t.acked)
 		}
 		*t = truth{mode: t.mode, epoch: t.epoch}
-		for _, d := range []string{"msgs", "obs/c"} {
-			if err := vfs.MkdirAllSynced(fsys, path.Join(modelRoot, s.dir, d), 0o700); err != nil {
-				return nil, err
-			}
-		}
 		entries = nil
 	} else if err != nil {
 		return nil, err
+	}
+	for _, d := range []string{"msgs", "obs/c"} {
+		if err := vfs.MkdirAllSynced(fsys, path.Join(modelRoot, s.dir, d), 0o700); err != nil {
+			return nil, err
+		}
 	}
 	var blocks []int
 	for _, e := range entries {

@@ -100,7 +100,8 @@ type Queue struct {
 	bytes       int // Data of all ops that are not complete
 	err         error
 	delivering  bool
-	batch       []*Op
+	batch       []*Op // what deliver works on, and
+	waited      []chan struct{}
 	doer        File // stands in line for the queue's barriers
 	files       map[*File]struct{}
 }
@@ -329,16 +330,22 @@ func (q *Queue) doneToFront() {
 
 // deliver makes the callback for the batch. Only one goroutine is here at a time.
 func (q *Queue) deliver() {
-	own := q.batch[:0]
+	own, waited := q.batch[:0], q.waited[:0]
 	for _, o := range q.batch {
 		if o.wait != nil {
-			close(o.wait)
+			waited = append(waited, o.wait)
 		} else {
 			own = append(own, o)
 		}
 	}
+	n := len(own) + len(waited)
 	if len(own) > 0 {
 		q.completed(own)
 	}
-	clear(q.batch)
+	for i, wait := range waited { // after the callback, which tells of the ops before
+		close(wait)
+		waited[i] = nil
+	}
+	q.waited = waited
+	clear(q.batch[:n])
 }

@@ -144,16 +144,17 @@ func (c *Committer) readSegment(name string, b []byte) ([]frame, error) {
 	if err == nil && version > journalVersion && !allZero(rest) {
 		return nil, &VersionError{Path: name, Found: version, Known: journalVersion}
 	}
-	if err != nil && !allZero(b) {
-		// The sector of the header is written by itself and at once, so this is damage.
-		// The frames know their segment's number too.
-		c.event(JournalDamaged{Path: name, From: 0, To: headerSize})
+	if err != nil {
+		// A new or recycled segment whose header was being written, or damage. Frames
+		// know the number of their use, and replaying those of an earlier use again
+		// changes nothing.
 		var ok bool
 		if seq, ok = firstSeq(b); !ok {
+			if !allZero(rest) {
+				c.event(JournalDamaged{Path: name, From: 0, To: int64(len(b))})
+			}
 			return nil, nil
 		}
-	} else if err != nil {
-		return nil, nil
 	}
 	var frames []frame
 	bad := int64(-1)
