@@ -345,7 +345,7 @@ func (st *Stream) noteRollupAll(p *proposal, seq uint64, size int) {
 func (st *Stream) propose(p *proposal) {
 	t := &st.turn
 	if len(p.raw) == 0 {
-		st.freeProposal(p)
+		p.recycle()
 		return
 	}
 	t.pipeline = append(t.pipeline, p)

@@ -29,7 +29,7 @@ func (st *Stream) apply(p *proposal) {
 	if t.inflight == 0 {
 		t.overlay.settle()
 	}
-	st.freeProposal(p)
+	p.recycle()
 }
 
 func (st *Stream) sendReplies(p *proposal) {

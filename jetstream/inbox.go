@@ -12,7 +12,6 @@ type inbox struct {
 	closed  bool
 
 	batch    *msgBatch // nil if there are no messages
-	spare    *msgBatch // an empty batch for reuse
 	work     []func()
 	finished []*proposal
 
@@ -61,9 +60,21 @@ func (b *msgBatch) add(m *Msg) {
 	b.buf = append(b.buf, m.Data...)
 }
 
-// keepBatch is the largest buffer kept for reuse, so that one burst does not
-// cost an idle stream its memory for ever.
-const keepBatch = 256 << 10
+// batches are empty batches for reuse by all streams, so that an idle stream
+// keeps none. keepBatch bounds the buffers in it.
+var batches = sync.Pool{New: func() any { return new(msgBatch) }}
+
+const keepBatch = 4 << 20
+
+// recycle gives back a batch that is not used any more.
+func (b *msgBatch) recycle() {
+	if cap(b.buf) > keepBatch {
+		return
+	}
+	clear(b.msgs)
+	b.msgs, b.buf = b.msgs[:0], b.buf[:0]
+	batches.Put(b)
+}
 
 func (in *inbox) init(run func(), maxMsgs, maxSize int) {
 	in.run, in.maxMsgs, in.maxSize = run, maxMsgs, maxSize
@@ -78,9 +89,7 @@ func (in *inbox) put(msgs []Msg) (refused int) {
 		return len(msgs) // a stream that is gone says nothing
 	}
 	if in.batch == nil {
-		if in.batch, in.spare = in.spare, nil; in.batch == nil {
-			in.batch = new(msgBatch)
-		}
+		in.batch = batches.Get().(*msgBatch)
 	}
 	for i := range msgs {
 		m := &msgs[i]
@@ -154,18 +163,6 @@ func (in *inbox) take(t *intake, full bool, end func()) bool {
 		return false
 	}
 	return true
-}
-
-// recycle gives a batch back that is not used any more.
-func (in *inbox) recycle(b *msgBatch) {
-	if cap(b.buf) > keepBatch {
-		return
-	}
-	clear(b.msgs)
-	b.msgs, b.buf = b.msgs[:0], b.buf[:0]
-	in.mu.Lock()
-	in.spare = b
-	in.mu.Unlock()
 }
 
 // close refuses everything from now on.

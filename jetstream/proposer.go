@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"sync"
+
 	"github.com/natsd/natsd/msgstore"
 )
 
@@ -66,38 +68,33 @@ type pendingReply struct {
 	body  []byte // instead of ack
 }
 
-func (st *Stream) newProposal(b *msgBatch) *proposal {
-	t := &st.turn
-	if n := len(t.free); n > 0 {
-		p := t.free[n-1]
-		t.free = t.free[:n-1]
-		p.batch = b
-		return p
-	}
-	p := &proposal{stream: st, batch: b}
+// proposals are empty proposals for reuse by all streams.
+var proposals = sync.Pool{New: func() any {
+	p := new(proposal)
 	p.done = p.finished
+	return p
+}}
+
+func (st *Stream) newProposal(b *msgBatch) *proposal {
+	p := proposals.Get().(*proposal)
+	p.stream, p.batch = st, b
 	return p
 }
 
-// maxFreeProposals bounds what a stream keeps for reuse: one being filled, one
-// being synced.
-const maxFreeProposals = 2
+// keepProposal bounds the messages of a proposal that is kept for reuse.
+const keepProposal = 32 << 10
 
-func (st *Stream) freeProposal(p *proposal) {
+func (p *proposal) recycle() {
 	if p.batch != nil {
-		st.in.recycle(p.batch)
-		p.batch = nil
+		p.batch.recycle()
 	}
-	if len(st.turn.free) >= maxFreeProposals || cap(p.raw) > 4096 || cap(p.scratch) > keepBatch {
+	if cap(p.raw) > keepProposal {
 		return
 	}
 	clear(p.raw)
-	clear(p.stored)
 	clear(p.replies)
-	p.raw, p.stored, p.replies, p.scratch = p.raw[:0], p.stored[:0], p.replies[:0], p.scratch[:0]
-	p.cancels = nil
-	p.size, p.msgs, p.bytes, p.last, p.err = 0, 0, 0, 0, nil
-	st.turn.free = append(st.turn.free, p)
+	*p = proposal{done: p.done, raw: p.raw[:0], stored: p.stored[:0], replies: p.replies[:0]}
+	proposals.Put(p)
 }
 
 // finished is called when the proposal is durable, or lost.

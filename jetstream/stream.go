@@ -116,7 +116,9 @@ type turn struct {
 	inflightMsgs  int
 	inflightBytes int
 	pipeline      []*proposal // those in flight, in order
-	free          []*proposal // for reuse
+
+	due        []msgstore.Due // scratch
+	dedupArmed int64          // when the timer looks at dedup; 0: it is not set for that
 }
 
 // run is the turn. It ends when there is nothing to do.

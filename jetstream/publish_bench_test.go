@@ -1,0 +1,95 @@
+package jetstream
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+)
+
+// countBus counts acks and delivers nothing.
+type countBus struct {
+	testBus
+	acks chan int
+}
+
+type countPublisher struct {
+	bus *countBus
+	n   int
+}
+
+func (b *countBus) Publisher() Publisher { return &countPublisher{bus: b} }
+
+func (p *countPublisher) Publish(subject, reply, header, data []byte) bool {
+	p.n++
+	return true
+}
+
+func (p *countPublisher) Deliver(route, subject, reply, header, data []byte) bool { return true }
+
+func (p *countPublisher) Flush() <-chan struct{} {
+	if p.n > 0 {
+		p.bus.acks <- p.n
+		p.n = 0
+	}
+	return nil
+}
+
+// nullProposer takes everything at once and keeps nothing: what is left is the
+// cost of admission, apply and acks.
+type nullProposer struct{}
+
+func (nullProposer) Propose(batch []msgstore.RawMsg, done func(error)) { done(nil) }
+func (nullProposer) Remove(seqs []uint64, done func(uint64, error))    { done(0, nil) }
+
+func benchmarkPublish(b *testing.B, null bool, header string) {
+	e, err := Open(Options{StoreDir: b.TempDir(), MaxMemory: -1, MaxStore: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	bus := &countBus{acks: make(chan int, 1<<16)}
+	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := &jsapi.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Storage: jsapi.MemoryStorage, MaxMsgs: 100_000}
+	if err := jsapi.CheckStream(cfg, a.environment(false, 1)); err != nil {
+		b.Fatal(err)
+	}
+	st, _, jerr := a.createStream(cfg)
+	if jerr != nil {
+		b.Fatal(jerr)
+	}
+	if null {
+		st.proposer = nullProposer{}
+	}
+	const batch = 400 // a read buffer of 64 KiB
+	msgs := make([]Msg, batch)
+	for i := range msgs {
+		msgs[i] = Msg{Subject: []byte("s.a"), Reply: []byte(fmt.Sprintf("_INBOX.abcdefghijklmnop.%d", i)), Data: make([]byte, 128)}
+		if header != "" {
+			msgs[i].Header = []byte(header)
+		}
+	}
+	b.ReportAllocs()
+	b.SetBytes(128)
+	sent, acked := 0, 0
+	b.ResetTimer()
+	for acked < b.N {
+		for sent < b.N && sent-acked < 20*batch {
+			st.receive(msgs)
+			sent += batch
+		}
+		acked += <-bus.acks
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	b.Run("admission", func(b *testing.B) { benchmarkPublish(b, true, "") })
+	b.Run("admission-headers", func(b *testing.B) {
+		benchmarkPublish(b, true, "NATS/1.0\r\nNats-Expected-Stream: S\r\nX-Trace: 0123456789\r\n\r\n")
+	})
+	b.Run("memory", func(b *testing.B) { benchmarkPublish(b, false, "") })
+}
