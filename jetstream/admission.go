@@ -70,7 +70,7 @@ func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now
 	switch {
 	case isFastReply(m.reply):
 		st.admitFast(p, cfg, m, now)
-	case m.h != nil && m.h.batchID != nil:
+	case m.h != nil && len(m.h.batchID) > 0:
 		st.admitAtomic(p, cfg, m, now)
 	default:
 		st.admitSingle(p, cfg, m, now)
@@ -291,7 +291,9 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	p.last = seq
 	if m.h != nil && len(m.h.msgID) > 0 {
 		st.turn.dedup.add(string(m.h.msgID), seq, now)
-		st.armDedup()
+		if st.turn.dedupArmed == 0 {
+			st.armDedup()
+		}
 	}
 	if m.noInterest {
 		p.raw = append(p.raw, msgstore.RawMsg{Seq: seq, Time: now, Skip: 1})

@@ -1,9 +1,5 @@
 package jetstream
 
-import (
-	"time"
-)
-
 // apply takes a proposal that is complete: its messages are visible, or lost.
 // It never refuses anything and does not decide by the clock.
 func (st *Stream) apply(p *proposal) {
@@ -66,7 +62,3 @@ func (o *overlay) settle() {
 func (st *Stream) storeFailed(err error) {
 	st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
 }
-
-// minExpiryDelay keeps timers from running hot: what is due together is removed
-// together.
-const minExpiryDelay = 250 * time.Millisecond

@@ -1,6 +1,20 @@
 package jetstream
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/natsproto"
+)
+
+// maxMultiLast bounds the subjects that one multi_last request may match.
+const maxMultiLast = 1024
 
 // serveInline serves what must not wait in the queues, and reports whether it
 // did: direct get, and what consumers serve themselves.
@@ -8,10 +22,269 @@ func (a *Account) serveInline(p *Publisher, tail []byte, m *Msg) bool {
 	if rest, ok := bytes.CutPrefix(tail, []byte("CONSUMER.")); ok {
 		return a.serveConsumerInline(p, rest, m)
 	}
+	if rest, ok := bytes.CutPrefix(tail, []byte("DIRECT.GET.")); ok && len(rest) > 0 {
+		a.serveDirectGet(a.publisher(p), rest, m)
+		return true
+	}
 	return false
 }
 
 // cutToken splits a subject behind its first token.
 func cutToken(subject []byte) (first, rest []byte, found bool) {
 	return bytes.Cut(subject, []byte{'.'})
+}
+
+// serveDirectGet answers a direct get; what follows the prefix is the stream's
+// name and possibly a subject. A single message is answered here, on the
+// producer's goroutine, batches on one of their own.
+func (a *Account) serveDirectGet(p Publisher, tail []byte, m *Msg) {
+	name, subject, bySubject := cutToken(tail)
+	st := a.directStream(name)
+	if st == nil {
+		noResponders(p, m)
+		return
+	}
+	if len(m.Reply) == 0 {
+		return
+	}
+	if checkLevel(m.Header) != nil {
+		p.Publish(m.Reply, nil, statusHeader("412 Required Api Level"), nil)
+		return
+	}
+	var req jsapi.MsgGetRequest
+	if status := parseDirectGet(&req, subject, bySubject, m.Data); status != "" {
+		p.Publish(m.Reply, nil, statusHeader(status), nil)
+		return
+	}
+	if req.Batch > 0 || len(req.MultiLast) > 0 {
+		reply := bytes.Clone(m.Reply)
+		go st.directBatch(&req, reply)
+		return
+	}
+	sm, err := st.find(&req)
+	if err != nil {
+		p.Publish(m.Reply, nil, statusHeader(directError(err)), nil)
+		return
+	}
+	if req.NoHeaders {
+		p.Publish(m.Reply, nil, nil, sm.Data)
+		return
+	}
+	scratch := headerScratch.Get().(*[]byte)
+	*scratch = st.appendOriginHeaders((*scratch)[:0], sm)
+	p.Publish(m.Reply, nil, endHeader(scratch), sm.Data)
+	headerScratch.Put(scratch)
+}
+
+var headerScratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// directStream is the stream that answers direct gets for a name: itself, or a
+// mirror that is up to date.
+func (a *Account) directStream(name []byte) *Stream {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if st := a.streams[string(name)]; st != nil && st.Config().AllowDirect {
+		return st
+	}
+	return a.mirrors[string(name)]
+}
+
+// parseDirectGet reads the body of a direct get, and returns the status that
+// answers one that is not in order.
+func parseDirectGet(req *jsapi.MsgGetRequest, subject []byte, bySubject bool, body []byte) (status string) {
+	if len(body) > 0 {
+		if json.Unmarshal(body, req) != nil {
+			return "408 Malformed Request"
+		}
+	}
+	if bySubject {
+		if selectsOne(req) || len(req.MultiLast) > 0 || req.Batch > 0 || req.UpToSeq > 0 || req.UpToTime != nil {
+			return "408 Bad Request"
+		}
+		req.LastFor = string(subject)
+		return ""
+	}
+	multi := len(req.MultiLast) > 0
+	switch {
+	case !selectsOne(req) && !multi:
+		return "408 Empty Request"
+	case conflicting(req), req.LastFor != "" && req.Batch > 0, multi && (req.LastFor != "" || req.NextFor != ""),
+		req.UpToSeq > 0 && req.UpToTime != nil:
+		return "408 Bad Request"
+	}
+	return ""
+}
+
+func directError(err error) string {
+	var bad *msgstore.BadRecordError
+	if errors.As(err, &bad) {
+		return "500 " + bad.Error()
+	}
+	return "404 Message Not Found"
+}
+
+// appendOriginHeaders writes the headers of a stored message and those that say
+// where it comes from, without the end of the block.
+func (st *Stream) appendOriginHeaders(b []byte, sm *msgstore.StoredMsg) []byte {
+	if len(sm.Header) > 2 {
+		b = append(b, sm.Header[:len(sm.Header)-2]...)
+	} else {
+		b = append(b, natsproto.HeaderLine...)
+	}
+	b = appendField(b, hdrStream, st.name)
+	b = appendField(b, hdrSubject, sm.Subject)
+	b = appendNumber(b, hdrSequence, sm.Seq)
+	b = append(b, hdrTimeStamp+": "...)
+	b = time.Unix(0, sm.Time).UTC().AppendFormat(b, time.RFC3339Nano)
+	return append(b, "\r\n"...)
+}
+
+func appendField(b []byte, name, value string) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(append(b, value...), "\r\n"...)
+}
+
+func appendNumber(b []byte, name string, n uint64) []byte {
+	b = append(append(b, name...), ": "...)
+	return append(strconv.AppendUint(b, n, 10), "\r\n"...)
+}
+
+// endHeader ends a block that is being written.
+func endHeader(b *[]byte) []byte {
+	*b = append(*b, "\r\n"...)
+	return *b
+}
+
+// directBatch sends the messages of a batch or multi_last request, and the mark
+// behind them.
+func (st *Stream) directBatch(req *jsapi.MsgGetRequest, reply []byte) {
+	s := batchSender{stream: st, req: req, reply: reply, publisher: st.account.bus.Publisher()}
+	s.maxBytes = req.MaxBytes
+	if s.maxBytes <= 0 {
+		s.maxBytes = st.engine.opts.MaxPending
+	}
+	if len(req.MultiLast) > 0 {
+		s.sendMulti()
+	} else {
+		s.sendBatch()
+	}
+	s.publisher.Flush()
+}
+
+// batchSender is one batch reply under way.
+type batchSender struct {
+	stream    *Stream
+	req       *jsapi.MsgGetRequest
+	reply     []byte
+	publisher Publisher
+	maxBytes  int
+	sent      int
+	bytes     int
+	last      uint64 // sequence of the message before
+	header    []byte
+	locked    bool // the store is held meanwhile: do not wait for a slow receiver
+}
+
+// flushEvery is how many bytes are staged before they are handed over.
+const flushEvery = 128 << 10
+
+func (s *batchSender) status(status string) {
+	s.publisher.Publish(s.reply, nil, statusHeader(status), nil)
+}
+
+// send sends one message and reports whether another may follow.
+func (s *batchSender) send(sm *msgstore.StoredMsg, pending uint64, withHeaders bool) bool {
+	var header []byte
+	if withHeaders {
+		s.header = s.stream.appendOriginHeaders(s.header[:0], sm)
+		s.header = appendNumber(s.header, hdrNumPending, pending)
+		s.header = appendNumber(s.header, hdrLastSeq, s.last)
+		header = endHeader(&s.header)
+	}
+	s.publisher.Publish(s.reply, nil, header, sm.Data)
+	before := s.bytes
+	s.bytes += len(sm.Subject) + len(sm.Header) + len(sm.Data)
+	if before/flushEvery != s.bytes/flushEvery {
+		if resume := s.publisher.Flush(); resume != nil && !s.locked {
+			<-resume
+		}
+	}
+	s.last = sm.Seq
+	s.sent++
+	return s.bytes < s.maxBytes && (s.req.Batch <= 0 || s.sent < s.req.Batch)
+}
+
+// end sends the mark behind the last message.
+func (s *batchSender) end(pending, upTo uint64) {
+	h := append(s.header[:0], "NATS/1.0 204 EOB\r\n"...)
+	h = appendNumber(h, hdrNumPending, pending)
+	h = appendNumber(h, hdrLastSeq, s.last)
+	if upTo > 0 {
+		h = appendNumber(h, hdrUpToSeq, upTo)
+	}
+	s.publisher.Publish(s.reply, nil, append(h, "\r\n"...), nil)
+}
+
+func (s *batchSender) sendBatch() {
+	store := s.stream.store
+	filter := msgstore.NewFilter()
+	if s.req.NextFor != "" {
+		filter = msgstore.NewFilter(s.req.NextFor)
+	}
+	start := s.stream.startSeq(s.req)
+	pending, through, err := store.NumPendingMulti(start, filter, false)
+	if err != nil || pending == 0 {
+		s.status("404 Message Not Found")
+		return
+	}
+	var batch msgstore.Batch
+	for more := true; more; {
+		batch.Reset()
+		next, err := store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: s.maxBytes - s.bytes}, &batch)
+		if err != nil { // a damaged message: it is stepped over, and was reported
+			next++
+		} else if len(batch.Msgs) == 0 {
+			break
+		}
+		for i := range batch.Msgs {
+			pending -= min(pending, 1)
+			if more = s.send(&batch.Msgs[i], pending, !s.req.NoHeaders); !more {
+				break
+			}
+		}
+		start = next
+	}
+	if store.Positions().Visible > through {
+		pending, _, _ = store.NumPendingMulti(s.last+1, filter, false)
+	}
+	s.end(pending, 0)
+}
+
+func (s *batchSender) sendMulti() {
+	store := s.stream.store
+	var state msgstore.State
+	store.FastState(&state)
+	upTo := s.req.UpToSeq
+	switch {
+	case s.req.UpToTime != nil:
+		if upTo = store.GetSeqFromTime(s.req.UpToTime.UnixNano()) - 1; upTo == 0 || upTo < state.FirstSeq {
+			s.status("404 No Results")
+			return
+		}
+	case upTo == 0:
+		upTo = state.LastSeq
+	}
+	s.locked = true
+	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast,
+		func(sm *msgstore.StoredMsg, remaining int) bool { return s.send(sm, uint64(remaining), true) })
+	switch {
+	case errors.Is(err, msgstore.ErrTooManyResults):
+		s.status("413 Too Many Results")
+	case err != nil:
+		s.status("500 " + err.Error())
+	case total == 0:
+		s.status("404 No Results")
+	default:
+		s.end(uint64(remaining), upTo)
+	}
 }

@@ -28,6 +28,7 @@ type Engine struct {
 	closed   bool
 
 	openBatches     atomic.Int64 // atomic batches, all streams
+	stagedBytes     atomic.Int64 // in them
 	openFastBatches atomic.Int64
 }
 

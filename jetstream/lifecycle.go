@@ -8,6 +8,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/subjecttree"
 )
 
@@ -221,6 +222,7 @@ func (st *Stream) halt() bool {
 	idle := st.exclusively(func() {
 		st.closed.Store(true)
 		st.in.close()
+		st.dropBatches()
 		st.engine.timers.disarm(&st.expiry)
 	})
 	if idle {
@@ -324,6 +326,7 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.derive(cfg)
 	st.turn.dedup.window = cfg.DuplicateWindow
 	st.turn.dedup.prune(time.Now().UnixNano())
+	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
 	st.armExpiry()
 	return nil
@@ -349,8 +352,34 @@ func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
 	return c
 }
 
-// recoverDedup fills the duplicate window from the stored messages.
-func (st *Stream) recoverDedup() {}
+// recoverDedup fills the duplicate window from the stored messages, and takes
+// the id of the last one.
+func (st *Stream) recoverDedup() {
+	d := &st.turn.dedup
+	last := st.turn.overlay.lastSeq
+	if sm, err := st.store.LoadMsg(last, nil); err == nil {
+		st.turn.overlay.lastMsgID = string(natsproto.HeaderValue(sm.Header, hdrMsgID))
+	}
+	if d.window <= 0 || st.Config().Mirror != nil {
+		return
+	}
+	now := time.Now().UnixNano()
+	var batch msgstore.Batch
+	for seq := st.store.GetSeqFromTime(now - int64(d.window)); seq <= last; {
+		batch.Reset()
+		next, err := st.store.LoadBatch(nil, seq, msgstore.BatchLimit{Msgs: 1024, Bytes: 4 << 20}, &batch)
+		if err != nil {
+			next++ // damaged: reported when it was found
+		}
+		for i := range batch.Msgs {
+			sm := &batch.Msgs[i]
+			if id := natsproto.HeaderValue(sm.Header, hdrMsgID); len(id) > 0 {
+				d.add(string(id), sm.Seq, sm.Time)
+			}
+		}
+		seq = max(next, seq+1)
+	}
+}
 
 // deleteOffline removes the files of a stream that this server cannot open.
 func (a *Account) deleteOffline(o *offlineStream) *jsapi.Error { return jsapi.ErrStreamNotFound }

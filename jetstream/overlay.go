@@ -124,6 +124,9 @@ func (s subjectOverlay) last() uint64 {
 	return s.seqs[len(s.seqs)-1]
 }
 
+// lastOfSubject is the last message in flight of a subject, if that is known.
+func (o *overlay) lastOfSubject(subject string) uint64 { return o.subjects[subject].last() }
+
 // subjectCount is the number of messages of a subject with those accepted, and
 // the size of the oldest of them, which is the next to be replaced.
 func (st *Stream) subjectCount(current *proposal, subject string) (n int64, oldest int64) {

@@ -111,6 +111,8 @@ type turn struct {
 
 	overlay overlay
 	dedup   dedup
+	batches map[string]*atomicBatch // open, by id
+	fast    map[string]*fastBatch
 
 	inflight      int // proposals, and removals that admission must wait for
 	inflightMsgs  int
