@@ -129,7 +129,7 @@ func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, 
 	}
 	for seq, extra := range s.Redelivered {
 		if seq >= first && seq <= last && m.pend.find(seq) == nil {
-			m.giveUp(seq, uint32(extra)+1)
+			m.giveUp(seq, uint32(extra))
 		}
 	}
 	if scanned >= m.next && scanned <= last {
@@ -396,10 +396,9 @@ func (m *Machine) settle(e *entry, dseq uint64) {
 	case m.pend.live == 0:
 		m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
 	case dseq == m.floor.Consumer+1:
-		m.floor = Position{Consumer: dseq, Stream: sseq}
-		if low := m.pend.lowest(); low != nil && low.sseq > sseq {
-			m.floor = Position{Consumer: low.dseq - 1, Stream: low.sseq - 1}
-		}
+		low := m.pend.lowest()
+		m.floor.Consumer = max(m.floor.Consumer, low.dseq-1)
+		m.floor.Stream = max(m.floor.Stream, low.sseq-1)
 	}
 }
 
@@ -506,7 +505,7 @@ func (m *Machine) Snapshot() (s consumerstate.State, scanned uint64) {
 		return true
 	})
 	for seq, n := range m.given {
-		s.Redelivered[seq] = uint64(n) - 1
+		s.Redelivered[seq] = uint64(n) // the attempt that was one too many counts
 	}
 	return s, scanned
 }

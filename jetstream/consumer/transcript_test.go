@@ -149,6 +149,7 @@ func (s *sim) turn() {
 	s.effects()
 	for {
 		w := m.Next(s.now, s.last)
+		s.effects()
 		if w.Kind == Nothing {
 			break
 		}
@@ -178,6 +179,7 @@ func (s *sim) turn() {
 			case Stop:
 				break deliver
 			case Skip:
+				s.effects()
 				continue
 			}
 			if s.deaf[d.Target] {
