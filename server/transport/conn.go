@@ -229,10 +229,13 @@ func (c *Conn) enqueue(chunks []chunk) {
 // and no large buffer for few bytes.
 func keep(ch *chunk) chunk {
 	if ch.sh != nil {
+		if ch.owner {
+			return *ch
+		}
 		at := len(ch.sh.b) - len(ch.b)
 		ch.sh.own()
 		ch.sh.refs.Add(1)
-		return chunk{b: ch.sh.b[at:], sh: ch.sh}
+		return chunk{b: ch.sh.b[at:], sh: ch.sh, owner: true}
 	}
 	if n := len(ch.b); n <= cap(ch.buf)/8 {
 		small := append(GetBuffer(n), ch.b...)

@@ -131,6 +131,51 @@ func TestOrderAndAccounting(t *testing.T) {
 	}
 }
 
+// TestSharedFanOut: one large payload for connections of which some are written
+// to at once and some queue.
+func TestSharedFanOut(t *testing.T) {
+	const conns, messages, size = 6, 300, 16 << 10
+	var cs [conns]*Conn
+	var got [conns]chan []byte
+	for i := range cs {
+		c, far, done := pair(t, true, Config{})
+		cs[i], got[i] = c, make(chan []byte, 1)
+		defer done()
+		start := make(chan struct{})
+		if i%2 == 0 {
+			close(start)
+		} else {
+			time.AfterFunc(100*time.Millisecond, func() { close(start) })
+		}
+		go func() {
+			<-start
+			b := make([]byte, messages*size)
+			io.ReadFull(far, b)
+			got[i] <- b
+		}()
+	}
+	var want []byte
+	var o Outbox
+	scratch := make([]byte, size)
+	for m := range messages {
+		for i := range scratch {
+			scratch[i] = byte(m + i)
+		}
+		want = append(want, scratch...)
+		sh := o.NewShared(scratch)
+		for _, c := range cs {
+			c.Reserve(size)
+			o.Stage(c).AppendShared(sh)
+		}
+		o.Flush()
+	}
+	for i := range got {
+		if b := <-got[i]; !bytes.Equal(b, want) {
+			t.Errorf("connection %d got other bytes", i)
+		}
+	}
+}
+
 // TestGate: the gate closes above the mark, and lifts when the peer reads.
 func TestGate(t *testing.T) {
 	c, far, done := pair(t, true, Config{GateAbove: 1 << 20})

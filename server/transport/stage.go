@@ -66,16 +66,17 @@ func (s *Shared) release() {
 // chunk is a run of bytes to be written. Exactly one of buf and sh is set: the
 // pool buffer that b is a suffix of, or the shared payload that b is a suffix of.
 type chunk struct {
-	b   []byte
-	buf []byte
-	sh  *Shared
+	b     []byte
+	buf   []byte
+	sh    *Shared
+	owner bool // of a reference to sh: chunks in queues are, those in stages not
 }
 
 func (c *chunk) release() {
 	switch {
 	case c.buf != nil:
 		PutBuffer(c.buf)
-	case c.sh != nil && c.sh.owned:
+	case c.owner:
 		c.sh.release()
 	}
 	*c = chunk{}
