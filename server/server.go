@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/auth"
@@ -42,7 +43,8 @@ type Server struct {
 	tracing  atomic.Bool
 	accounts *account.Set
 	global   *account.Account
-	system   *account.Account // nil: none
+	system   *account.Account  // nil: none
+	js       *jetstream.Engine // nil: JetStream is off; set by Start
 
 	nextID       atomic.Uint64
 	seq          atomic.Uint64 // of system messages
@@ -199,6 +201,9 @@ func (s *Server) Start() error {
 	if s.state != created {
 		return errors.New("server: started before")
 	}
+	if err := s.startJetStream(o); err != nil {
+		return err
+	}
 	if !o.InProcessOnly {
 		if err := s.listen(o); err != nil {
 			return err
@@ -256,6 +261,7 @@ func (s *Server) Shutdown() {
 		c.Close(client.ServerShutdown)
 	}
 	s.tasks.wait()
+	s.stopJetStream()
 	s.accounts.Stop()
 	s.log.Noticef("Server Exiting..")
 	close(s.done)

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/server/options"
+	"github.com/natsd/natsd/server/version"
+)
+
+// JetStream is the engine, or nil where it is off.
+func (s *Server) JetStream() *jetstream.Engine { return s.js }
+
+// startJetStream opens the store directory and the streams of all accounts, and
+// serves the JetStream API in every account.
+func (s *Server) startJetStream(o *options.Options) error {
+	if !o.JetStream.Enabled {
+		return nil
+	}
+	engine, err := jetstream.Open(s.jetStreamOptions(o))
+	if err != nil {
+		return fmt.Errorf("can't start JetStream: %w", err)
+	}
+	s.js = engine
+	if s.system != nil {
+		if err := engine.SetSystem(Bus(s.system)); err != nil {
+			return err
+		}
+	}
+	configs := jetStreamAccounts(o)
+	var wg sync.WaitGroup
+	errs := make(chan error, 1)
+	for _, acc := range s.accounts.All() {
+		if acc == s.system {
+			continue
+		}
+		wg.Go(func() {
+			if _, err := engine.AddAccount(acc.Name(), Bus(acc), configs[acc.Name()]); err != nil {
+				select {
+				case errs <- fmt.Errorf("enabling JetStream for account %q: %w", acc.Name(), err):
+				default:
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// stopJetStream makes everything durable and releases the store directory.
+func (s *Server) stopJetStream() {
+	if s.js == nil {
+		return
+	}
+	if err := s.js.Close(); err != nil {
+		s.log.Errorf("Stopping JetStream: %v", err)
+	}
+}
+
+// jetStreamAccounts are the accounts that may use JetStream. Where the
+// configuration names no accounts, the global one may.
+func jetStreamAccounts(o *options.Options) map[string]*jetstream.AccountConfig {
+	configs := make(map[string]*jetstream.AccountConfig)
+	only := true
+	for _, a := range o.Accounts {
+		if a.Name != o.SystemAccountName() && a.Name != options.GlobalAccount {
+			only = false
+		}
+		if a.JetStream != nil {
+			configs[a.Name] = &jetstream.AccountConfig{Limits: accountLimits(a.JetStream)}
+		}
+	}
+	if only && configs[options.GlobalAccount] == nil {
+		configs[options.GlobalAccount] = &jetstream.AccountConfig{Limits: jsapi.Unlimited}
+	}
+	return configs
+}
+
+func accountLimits(l *options.AccountJetStream) jsapi.AccountLimits {
+	if l.Dynamic {
+		return jsapi.Unlimited
+	}
+	return jsapi.AccountLimits{
+		MaxMemory: l.MaxMemory, MaxStore: l.MaxStore, MaxStreams: int(l.MaxStreams), MaxConsumers: int(l.MaxConsumers),
+		MaxAckPending: int(l.MaxAckPending), MemoryMaxStreamBytes: l.MemoryMaxStreamBytes,
+		StoreMaxStreamBytes: l.StoreMaxStreamBytes, MaxBytesRequired: l.MaxBytesRequired,
+	}
+}
+
+func (s *Server) jetStreamOptions(o *options.Options) jetstream.Options {
+	j := &o.JetStream
+	dir := j.StoreDir
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "nats")
+		s.log.Warnf("Temporary storage directory used, data could be lost on system reboot")
+	}
+	js := jetstream.Options{
+		StoreDir: dir, ServerName: s.Name(), ServerID: s.id, Version: version.Compatible, Domain: j.Domain,
+		MaxPayload: int(o.MaxPayload), MaxPending: int(o.MaxPending),
+		MaxMemory: j.MaxMemory, MaxStore: j.MaxStore, Lenient: !j.Strict,
+		RequestQueueLimit: int(j.RequestQueueLimit), InfoQueueLimit: int(j.InfoQueueLimit),
+		MaxBufferedMsgs: int(j.MaxBufferedMsgs), MaxBufferedSize: j.MaxBufferedSize,
+		Limits: jetstream.Limits{
+			MaxRequestBatch: int(j.Limits.MaxRequestBatch), MaxAckPending: int(j.Limits.MaxAckPending),
+			MaxHAAssets: int(j.Limits.MaxHAAssets), DuplicateWindow: j.Limits.DuplicateWindow,
+			BatchesPerStream: int(j.Limits.Batch.MaxInflightPerStream), BatchesTotal: int(j.Limits.Batch.MaxInflightTotal),
+			BatchMaxMsgs: int(j.Limits.Batch.MaxMsgs), BatchTimeout: j.Limits.Batch.Timeout,
+		},
+		Encryption: jetstream.Encryption{Cipher: j.Cipher, Key: j.Key, PrevKey: j.PrevKey},
+		AckFormat2: s.FeatureFlags()["js_ack_fc_v2"],
+		Events:     s.jetStreamEvent,
+	}
+	if !j.SyncAlways {
+		js.SyncInterval = j.SyncInterval
+		s.log.Warnf("With sync_interval %v acknowledged messages can be lost on power failure", j.SyncInterval)
+	}
+	return js
+}
+
+// jetStreamEvent logs what happened inside JetStream.
+func (s *Server) jetStreamEvent(e jetstream.Event) {
+	switch e := e.(type) {
+	case jetstream.NoticeEvent:
+		s.log.Noticef("%s", e.Text)
+	case jetstream.WarningEvent:
+		s.log.Warnf("%s", e.Text)
+	case jetstream.ErrorEvent:
+		s.log.Errorf("%s", e.Text)
+	case jetstream.StreamFailedEvent:
+		s.log.Errorf("JetStream stream '%s > %s': %v", e.Account, e.Stream, e.Err)
+	case jetstream.StreamRecoveredEvent:
+		s.log.Noticef("  Restored %d messages for stream '%s > %s' in %v", e.Msgs, e.Account, e.Stream, e.Took)
+	case jetstream.OriginErrorEvent:
+		if e.Err != nil {
+			s.log.Warnf("JetStream stream '%s > %s' origin %s: %s, attempt %d, next in %v", e.Account, e.Stream, e.Origin, e.Err.Description, e.Attempt, e.Next)
+		} else {
+			s.log.Noticef("JetStream stream '%s > %s' origin %s is reached again", e.Account, e.Stream, e.Origin)
+		}
+	case jetstream.APILimitEvent:
+		queue := "queue"
+		if e.Info {
+			queue = "info queue"
+		}
+		s.log.Warnf("JetStream API %s limit reached, dropping %d requests", queue, e.Dropped)
+	case fmt.Stringer:
+		s.log.Debugf("%s", e)
+	}
+}
