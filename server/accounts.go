@@ -5,6 +5,7 @@ import (
 
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/options"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // configureAccounts makes the accounts of o and what they export and import.
@@ -19,17 +20,24 @@ func (s *Server) configureAccounts(o *options.Options) error {
 		all[a.Name] = a
 		s.accounts.GetOrAdd(a.Name, lo)
 	}
-	configs := map[string]*account.Config{}
+	configs := map[string]*account.Config{options.GlobalAccount: {Limits: account.Unlimited}}
 	for name := range all {
 		configs[name] = accountConfig(all[name])
+	}
+	for name, c := range configs {
+		mappings := o.Mappings
+		if a := all[name]; a != nil && (name != options.GlobalAccount || len(a.Mappings) > 0) {
+			mappings = a.Mappings
+		}
+		var err error
+		if c.Mappings, err = newMappings(s.clusterNameOf(o), mappings); err != nil {
+			return err
+		}
 	}
 	for _, a := range o.Accounts {
 		if err := s.addImports(a, configs); err != nil {
 			return err
 		}
-	}
-	if configs[options.GlobalAccount] == nil {
-		configs[options.GlobalAccount] = &account.Config{Limits: account.Unlimited}
 	}
 	for name, c := range configs {
 		s.accounts.Get(name).Configure(c)
@@ -49,6 +57,22 @@ func accountConfig(a *options.Account) *account.Config {
 		c.Exports = append(c.Exports, newExport(&a.Exports[i]))
 	}
 	return c
+}
+
+func newMappings(cluster string, list []options.Mapping) (*subjecttree.Mappings, error) {
+	var all []*subjecttree.Mapping
+	for _, m := range list {
+		dests := make([]subjecttree.Destination, 0, len(m.Destinations))
+		for _, d := range m.Destinations {
+			dests = append(dests, subjecttree.Destination{Subject: d.Subject, Weight: d.Weight, Cluster: d.Cluster})
+		}
+		mapping, err := subjecttree.NewMapping(m.Subject, dests...)
+		if err != nil {
+			return nil, fmt.Errorf("Error adding mapping for %q : %w", m.Subject, err)
+		}
+		all = append(all, mapping)
+	}
+	return subjecttree.NewMappings(cluster, all...), nil
 }
 
 func newExport(e *options.Export) *account.Export {

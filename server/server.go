@@ -312,8 +312,9 @@ func (s *Server) advertised(o *options.Options) (string, int) {
 	return h, port
 }
 
-func (s *Server) clusterName() string {
-	o := s.Options()
+func (s *Server) clusterName() string { return s.clusterNameOf(s.Options()) }
+
+func (s *Server) clusterNameOf(o *options.Options) string {
 	if o.Cluster.Port == 0 && o.Gateway.Port == 0 {
 		return ""
 	}

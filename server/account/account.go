@@ -97,7 +97,7 @@ type Config struct {
 	Exports  []*Export
 	Services []*ServiceImport
 	Streams  []*StreamImport
-	Mappings Mapper
+	Mappings *subjecttree.Mappings // nil: none
 	Trace    *Trace
 }
 

@@ -315,14 +315,6 @@ func (p *Producer) Flush() {
 	}
 }
 
-// Mapper replaces subjects of messages that enter an account.
-type Mapper interface {
-	// Map appends what subject becomes to dst. matched is false if no mapping
-	// applies; an appended nothing means that the message is dropped. random is
-	// uniform in 0..99.
-	Map(dst, subject []byte, random func() uint64) (out []byte, matched bool)
-}
-
 // Map applies the mappings of a to subject. The result is nil if none applies;
 // ok is false if the message is to be dropped.
 func (p *Producer) Map(a *Account, subject []byte) (mapped []byte, ok bool) {
@@ -330,12 +322,15 @@ func (p *Producer) Map(a *Account, subject []byte) (mapped []byte, ok bool) {
 	if m == nil {
 		return nil, true
 	}
-	matched := false
+	applied := false
 	out := p.Build(2*len(subject)+64, func(dst []byte) []byte {
-		dst, matched = m.Map(dst, subject, p.random)
-		return dst
+		var out []byte
+		if out, applied = m.Apply(dst, subject, rand.Uint32N); out == nil {
+			return dst
+		}
+		return out
 	})
-	if !matched {
+	if !applied {
 		return nil, true
 	}
 	return out, len(out) > 0

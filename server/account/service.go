@@ -61,22 +61,19 @@ type ServiceImport struct {
 	Export             *Export
 	Share              bool // tell the service all about who asks
 
-	toSubject *subjectMap // nil: the same subject
+	toSubject *subjecttree.Transform // nil: the same subject
 }
 
 // NewServiceImport returns an import of subject under the local template to
 // (empty: the same subject).
 func NewServiceImport(importer, exporter *Account, subject, to string, export *Export, share bool) (*ServiceImport, error) {
-	if to == "" {
-		to = subject
-	}
-	m, local, err := newSubjectMap(subject, to)
+	toLocal, toSubject, err := importTransforms(subject, to)
 	if err != nil {
 		return nil, err
 	}
-	imp := &ServiceImport{Importer: importer, Exporter: exporter, Subject: subject, Local: local, Export: export, Share: share}
-	if r := m.reverse(); !r.identity() {
-		imp.toSubject = r
+	imp := &ServiceImport{Importer: importer, Exporter: exporter, Subject: subject, Local: toLocal.Pattern(), Export: export, Share: share}
+	if imp.Local != subject || toLocal.Destination() != subjecttree.Placeholders(subject) {
+		imp.toSubject = toSubject
 	}
 	return imp, nil
 }
@@ -96,7 +93,7 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 	req := &f.msg
 	if imp.toSubject != nil {
 		req.Subject = p.Build(len(imp.Subject)+len(m.Subject), func(dst []byte) []byte {
-			return imp.toSubject.apply(dst, m.Subject)
+			return imp.toSubject.Apply(dst, m.Subject, nil)
 		})
 	}
 	if mapped, ok := p.Map(imp.Exporter, req.Subject); !ok {

@@ -16,23 +16,35 @@ type StreamImport struct {
 	Local              string // in the importing account
 	AllowTrace         bool
 
-	toLocal, toSubject *subjectMap
+	toLocal, toSubject *subjecttree.Transform
 }
 
 // NewStreamImport returns an import of subject under the local template to
 // (empty: the same subject).
 func NewStreamImport(importer, exporter *Account, subject, to string, allowTrace bool) (*StreamImport, error) {
-	if to == "" {
-		to = subject
-	}
-	m, local, err := newSubjectMap(subject, to)
+	toLocal, toSubject, err := importTransforms(subject, to)
 	if err != nil {
 		return nil, err
 	}
 	return &StreamImport{
-		Importer: importer, Exporter: exporter, Subject: subject, Local: local, AllowTrace: allowTrace,
-		toLocal: m, toSubject: m.reverse(),
+		Importer: importer, Exporter: exporter, Subject: subject, Local: toLocal.Pattern(), AllowTrace: allowTrace,
+		toLocal: toLocal, toSubject: toSubject,
 	}, nil
+}
+
+// importTransforms are the ways between an exported subject and the local one.
+func importTransforms(subject, to string) (toLocal, toSubject *subjecttree.Transform, err error) {
+	if to == "" {
+		to = subject
+	}
+	if !subjecttree.Literal(to) {
+		to = subjecttree.Placeholders(to)
+	}
+	if toLocal, err = subjecttree.NewStrictTransform(subject, to); err != nil {
+		return nil, nil, err
+	}
+	toSubject, err = toLocal.Reverse()
+	return toLocal, toSubject, err
 }
 
 // shadow is what a subscription in an exporting account knows of the one in the
@@ -73,7 +85,7 @@ func (a *Account) wire(s *Sub) {
 		switch {
 		case subjecttree.Subset(imp.Local, s.Subject):
 		case subjecttree.Subset(s.Subject, imp.Local):
-			sh.Subject = string(imp.toSubject.apply(nil, []byte(s.Subject)))
+			sh.Subject = string(imp.toSubject.Apply(nil, []byte(s.Subject), nil))
 		default:
 			sh.shadow.filter = true
 		}
@@ -127,7 +139,7 @@ func (p *Producer) deliverShadow(s *Sub, m *Msg) bool {
 		}
 		subject := local.Subject
 		local.Subject = p.Build(len(subject)+len(sh.imp.Local), func(dst []byte) []byte {
-			return sh.imp.toLocal.apply(dst, subject)
+			return sh.imp.toLocal.Apply(dst, subject, nil)
 		})
 		if sh.filter && !subjecttree.Matches(local.Subject, parent.Subject) {
 			return false
