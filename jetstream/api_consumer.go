@@ -271,7 +271,9 @@ func serveConsumerUnpin(r *request, _ *jsapi.ConsumerUnpinResponse) *jsapi.Error
 
 func serveConsumerReset(r *request, p *jsapi.ConsumerResetResponse) *jsapi.Error {
 	r.unaudited = true
-	var q jsapi.ConsumerResetRequest
+	// The name is part of an error text that clients know.
+	type JSApiConsumerResetRequest jsapi.ConsumerResetRequest
+	var q JSApiConsumerResetRequest
 	if len(r.body) > 0 {
 		if _, err := jsapi.Decode(r.body, &q, false); err != nil {
 			return err

@@ -55,7 +55,7 @@ type consumerInbox struct {
 	mu      sync.Mutex // leaf lock
 	running bool       // the turn runs, or is about to
 	closed  bool
-	ring    bool // the deadline has passed
+	ring    bool // the deadline has passed, or the machine may have something to send
 	items   []consumerItem
 	events  []streamEvent
 	buf     []byte // the bytes of the items
@@ -135,6 +135,7 @@ func (c *Consumer) note(e streamEvent) {
 		busy := c.m.Busy()
 		c.state.Unlock()
 		if busy {
+			c.in.ring = true
 			c.start()
 		}
 		return
