@@ -312,7 +312,9 @@ func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg) bool {
 	}
 	c := a.consumer(stream, rest)
 	if c == nil {
-		noResponders(a.publisher(p), m)
+		if a.Enabled() { // else the account may import the consumer of another one
+			noResponders(a.publisher(p), m)
+		}
 		return true
 	}
 	if len(m.Reply) == 0 {
