@@ -2,6 +2,7 @@ package options
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,6 +141,8 @@ func (o *Options) Complete() {
 	if o.Cluster.Name == "" {
 		o.Cluster.Name = o.Gateway.Name
 	}
+	o.pinSystemAccount()
+	o.adoptOperator()
 	if o.JetStream.RequestQueueLimit <= 0 {
 		o.JetStream.RequestQueueLimit = def.JetStream.RequestQueueLimit
 	}
@@ -157,4 +160,26 @@ func authTimeoutFor(configured time.Duration, t *TLS) time.Duration {
 		return t.Timeout + time.Second
 	}
 	return defaultTLSTimeout
+}
+
+// pinSystemAccount gives the system account routes of its own.
+func (o *Options) pinSystemAccount() {
+	c, system := &o.Cluster, o.SystemAccountName()
+	if c.Port != 0 && c.PoolSize >= 0 && system != "" && !slices.Contains(c.Accounts, system) {
+		c.Accounts = append(c.Accounts[:len(c.Accounts):len(c.Accounts)], system)
+	}
+}
+
+// adoptOperator takes what a single operator's JWT says where nothing is configured.
+func (o *Options) adoptOperator() {
+	if len(o.Operators) != 1 {
+		return
+	}
+	claims := o.Operators[0].Claims
+	if o.Resolver == nil && claims.AccountServerURL != "" {
+		o.Resolver = &Resolver{Type: "url", URL: strings.TrimSuffix(claims.AccountServerURL, "/") + "/accounts/", Timeout: defaultResolverTimeout}
+	}
+	if o.SystemAccount == "" {
+		o.SystemAccount = claims.SystemAccount
+	}
 }
