@@ -64,7 +64,6 @@ func (p *parser) number() (*Value, error) {
 		p.skip(func(r rune) bool { return strings.ContainsRune("bBiI", r) })
 		r, ok = p.peek()
 		if ok && !p.endsNumber(r) && !isDigit(r) {
-			p.next()
 			return p.word(start, pos)
 		}
 		text := p.text[start:p.pos]

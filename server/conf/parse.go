@@ -295,10 +295,10 @@ func (p *parser) array() (*Value, error) {
 		p.next()
 		for {
 			p.skipSpace()
-			end := p.atEnd()
-			switch r, _ := p.peek(); {
-			case end:
-				return nil, p.errorf("Unexpected EOF processing array.")
+			switch r, ok := p.peek(); {
+			case !ok:
+				_, err := p.endOfElement()
+				return nil, err
 			case r == ',':
 				p.next()
 				return nil, p.errorf("Unexpected array value terminator ','.")
@@ -355,9 +355,6 @@ func (p *parser) mapping() (*Value, error) {
 			case r == ']':
 				p.next()
 				return nil, p.errorf("Unexpected array end ']' processing map.")
-			case r == ',' || r == ';':
-				p.next()
-				continue
 			}
 			key, pos, err := p.key(".")
 			if err != nil {
@@ -371,6 +368,10 @@ func (p *parser) mapping() (*Value, error) {
 				p.skip(isSpace)
 				if p.separator() {
 					p.skip(isSpace)
+				}
+				if r, _ := p.peek(); r == ',' || r == '}' {
+					p.next()
+					return nil, p.errorf(`Unexpected map value terminator "%s".`, shown(r))
 				}
 				v, err := p.value()
 				if err != nil {
