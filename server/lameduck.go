@@ -79,3 +79,10 @@ func (s *Server) pause(d time.Duration) bool {
 		return false
 	}
 }
+
+// LameDucking tells whether the lame duck mode runs.
+func (s *Server) LameDucking() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == lameDuck
+}

@@ -48,9 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return 0
 		}
 	default:
-		if err = serve(cmd, stderr); err == nil {
-			return 0
-		}
+		return serve(cmd, stderr)
 	}
 	if err != nil {
 		complain(stderr, err)

@@ -3,64 +3,102 @@ package main
 import (
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/natsd/natsd/server"
+	"github.com/natsd/natsd/server/logging"
 	"github.com/natsd/natsd/server/options"
 )
 
-// serve runs the server until it is told to stop.
-func serve(cmd *options.CommandLine, stderr io.Writer) error {
-	opts, err := cmd.Options()
+// serve runs the server until it is told to stop, and returns the exit code. What is wrong before there is a log is
+// printed; what is wrong behind that is logged.
+func serve(cmd *options.CommandLine, stderr io.Writer) int {
+	opts, err := load(cmd, stderr)
 	if err != nil {
-		return err
+		complain(stderr, err)
+		return 1
 	}
-	s, err := server.New(opts, &stderrLog{
-		log:   log.New(stderr, fmt.Sprintf("[%d] ", os.Getpid()), log.LstdFlags|log.Lmicroseconds|log.Lmsgprefix),
-		debug: opts.Debug, trace: opts.Trace,
-	})
+	sink, err := logging.Open(server.LogConfig(opts))
 	if err != nil {
-		return err
+		fmt.Fprintf(stderr, "%s %v\n", time.Now().Format("2006/01/02 15:04:05"), err)
+		return 1
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR2)
+	log := logging.New(sink)
+	log.SetLevels(opts.Debug, opts.Trace)
+	s, err := server.New(opts, log)
+	if err != nil {
+		complain(stderr, err)
+		return 1
+	}
+	// Signals that come while the server starts are handled when it has.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	if err := s.Start(); err != nil {
-		return err
+		log.Fatalf("%v", err)
+		s.Shutdown()
+		return 1
 	}
+	handle(s, log, signals)
+	return 0
+}
+
+// load returns the options, and prints warnings about them.
+func load(cmd *options.CommandLine, stderr io.Writer) (*options.Options, error) {
+	opts, err := cmd.Options()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range opts.Warnings {
+		fmt.Fprintln(stderr, w)
+	}
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	return opts, opts.Unavailable()
+}
+
+// handle does what signals ask for, until the server has ended. A reload or the lame duck mode runs beside the loop, so
+// that the signals to end are heard; reloads are one at a time.
+func handle(s *server.Server, log *logging.Logger, signals <-chan os.Signal) {
+	reload := make(chan struct{}, 1)
+	go func() {
+		for range reload {
+			if err := s.ReloadFile(); err != nil {
+				log.Errorf("Failed to reload server configuration: %v", err)
+			}
+		}
+	}()
+	defer close(reload)
 	for {
 		select {
-		case sig := <-signals:
-			if sig == syscall.SIGUSR2 {
-				go s.LameDuck()
-				continue
-			}
-			s.Shutdown()
 		case <-s.Done():
-			return nil
+			return
+		case sig := <-signals:
+			log.Noticef("Trapped %q signal", sig)
+			switch sig {
+			case syscall.SIGHUP:
+				select {
+				case reload <- struct{}{}:
+				default: // one waits already
+				}
+			case syscall.SIGUSR1:
+				if err := log.Reopen(); err != nil {
+					log.Errorf("%v", err)
+				}
+			case syscall.SIGUSR2:
+				go s.LameDuck()
+			case syscall.SIGTERM:
+				if s.LameDucking() {
+					continue
+				}
+				go s.Shutdown()
+			case syscall.SIGINT:
+				go s.Shutdown()
+			}
 		}
-	}
-}
-
-// stderrLog writes lines as clients of the log format expect them.
-type stderrLog struct {
-	log          *log.Logger
-	debug, trace bool
-}
-
-func (l *stderrLog) Noticef(format string, v ...any) { l.log.Printf("[INF] "+format, v...) }
-func (l *stderrLog) Warnf(format string, v ...any)   { l.log.Printf("[WRN] "+format, v...) }
-func (l *stderrLog) Errorf(format string, v ...any)  { l.log.Printf("[ERR] "+format, v...) }
-func (l *stderrLog) Debugf(format string, v ...any) {
-	if l.debug {
-		l.log.Printf("[DBG] "+format, v...)
-	}
-}
-func (l *stderrLog) Tracef(format string, v ...any) {
-	if l.trace {
-		l.log.Printf("[TRC] "+format, v...)
 	}
 }

@@ -23,7 +23,7 @@ var clusterTable = newTable("cluster",
 		}),
 	listen("listen", func(o *Options) (*string, *int) { return &o.Cluster.Host, &o.Cluster.Port }).
 		doc("host and port for routes").fixed("cluster host"),
-	str("host", func(o *Options) *string { return &o.Cluster.Host }).alias("net").doc("host for routes").fixed("cluster host"),
+	str("host", func(o *Options) *string { return &o.Cluster.Host }).alias("net").def(`"0.0.0.0"`).doc("host for routes").fixed("cluster host"),
 	integer("port", func(o *Options) *int { return &o.Cluster.Port }).limits("-1 is a random port").def("off").
 		doc("port for routes").fixed("cluster port"),
 	linkAuthorization("Cluster", func(o *Options) *LinkAuthorization { return &o.Cluster.Authorization }).live(""),

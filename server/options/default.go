@@ -2,6 +2,12 @@ package options
 
 import "time"
 
+// Defaults of options whose zero means them.
+const (
+	DefaultBlockHost             = "0.0.0.0" // of blocks that listen
+	DefaultMaxOutstandingCatchup = 64 << 20
+)
+
 // Default returns the options of a server that was told nothing.
 func Default() *Options {
 	return &Options{
@@ -19,37 +25,30 @@ func Default() *Options {
 		LameDuckGracePeriod:   10 * time.Second,
 		ConnectErrorReports:   3600,
 		ReconnectErrorReports: 1,
-		HTTPBasePath:          "/",
 		Logtime:               true,
 		Authorization:         Authorization{Timeout: 2 * time.Second},
 		JetStream: JetStream{
-			MaxMemory:             -1,
-			MaxStore:              -1,
-			Strict:                true,
-			SyncAlways:            true,
-			SyncInterval:          2 * time.Minute,
-			MaxOutstandingCatchup: 64 << 20,
-			MaxBufferedSize:       128 << 20,
-			MaxBufferedMsgs:       100000,
-			RequestQueueLimit:     10000,
-			InfoQueueLimit:        10000,
-			MaxConcurrentIO:       4096,
+			MaxMemory:         -1,
+			MaxStore:          -1,
+			Strict:            true,
+			SyncAlways:        true,
+			SyncInterval:      2 * time.Minute,
+			MaxBufferedSize:   128 << 20,
+			MaxBufferedMsgs:   100000,
+			RequestQueueLimit: 10000,
+			InfoQueueLimit:    10000,
+			MaxConcurrentIO:   4096,
 		},
 		Cluster: Cluster{
-			Listener:    Listener{Host: "0.0.0.0"},
 			PoolSize:    3,
 			Compression: Compression{Mode: "accept"},
 		},
-		Gateway: Gateway{Listener: Listener{Host: "0.0.0.0"}},
 		LeafNodes: LeafNodes{
-			Listener:          Listener{Host: "0.0.0.0"},
 			ReconnectInterval: time.Second,
 			DialTimeout:       time.Second,
 			Compression:       Compression{Mode: "s2_auto"},
 		},
-		WebSocket: WebSocket{Listener: Listener{Host: "0.0.0.0"}},
 		MQTT: MQTT{
-			Listener:      Listener{Host: "0.0.0.0"},
 			AckWait:       30 * time.Second,
 			JSAPITimeout:  5 * time.Second,
 			MaxAckPending: 1024,

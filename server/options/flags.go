@@ -223,6 +223,7 @@ func (cmd *CommandLine) Options() (*Options, error) {
 			return nil, err
 		}
 	}
+	o.Source = cmd
 	o.Complete()
 	return o, nil
 }

@@ -18,7 +18,7 @@ var gatewayTable = newTable("gateway",
 			return nil
 		}),
 	listen("listen", func(o *Options) (*string, *int) { return &o.Gateway.Host, &o.Gateway.Port }).doc("host and port for gateways"),
-	str("host", func(o *Options) *string { return &o.Gateway.Host }).alias("net").doc("host for gateways"),
+	str("host", func(o *Options) *string { return &o.Gateway.Host }).alias("net").def(`"0.0.0.0"`).doc("host for gateways"),
 	integer("port", func(o *Options) *int { return &o.Gateway.Port }).limits("-1 is a random port").def("off").doc("port for gateways"),
 	linkAuthorization("Gateway", func(o *Options) *LinkAuthorization { return &o.Gateway.Authorization }),
 	custom("tls", "block", func(r *reader, e *conf.Entry, o *Options) (err error) {

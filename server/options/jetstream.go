@@ -66,7 +66,7 @@ var jetStreamTable = func() *table[Options] {
 		custom("cipher", "string", func(_ *reader, e *conf.Entry, o *Options) (err error) {
 			o.JetStream.Cipher, err = readCipher(e)
 			return err
-		}).since("2.9").def(`"chacha"`).doc("cipher for encryption at rest: `chacha` or `aes`").fixed("JetStreamCipher"),
+		}).value(func(o *Options) any { return o.JetStream.Cipher }).since("2.9").def(`"chacha"`).doc("cipher for encryption at rest: `chacha` or `aes`").fixed("JetStreamCipher"),
 		custom("tpm", "block", func(r *reader, e *conf.Entry, o *Options) error {
 			if err := asMap(e.Value); err != nil {
 				return err
@@ -81,7 +81,7 @@ var jetStreamTable = func() *table[Options] {
 			s, err := asString(e.Value)
 			o.JetStream.UniqueTag = strings.ToLower(strings.TrimSpace(s))
 			return err
-		}).since("2.8").doc("beginning of tags that the servers of a stream must not share").fixed("JetStreamUniqueTag"),
+		}).value(func(o *Options) any { return o.JetStream.UniqueTag }).since("2.8").doc("beginning of tags that the servers of a stream must not share").fixed("JetStreamUniqueTag"),
 		custom("limits", "block", func(r *reader, e *conf.Entry, o *Options) error {
 			if e.Value.Kind != conf.Map {
 				return fmt.Errorf("Expected a map to define JetStreamLimits, got %s", e.Value.Kind)
@@ -90,7 +90,7 @@ var jetStreamTable = func() *table[Options] {
 			return nil
 		}).of(jetStreamLimitsTable).since("2.8").doc("limits of what streams and consumers may ask").fixed("JetStreamLimits"),
 		storageSize("max_outstanding_catchup", "max_outstanding_catchup", func(o *Options) *int64 { return &o.JetStream.MaxOutstandingCatchup }).since("2.9").
-			doc("bytes on the way to replicas that catch up").fixed("JetStreamMaxCatchup"),
+			def("64 MB").doc("bytes on the way to replicas that catch up").fixed("JetStreamMaxCatchup"),
 		storageSize("max_buffered_size", "max_buffered_size", func(o *Options) *int64 { return &o.JetStream.MaxBufferedSize }).since("2.11").
 			doc("bytes in the inbound queue of a stream").fixed("StreamMaxBufferedSize"),
 		custom("max_buffered_msgs", "integer", func(_ *reader, e *conf.Entry, o *Options) error {
@@ -99,7 +99,7 @@ var jetStreamTable = func() *table[Options] {
 			}
 			o.JetStream.MaxBufferedMsgs = e.Value.Int
 			return nil
-		}).since("2.11").def("100000").doc("messages in the inbound queue of a stream").fixed("StreamMaxBufferedMsgs"),
+		}).value(func(o *Options) any { return o.JetStream.MaxBufferedMsgs }).since("2.11").def("100000").doc("messages in the inbound queue of a stream").fixed("StreamMaxBufferedMsgs"),
 		integer("request_queue_limit", func(o *Options) *int64 { return &o.JetStream.RequestQueueLimit }).since("2.10.21").limits("0 and below are the default").
 			doc("waiting API requests").fixed("JetStreamRequestQueueLimit"),
 		integer("info_queue_limit", func(o *Options) *int64 { return &o.JetStream.InfoQueueLimit }).since("2.14").def("`request_queue_limit`").

@@ -17,7 +17,7 @@ import (
 
 var leafNodesTable = newTable("leafnodes",
 	listen("listen", func(o *Options) (*string, *int) { return &o.LeafNodes.Host, &o.LeafNodes.Port }).doc("host and port for leaf nodes"),
-	str("host", func(o *Options) *string { return &o.LeafNodes.Host }).alias("net").doc("host for leaf nodes"),
+	str("host", func(o *Options) *string { return &o.LeafNodes.Host }).alias("net").def(`"0.0.0.0"`).doc("host for leaf nodes"),
 	integer("port", func(o *Options) *int { return &o.LeafNodes.Port }).limits("-1 is a random port").def("off").doc("port for leaf nodes"),
 	custom("authorization", "block", func(r *reader, e *conf.Entry, o *Options) error {
 		if err := asMap(e.Value); err != nil {

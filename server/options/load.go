@@ -138,6 +138,11 @@ func (o *Options) Complete() {
 	if o.HTTPHost == "" {
 		o.HTTPHost = o.Host
 	}
+	for _, l := range []*Listener{&o.Cluster.Listener, &o.Gateway.Listener, &o.LeafNodes.Listener, &o.WebSocket.Listener, &o.MQTT.Listener} {
+		if l.Port != 0 && l.Host == "" {
+			l.Host = DefaultBlockHost
+		}
+	}
 	if o.Cluster.Name == "" {
 		o.Cluster.Name = o.Gateway.Name
 	}

@@ -10,7 +10,7 @@ import (
 
 var mqttTable = newTable("mqtt",
 	listen("listen", func(o *Options) (*string, *int) { return &o.MQTT.Host, &o.MQTT.Port }).doc("host and port"),
-	str("host", func(o *Options) *string { return &o.MQTT.Host }).alias("net").doc("host"),
+	str("host", func(o *Options) *string { return &o.MQTT.Host }).alias("net").def(`"0.0.0.0"`).doc("host"),
 	integer("port", func(o *Options) *int { return &o.MQTT.Port }).limits("-1 is a random port").def("off").doc("port"),
 	custom("tls", "block", func(r *reader, e *conf.Entry, o *Options) (err error) {
 		o.MQTT.TLS, err = r.tls(e, tlsServer)

@@ -23,6 +23,9 @@ type Options struct {
 	ConfigDigest string
 	Warnings     []string
 
+	// Source is the command line that the options come from; nil in embedding programs that make their own.
+	Source *CommandLine
+
 	// Listen.
 	Host            string // of client connections
 	Port            int    // of client connections; -1: random
@@ -88,7 +91,7 @@ type Options struct {
 	HTTPHost      string
 	HTTPPort      int // 0: off, -1: random
 	HTTPSPort     int
-	HTTPBasePath  string
+	HTTPBasePath  string // as configured; empty: /
 	ProfPort      int
 	ProfBlockRate int64
 
@@ -172,7 +175,7 @@ type JetStream struct {
 	UniqueTag     string
 	Limits        JetStreamLimits
 
-	MaxOutstandingCatchup int64
+	MaxOutstandingCatchup int64 // 0: DefaultMaxOutstandingCatchup
 	MaxBufferedSize       int64 // inbound queue of a stream, bytes
 	MaxBufferedMsgs       int64 // inbound queue of a stream
 	RequestQueueLimit     int64

@@ -2,7 +2,7 @@ package options
 
 // Rule says whether an option can be changed while the server runs.
 type Rule struct {
-	Change Change
+	Change Changeable
 	// Name is what a refusal calls the option.
 	Name string
 	// Applied is what is logged behind "Reloaded: "; %v is the new value.
@@ -11,14 +11,14 @@ type Rule struct {
 	Note string
 }
 
-// Change is whether a reload may change an option.
-type Change uint8
+// Changeable is whether a reload may change an option.
+type Changeable uint8
 
 const (
-	Fixed   Change = iota // refused
-	Live                  // applied
-	Partial               // see the note
-	Grouped               // the rule of the block holds
+	Fixed   Changeable = iota // refused
+	Live                      // applied
+	Partial                   // see the note
+	Grouped                   // the rule of the block holds
 )
 
 // fixed: a change is refused.

@@ -180,6 +180,9 @@ func (r *row[T]) def(text string) *row[T]       { r.Default = text; return r }
 func (r *row[T]) secret() *row[T]               { r.Secret = true; return r }
 func (r *row[T]) of(b blockDoc) *row[T]         { r.block = b; return r }
 
+// value says how to get the value, for its default and to compare it.
+func (r *row[T]) value(get func(*T) any) *row[T] { r.get = get; return r }
+
 // check adds a condition on the value that was just set; its error is reported at the key.
 func (r *row[T]) check(cond func(key string, dst *T) error) *row[T] {
 	set := r.set

@@ -111,7 +111,7 @@ var top = newTable("",
 		doc("port for monitoring").fixed("HTTPPort"),
 	integer("https_port", func(o *Options) *int { return &o.HTTPSPort }).limits("-1 is a random port").def("off").
 		doc("port for monitoring over TLS").fixed("HTTPSPort"),
-	str("http_base_path", func(o *Options) *string { return &o.HTTPBasePath }).since("2.1.7").
+	str("http_base_path", func(o *Options) *string { return &o.HTTPBasePath }).since("2.1.7").def(`"/"`).
 		doc("path below which monitoring answers").fixed("HTTPBasePath"),
 	integer("prof_port", func(o *Options) *int { return &o.ProfPort }).limits("-1 is a random port").def("off").
 		doc("port for profiling").fixed("ProfPort"),

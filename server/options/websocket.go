@@ -9,7 +9,7 @@ import (
 
 var webSocketTable = newTable("websocket",
 	listen("listen", func(o *Options) (*string, *int) { return &o.WebSocket.Host, &o.WebSocket.Port }).doc("host and port"),
-	str("host", func(o *Options) *string { return &o.WebSocket.Host }).alias("net").doc("host"),
+	str("host", func(o *Options) *string { return &o.WebSocket.Host }).alias("net").def(`"0.0.0.0"`).doc("host"),
 	integer("port", func(o *Options) *int { return &o.WebSocket.Port }).limits("-1 is a random port").def("off").doc("port"),
 	str("advertise", func(o *Options) *string { return &o.WebSocket.Advertise }).doc("`host[:port]` to tell clients"),
 	boolean("no_tls", func(o *Options) *bool { return &o.WebSocket.NoTLS }).doc("accept clear-text clients; else `tls` is required"),
