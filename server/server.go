@@ -55,8 +55,11 @@ type Server struct {
 	tlsLimit     rateLimit
 	tasks        tasks
 
-	// implicitUser stands in for a missing no_auth_user; constant.
+	// implicitUser stands in for a missing no_auth_user; once set it stays. Reloads own it.
 	implicitUser string
+
+	reloading  sync.Mutex   // over a reload
+	configTime atomic.Int64 // when the options were loaded, Unix nanoseconds
 
 	mu       sync.Mutex // guards the rest
 	state    runState
@@ -79,7 +82,7 @@ const (
 // New makes a server of options that were loaded and validated. log must not be
 // nil.
 func New(opts *options.Options, log Logger) (*Server, error) {
-	if err := validate(opts); err != nil {
+	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Server{
@@ -104,14 +107,12 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		s.implicitUser = "nats-" + rand.Text()[:8]
 	}
 	s.opts.Store(opts)
+	s.configTime.Store(s.start.UnixNano())
 	s.tracing.Store(opts.Trace)
 	if err := s.configureAccounts(opts); err != nil {
 		return nil, err
 	}
 	s.users.Store(auth.NewTable(opts, s.implicitUser))
-	if err := s.checkNoAuthUser(opts); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
 
@@ -133,27 +134,6 @@ func needsImplicitUser(o *options.Options) bool {
 		}
 	}
 	return users
-}
-
-func (s *Server) checkNoAuthUser(o *options.Options) error {
-	name := o.NoAuthUser
-	if name == "" {
-		return nil
-	}
-	if len(o.Operators) > 0 || len(o.TrustedKeys) > 0 {
-		return errors.New("no_auth_user not compatible with Trusted Operator")
-	}
-	users := len(o.Authorization.Users) > 0
-	for _, a := range o.Accounts {
-		users = users || len(a.Users) > 0
-	}
-	if !users {
-		return fmt.Errorf("no_auth_user: %q present, but users/nkeys are not defined", name)
-	}
-	if s.users.Load().User(name) == nil {
-		return fmt.Errorf("no_auth_user: %q not present as user or nkey in authorization block or account configuration", name)
-	}
-	return nil
 }
 
 // Options are the present ones.
@@ -182,7 +162,7 @@ func (s *Server) GlobalAccount() *account.Account { return s.global }
 // Start listens and returns.
 func (s *Server) Start() error {
 	o := s.Options()
-	s.log.Noticef("Starting nats-server")
+	s.log.Noticef("Starting %s", version.Product)
 	s.log.Noticef("  Version:  %s", version.Compatible)
 	s.log.Noticef("  Natsd:    %s", version.Natsd)
 	s.log.Noticef("  Name:     %s", s.Name())
@@ -196,6 +176,19 @@ func (s *Server) Start() error {
 	if s.plainPasswords(o) {
 		s.log.Warnf("Plaintext passwords detected, use nkeys or bcrypt")
 	}
+	if err := writePidFile(o.PidFile); err != nil {
+		return fmt.Errorf("Could not write pidfile: %w", err)
+	}
+	if err := s.open(o); err != nil {
+		return err
+	}
+	s.log.Noticef("Server is ready")
+	s.writePortsFile(o.PortsFileDir)
+	return nil
+}
+
+// open opens the listeners.
+func (s *Server) open(o *options.Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != created {
@@ -210,7 +203,6 @@ func (s *Server) Start() error {
 		}
 	}
 	s.state = running
-	s.log.Noticef("Server is ready")
 	return nil
 }
 
@@ -263,6 +255,7 @@ func (s *Server) Shutdown() {
 	s.tasks.wait()
 	s.stopJetStream()
 	s.accounts.Stop()
+	s.removePortsFile(s.Options().PortsFileDir)
 	s.log.Noticef("Server Exiting..")
 	close(s.done)
 }

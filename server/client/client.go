@@ -38,6 +38,10 @@ type Client struct {
 	closed atomic.Bool
 	filter atomic.Bool // deliveries are checked one by one
 
+	// login is held while the identity changes: by CONNECT, and by a reload.
+	login   sync.Mutex
+	revised atomic.Bool // permissions or limits changed; the read loop has yet to notice
+
 	parser  natsproto.Parser
 	prod    account.Producer
 	msg     account.Msg
@@ -257,6 +261,7 @@ func (c *Client) fail(text string, r Reason) error {
 
 // data handles one read buffer.
 func (c *Client) data(b []byte) error {
+	c.takeRevision()
 	p := &c.prod
 	p.Out.Expect(len(b))
 	p.Stall, p.Stalled = maxStall, 0

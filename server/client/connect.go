@@ -13,6 +13,8 @@ func (c *Client) connect(op *natsproto.Op) error {
 	if c.host.Tracing() {
 		c.traceIn("[CONNECT %s]", redact(op.Arg))
 	}
+	c.login.Lock()
+	defer c.login.Unlock()
 	c.mu.Lock()
 	if c.auth != nil {
 		c.auth.Stop()
@@ -36,7 +38,7 @@ func (c *Client) connect(op *natsproto.Op) error {
 	c.mu.Lock()
 	c.opts = opts
 	c.mu.Unlock()
-	if err := c.login(&opts); err != nil {
+	if err := c.logIn(&opts); err != nil {
 		return err
 	}
 	switch {
@@ -79,7 +81,7 @@ func (c *Client) request(opts *natsproto.Connect) *auth.Request {
 	return r
 }
 
-func (c *Client) login(opts *natsproto.Connect) error {
+func (c *Client) logIn(opts *natsproto.Connect) error {
 	req := c.request(opts)
 	id, failure := c.host.Users().Login(req)
 	if failure != auth.Accepted {
@@ -141,6 +143,8 @@ func (c *Client) loginByVerb() bool {
 	if !users.NoAuthNamed(name) {
 		return false
 	}
+	c.login.Lock()
+	defer c.login.Unlock()
 	opts := natsproto.DefaultConnect()
 	id, failure := users.Login(c.request(&opts))
 	if failure != auth.Accepted || c.bind(id) != nil {

@@ -82,11 +82,13 @@ func (c *Client) open(nc net.Conn, o *options.Options) {
 		c.auth = time.AfterFunc(o.Authorization.Timeout, c.authTimeout)
 	}
 	c.ping.start(c, o.PingInterval)
+	if !required {
+		c.ident = auth.Identity{Account: options.GlobalAccount}
+	}
 	c.mu.Unlock()
 	c.parser.RequireConnect = required
 	c.parser.NoHeaders = true
 	if !required {
-		c.ident = auth.Identity{Account: options.GlobalAccount}
 		c.Account().Bind()
 	}
 	c.applyLimits()

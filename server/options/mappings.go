@@ -103,28 +103,15 @@ func (r *reader) destination(m *conf.Entry, v *conf.Value) (_ MappingDestination
 
 // checkMapping checks weights and destinations.
 func checkMapping(m Mapping) error {
-	seen := make(map[MappingDestination]bool)
-	total := make(map[string]int)
-	for _, d := range m.Destinations {
-		id := MappingDestination{Subject: d.Subject, Cluster: d.Cluster}
-		if seen[id] {
-			return fmt.Errorf("duplicate entry for %q", d.Subject)
-		}
-		seen[id] = true
-		if total[d.Cluster] += int(d.Weight); total[d.Cluster] > 100 {
-			return errorText("total weight needs to be <= 100")
-		}
-		if err := checkTemplate(m.Subject, d.Subject); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := m.Compile()
+	return err
 }
 
-// checkTemplate checks a destination against the subject that it is for.
-func checkTemplate(subject, destination string) error {
-	if !subjecttree.Valid(destination) {
-		return errorText("invalid mapping destination: invalid transform")
+// Compile returns the mapping in the form in which it is applied.
+func (m *Mapping) Compile() (*subjecttree.Mapping, error) {
+	list := make([]subjecttree.Destination, len(m.Destinations))
+	for i, d := range m.Destinations {
+		list[i] = subjecttree.Destination{Subject: d.Subject, Weight: d.Weight, Cluster: d.Cluster}
 	}
-	return nil
+	return subjecttree.NewMapping(m.Subject, list...)
 }
