@@ -15,10 +15,45 @@ func (s *Server) configureAccounts(o *options.Options) error {
 	if n := o.SystemAccountName(); n != "" {
 		s.system = s.accounts.GetOrAdd(n, lo)
 	}
+	plan, err := s.planAccounts(o)
+	if err != nil {
+		return err
+	}
+	plan.apply()
+	return nil
+}
+
+// accountPlan is the accounts of options, ready to be used.
+type accountPlan struct {
+	configs map[*account.Account]*account.Config
+	added   []*account.Account
+	gone    []*account.Account // not configured any more; to be removed when their clients are
+}
+
+// apply configures the accounts.
+func (p *accountPlan) apply() {
+	for a, c := range p.configs {
+		a.Configure(c)
+	}
+}
+
+// planAccounts prepares the accounts of o. On an error nothing has changed; else those that are new exist, without
+// configuration.
+func (s *Server) planAccounts(o *options.Options) (plan *accountPlan, err error) {
+	plan = &accountPlan{configs: make(map[*account.Account]*account.Config)}
+	defer func() {
+		if err != nil {
+			for _, a := range plan.added {
+				s.accounts.Remove(a)
+			}
+		}
+	}()
 	all := map[string]*options.Account{}
 	for _, a := range o.Accounts {
 		all[a.Name] = a
-		s.accounts.GetOrAdd(a.Name, lo)
+		if s.accounts.Get(a.Name) == nil {
+			plan.added = append(plan.added, s.accounts.GetOrAdd(a.Name, s.listOptions()))
+		}
 	}
 	configs := map[string]*account.Config{options.GlobalAccount: {Limits: account.Unlimited}}
 	for name := range all {
@@ -29,20 +64,24 @@ func (s *Server) configureAccounts(o *options.Options) error {
 		if a := all[name]; a != nil && (name != options.GlobalAccount || len(a.Mappings) > 0) {
 			mappings = a.Mappings
 		}
-		var err error
 		if c.Mappings, err = newMappings(s.clusterNameOf(o), mappings); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, a := range o.Accounts {
-		if err := s.addImports(a, configs); err != nil {
-			return err
+		if err = s.addImports(a, configs); err != nil {
+			return nil, err
 		}
 	}
 	for name, c := range configs {
-		s.accounts.Get(name).Configure(c)
+		plan.configs[s.accounts.Get(name)] = c
 	}
-	return nil
+	for _, a := range s.accounts.All() {
+		if plan.configs[a] == nil && a != s.global && a != s.system {
+			plan.gone = append(plan.gone, a)
+		}
+	}
+	return plan, nil
 }
 
 func accountConfig(a *options.Account) *account.Config {

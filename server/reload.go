@@ -224,15 +224,3 @@ func (s *Server) dropUnpinned(o *options.Options) {
 		s.log.Noticef("Disconnect %d clients due to pinned certs reload", n)
 	}
 }
-
-// accountPlan is the accounts of options, ready to be used.
-type accountPlan struct {
-	configs map[*account.Account]*account.Config
-	gone    []*account.Account // not configured any more
-}
-
-func (p *accountPlan) apply() {
-	for a, c := range p.configs {
-		a.Configure(c)
-	}
-}
