@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -333,6 +334,45 @@ func TestIndexRebuild(t *testing.T) {
 			t.Fatalf("%s: %v", key(i), v)
 		}
 	}
+}
+
+// A chain of subjects each of which begins the next is as deep as it is long.
+func TestIndexDeep(t *testing.T) {
+	x := indexOf()
+	deep := []byte(strings.Repeat("ab", 1000))
+	for i := range deep {
+		x.Insert(deep[:i+1], i)
+	}
+	checkNodes(t, x, x.root)
+	if got := x.SumMatch([]byte("*")).Subjects; got != uint64(len(deep)) {
+		t.Errorf("%d subjects", got)
+	}
+	for i := range deep {
+		if v, ok := x.Delete(deep[:i+1]); !ok || v != i {
+			t.Fatalf("delete %d: %d, %v", i, v, ok)
+		}
+	}
+}
+
+// Many may read at once.
+func TestIndexReaders(t *testing.T) {
+	x := indexOf(indexVector...)
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for range 200 {
+				if got := len(matchAll(x, "foo.>")); got != 7 {
+					t.Errorf("%d subjects", got)
+				}
+				n := 0
+				x.Iterate(func(s []byte, v *int) bool { n++; return x.Find(s) == v })
+				if n != len(indexVector) || x.SumMatch([]byte("*.*")).Subjects != 4 {
+					t.Errorf("%d subjects", n)
+				}
+			}
+		})
+	}
+	readers.Wait()
 }
 
 func FuzzIndex(f *testing.F) {

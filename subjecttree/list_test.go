@@ -517,7 +517,7 @@ func checkList(t *testing.T, steps int, next func(n int) int) {
 			t.Fatalf("remove %v: %v", s, err)
 		}
 	}
-	if !l.patterns.empty() || l.literals.len() != 0 || l.count != 0 || l.wild != 0 {
+	if !l.patterns.empty() || l.literals.m != nil || l.count != 0 || l.wild != 0 {
 		t.Fatalf("an empty list keeps something: %+v", &l.patterns)
 	}
 }
@@ -543,4 +543,52 @@ func FuzzList(f *testing.F) {
 			return int(script[i-1]) % n
 		})
 	})
+}
+
+// What a list of many subscriptions needed goes when they go: no map, slice or
+// level stays behind, and those that shrink are copied.
+func TestListShrinks(t *testing.T) {
+	l := NewList[int](ListOptions{})
+	const n = 5000
+	insert := func(i int) []Sub[int] {
+		subs := []Sub[int]{
+			{Subject: "a." + strconv.Itoa(i), Value: i},
+			{Subject: "a." + strconv.Itoa(i) + ".*", Value: i},
+			{Subject: "same", Value: i},
+			{Subject: "same", Queue: "q" + strconv.Itoa(i%50), Value: i},
+		}
+		for _, s := range subs {
+			if err := l.Insert(s.Subject, s.Queue, s.Value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return subs
+	}
+	var all []Sub[int]
+	for i := range n {
+		all = append(all, insert(i)...)
+	}
+	if plain, queues := l.NumInterest([]byte("same")); plain != n || queues != n || len(l.Match([]byte("same")).Groups) != 50 {
+		t.Fatalf("%d, %d", plain, queues)
+	}
+	const keep = 80
+	if err := l.RemoveBatch(all[keep:]); err != nil {
+		t.Fatal(err)
+	}
+	kids := l.patterns.kids.get("a").kids
+	same := l.literals.get("same")
+	if l.Len() != keep || l.literals.peak > 8*keep || kids.many.peak > 8*keep || cap(same.plain.list) > 8*keep {
+		t.Errorf("%d subscriptions: peak %d literals, %d levels, %d on one subject", l.Len(), l.literals.peak, kids.many.peak, cap(same.plain.list))
+	}
+	for _, s := range all[:keep] {
+		if !l.HasInterest([]byte(strings.ReplaceAll(s.Subject, "*", "x"))) {
+			t.Errorf("%v is lost", s)
+		}
+	}
+	if err := l.RemoveBatch(all[:keep]); err != nil {
+		t.Fatal(err)
+	}
+	if l.literals.m != nil || !l.patterns.empty() || l.Len() != 0 {
+		t.Errorf("left: %+v %+v", l.literals, l.patterns)
+	}
 }
