@@ -79,7 +79,7 @@ func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now
 
 // admitSingle decides about a message that stands for itself.
 func (st *Stream) admitSingle(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
-	st.transformSubject(cfg, m)
+	st.transformSubject(m)
 	if err := st.check(p, cfg, m, now); err != nil {
 		if dup := (*duplicateError)(nil); errors.As(err, &dup) {
 			st.replyDuplicate(p, m.reply, pubAck{seq: dup.seq, duplicate: true})
@@ -306,7 +306,7 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 		o.lastMsgID = ""
 	}
 	stored := storedMsg{seq: seq, raw: len(p.raw)}
-	if st.republish != nil {
+	if st.turn.republish != nil {
 		stored.previous = st.lastOf(p, m.subjectText)
 	}
 	if m.cancels != "" {

@@ -16,7 +16,7 @@ func (st *Stream) apply(p *proposal) {
 	} else {
 		t.overlay.applied(p)
 		st.sendReplies(p)
-		if st.republish != nil {
+		if st.turn.republish != nil {
 			st.republishAll(p)
 		}
 		st.consumers.advanced(p.last)

@@ -39,7 +39,7 @@ const (
 
 // admitAtomic takes a message of an atomic batch.
 func (st *Stream) admitAtomic(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
-	st.transformSubject(cfg, m)
+	st.transformSubject(m)
 	if err := st.stage(p, cfg, m, now); err != nil {
 		st.refuse(m.reply, err)
 	}

@@ -95,7 +95,7 @@ func parseFastReply(reply []byte) (f fastReply, valid bool) {
 
 // admitFast takes a message of a fast batch.
 func (st *Stream) admitFast(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
-	st.transformSubject(cfg, m)
+	st.transformSubject(m)
 	f, valid := parseFastReply(m.reply)
 	switch {
 	case !cfg.AllowBatched:

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -301,14 +302,17 @@ const recheckInBackground = 100_000
 // checkUpdate refuses a configuration that the consumers that exist do not fit
 // into (consumer_limits).
 func (cs *consumerSet) checkUpdate(cfg *jsapi.StreamConfig) *jsapi.Error {
+	var violated []string
+	limits := cfg.ConsumerLimits
 	for _, c := range cs.list() {
 		cc := c.config.Load()
-		if n := cfg.ConsumerLimits.MaxAckPending; n > 0 && cc.MaxAckPending > n {
-			return jsapi.ErrConsumerMaxPendingAckExcess.With(n)
+		if limits.MaxAckPending > 0 && cc.MaxAckPending > limits.MaxAckPending ||
+			limits.InactiveThreshold > 0 && cc.InactiveThreshold > limits.InactiveThreshold {
+			violated = append(violated, c.name)
 		}
-		if d := cfg.ConsumerLimits.InactiveThreshold; d > 0 && cc.InactiveThreshold > d {
-			return jsapi.ErrConsumerInactiveThresholdExcess.With(d)
-		}
+	}
+	if len(violated) > 0 {
+		return jsapi.ErrStreamUpdate.With("change to limits violates consumers: " + strings.Join(violated, ", "))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // Stream is one stream: an inbox, a turn that admits what comes in and applies
@@ -25,8 +26,6 @@ type Stream struct {
 	store     msgstore.Store
 	proposer  Proposer
 	consumers *consumerSet
-
-	republish *republisher // nil if the stream does not; of the turn
 
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]
@@ -108,6 +107,11 @@ type turn struct {
 	publisher Publisher // borrowed while the turn runs
 	ack       []byte    // scratch for replies
 	header    pubHeader // scratch for the headers of the message under admission
+
+	scratch []byte // for headers of what is republished
+
+	transform *subjecttree.Transform // of the configuration; nil for none
+	republish *republisher
 
 	overlay overlay
 	dedup   dedup

@@ -236,7 +236,7 @@ func checkSubjects(c *StreamConfig, env *Environment) *Error {
 		}
 		for _, t := range c.Subjects[:i] {
 			if subjecttree.Collide(s, t) {
-				return invalid("subject %q overlaps with %q", s, t)
+				return invalid("subject %q overlaps with %q", t, s)
 			}
 		}
 		if err := checkReserved(c, s); err != nil {
@@ -296,6 +296,9 @@ func checkStreamTransform(c *StreamConfig, env *Environment) *Error {
 	}
 	if t.Destination == "" {
 		return nil
+	}
+	if t.Source == "" {
+		return ErrStreamTransformInvalidDestination.With(subjecttree.ErrBadSubject)
 	}
 	if err := env.CheckTransform(t.Source, t.Destination); err != nil {
 		return ErrStreamTransformInvalidDestination.With(err)
