@@ -1,0 +1,72 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/natsd/natsd/server/options"
+)
+
+// BenchmarkDeliver measures parse, route and deliver over sockets; allocations
+// are those of the whole process per published message.
+func BenchmarkDeliver(b *testing.B) {
+	users := func(o *options.Options) {
+		o.Authorization.Users = []*options.User{{Username: "u", Password: "p", Permissions: &options.Permissions{
+			Publish:   options.SubjectPermissions{Allow: []string{"s.>"}},
+			Subscribe: options.SubjectPermissions{Allow: []string{"s.>"}, Deny: []string{"s.no"}},
+		}}}
+	}
+	for _, bb := range []struct {
+		name   string
+		subs   int
+		sub    string
+		size   int
+		opts   func(*options.Options)
+		login  string
+		wanted int // deliveries per message
+	}{
+		{"publish only", 0, "", 128, nil, "", 0},
+		{"1:1", 1, "SUB s.1 1", 128, nil, "", 1},
+		{"1:1 16 KiB", 1, "SUB s.1 1", 16 << 10, nil, "", 1},
+		{"1:10", 10, "SUB s.* 1", 128, nil, "", 10},
+		{"queue of 10", 10, "SUB s.1 q 1", 128, nil, "", 1},
+		{"permissions", 1, "SUB s.> 1", 128, users, `,"user":"u","pass":"p"`, 1},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			s := start(b, bb.opts)
+			connect := `{"verbose":false,"pedantic":false` + bb.login + `}`
+			total := make(chan int64, bb.subs)
+			for range bb.subs {
+				c := dial(b, s, connect)
+				c.send("%s\r\nPING\r\n", bb.sub)
+				c.expect("PONG")
+				go func() {
+					n, _ := io.Copy(io.Discard, c.r)
+					total <- n
+				}()
+			}
+			pub := dial(b, s, connect)
+			msg := fmt.Appendf(nil, "PUB s.1 %d\r\n%s\r\n", bb.size, make([]byte, bb.size))
+			block := bytes.Repeat(msg, max(1, 60000/len(msg)))
+			per := len(block) / len(msg)
+			b.SetBytes(int64(len(msg)))
+			b.ReportAllocs()
+			b.ResetTimer()
+			sent := 0
+			for ; sent < b.N; sent += per {
+				if _, err := pub.Write(block); err != nil {
+					b.Fatal(err)
+				}
+			}
+			pub.send("PING\r\n")
+			for l := pub.line(); l != "PONG"; l = pub.line() {
+				pub.send("PONG\r\n") // the server's own PING
+			}
+			want := int64(sent * bb.wanted)
+			waitFor(b, func() bool { return s.accounts.Total.OutMsgs.Load() == want })
+			b.StopTimer()
+		})
+	}
+}
