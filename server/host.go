@@ -84,6 +84,7 @@ func (h *host) Admit(c *client.Client) bool {
 	}
 	h.clients[c.ID()] = c
 	h.totalClients.Add(1)
+	h.log.Debugf("%s - Client connection created", c.Label())
 	return true
 }
 

@@ -1,19 +1,22 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
 )
 
 // JetStream is the engine, or nil where it is off.
-func (s *Server) JetStream() *jetstream.Engine { return s.js }
+func (s *Server) JetStream() *jetstream.Engine { return s.js.Load() }
 
 // startJetStream opens the store directory and the streams of all accounts, and
 // serves the JetStream API in every account.
@@ -21,11 +24,20 @@ func (s *Server) startJetStream(o *options.Options) error {
 	if !o.JetStream.Enabled {
 		return nil
 	}
-	engine, err := jetstream.Open(s.jetStreamOptions(o))
-	if err != nil {
-		return fmt.Errorf("can't start JetStream: %w", err)
+	for _, a := range o.Accounts {
+		if a.Name == o.SystemAccountName() && a.JetStream != nil {
+			return errors.New("Not allowed to enable JetStream on the system account")
+		}
 	}
-	s.js = engine
+	js := s.jetStreamOptions(o)
+	if err := os.MkdirAll(js.StoreDir, 0o750); err != nil {
+		return fmt.Errorf("Can't start JetStream: could not create storage directory - %w", err)
+	}
+	engine, err := jetstream.Open(js)
+	if err != nil {
+		return fmt.Errorf("Can't start JetStream: %w", err)
+	}
+	s.js.Store(engine)
 	if s.system != nil {
 		if err := engine.SetSystem(Bus(s.system)); err != nil {
 			return err
@@ -58,11 +70,55 @@ func (s *Server) startJetStream(o *options.Options) error {
 
 // stopJetStream makes everything durable and releases the store directory.
 func (s *Server) stopJetStream() {
-	if s.js == nil {
+	engine := s.js.Swap(nil)
+	if engine == nil {
 		return
 	}
-	if err := s.js.Close(); err != nil {
+	if err := engine.Close(); err != nil {
 		s.log.Errorf("Stopping JetStream: %v", err)
+	}
+}
+
+// reloadJetStream starts or stops JetStream, or tells it what changed about accounts. What fails is logged.
+func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
+	engine := s.js.Load()
+	switch {
+	case engine == nil && o.JetStream.Enabled:
+		s.log.Noticef("Restarting JetStream")
+		if err := s.startJetStream(o); err != nil {
+			s.log.Errorf("%v", err)
+			s.stopJetStream()
+		}
+		return
+	case engine != nil && !o.JetStream.Enabled:
+		s.log.Noticef("Initiating JetStream Shutdown...")
+		s.stopJetStream()
+		s.log.Noticef("JetStream Shutdown")
+		return
+	case engine == nil:
+		return
+	}
+	for _, a := range gone {
+		engine.RemoveAccount(a.Name())
+	}
+	configs := jetStreamAccounts(o)
+	for _, a := range s.accounts.All() {
+		if a == s.system || slices.Contains(gone, a) {
+			continue
+		}
+		now, want := engine.Account(a.Name()), configs[a.Name()]
+		if now != nil && now.Enabled() == (want != nil) {
+			if want != nil {
+				now.SetConfig(*want)
+			}
+			continue
+		}
+		if now != nil {
+			engine.RemoveAccount(a.Name())
+		}
+		if _, err := engine.AddAccount(a.Name(), Bus(a), want); err != nil {
+			s.log.Errorf("Error enabling jetstream on configured accounts: %v", err)
+		}
 	}
 }
 

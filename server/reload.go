@@ -203,6 +203,7 @@ func (s *Server) applyUsers(o *options.Options, plan *accountPlan) {
 			c.CloseErr("maximum account active connections exceeded", client.MaxAccountConnectionsExceeded)
 		}
 	}
+	s.reloadJetStream(o, plan.gone)
 	for _, a := range plan.gone {
 		s.accounts.Remove(a)
 	}

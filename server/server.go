@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,8 +42,8 @@ type Server struct {
 	tracing  atomic.Bool
 	accounts *account.Set
 	global   *account.Account
-	system   *account.Account  // nil: none
-	js       *jetstream.Engine // nil: JetStream is off; set by Start
+	system   *account.Account                 // nil: none
+	js       atomic.Pointer[jetstream.Engine] // nil: JetStream is off
 
 	nextID       atomic.Uint64
 	seq          atomic.Uint64 // of system messages
@@ -162,19 +161,9 @@ func (s *Server) GlobalAccount() *account.Account { return s.global }
 // Start listens and returns.
 func (s *Server) Start() error {
 	o := s.Options()
-	s.log.Noticef("Starting %s", version.Product)
-	s.log.Noticef("  Version:  %s", version.Compatible)
-	s.log.Noticef("  Natsd:    %s", version.Natsd)
-	s.log.Noticef("  Name:     %s", s.Name())
-	s.log.Noticef("  ID:       %s", s.id)
-	if o.ConfigFile != "" {
-		s.log.Noticef("Using configuration file: %s (%s)", o.ConfigFile, o.ConfigDigest)
-	}
-	if o.MaxPayload > maxSanePayload {
-		s.log.Warnf("Maximum payloads over %v are generally discouraged and could lead to poor performance", maxSanePayload)
-	}
-	if s.plainPasswords(o) {
-		s.log.Warnf("Plaintext passwords detected, use nkeys or bcrypt")
+	s.announce(o)
+	if _, _, err := options.HostPort(o.ClientAdvertise, o.Port); err != nil {
+		return fmt.Errorf("Error setting server INFO with ClientAdvertise value of %s, err=%w", o.ClientAdvertise, err)
 	}
 	if err := writePidFile(o.PidFile); err != nil {
 		return fmt.Errorf("Could not write pidfile: %w", err)
@@ -295,14 +284,11 @@ func (s *Server) advertised(o *options.Options) (string, int) {
 	if o.ClientAdvertise == "" {
 		return host, port
 	}
-	h, p, err := net.SplitHostPort(o.ClientAdvertise)
+	h, p, err := options.HostPort(o.ClientAdvertise, port)
 	if err != nil {
-		return o.ClientAdvertise, port
+		return host, port // Start and Reload refuse it
 	}
-	if n, err := strconv.Atoi(p); err == nil && n > 0 {
-		port = n
-	}
-	return h, port
+	return h, p
 }
 
 func (s *Server) clusterName() string { return s.clusterNameOf(s.Options()) }

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/natsd/natsd/server/options"
+	"github.com/natsd/natsd/server/version"
+)
+
+// announce logs what the server is and where its options come from.
+func (s *Server) announce(o *options.Options) {
+	s.log.Noticef("Starting %s", version.Product)
+	s.log.Noticef("  Version:  %s", version.Compatible)
+	s.log.Noticef("  Natsd:    %s", version.Natsd)
+	commit := version.Commit
+	if commit == "" {
+		commit = "not set"
+	}
+	s.log.Noticef("  Git:      [%s]", commit)
+	s.log.Debugf("  Go build: %s", runtime.Version())
+	if name := s.clusterNameOf(o); name != "" {
+		s.log.Noticef("  Cluster:  %s", name)
+	}
+	s.log.Noticef("  Name:     %s", s.Name())
+	s.log.Noticef("  ID:       %s", s.id)
+	s.announceFlags(o)
+	if s.plainPasswords(o) {
+		s.log.Warnf("Plaintext passwords detected, use nkeys or bcrypt")
+	}
+	if len(o.DefaultJSDomain) > 0 {
+		s.log.Warnf("The option `default_js_domain` is a temporary backwards compatibility measure and will be removed")
+	}
+	if o.ConfigFile != "" {
+		s.log.Noticef("Using configuration file: %s (%s)", o.ConfigFile, o.ConfigDigest)
+	}
+	if o.MaxPayload > maxSanePayload {
+		s.log.Warnf("Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance")
+	}
+}
+
+// announceFlags logs the feature flags, if some are configured.
+func (s *Server) announceFlags(o *options.Options) {
+	if len(o.FeatureFlags) == 0 {
+		return
+	}
+	var configured, unsupported []string
+	for _, name := range slices.Sorted(maps.Keys(o.FeatureFlags)) {
+		standard, known := featureFlags[name]
+		state := map[[2]bool]string{
+			{false, true}: "opt-in", {false, false}: "disabled", {true, true}: "enabled", {true, false}: "opt-out",
+		}[[2]bool{standard, o.FeatureFlags[name]}]
+		if known {
+			configured = append(configured, name+" ("+state+")")
+		} else {
+			unsupported = append(unsupported, name)
+		}
+	}
+	if configured == nil {
+		configured = []string{"none"}
+	}
+	s.log.Noticef("  Feature flags:")
+	s.log.Noticef("    Configured:    %s", strings.Join(configured, ", "))
+	if unsupported != nil {
+		s.log.Noticef("    Unsupported:   %s", strings.Join(unsupported, ", "))
+	}
+}
