@@ -100,11 +100,13 @@ func (x *Index[V]) Find(subject []byte) *V {
 // Insert sets the value of a subject, and returns the value that it had before
 // if there was one.
 func (x *Index[V]) Insert(subject []byte, value V) (old V, updated bool) {
-	x.Upsert(subject, func(v *V, found bool) {
-		old, updated = *v, found
-		*v = value
-	})
-	return old, updated
+	var few [pathDepth]ref
+	l, found, path := x.locate(subject, true, few[:0])
+	before := x.before(l, found)
+	v := &x.leaves.at(l.place()).value
+	old, *v = *v, value
+	x.add(path, before, x.sum(l))
+	return old, found
 }
 
 // Upsert calls f with the value of a subject, which is a new zero value if found
@@ -112,18 +114,9 @@ func (x *Index[V]) Insert(subject []byte, value V) (old V, updated bool) {
 func (x *Index[V]) Upsert(subject []byte, f func(v *V, found bool)) {
 	var few [pathDepth]ref
 	l, found, path := x.locate(subject, true, few[:0])
-	var count, bytes, subjects uint64
-	v := &x.leaves.at(l.place()).value
-	if found {
-		count, bytes = x.weight(v)
-	} else {
-		subjects = 1
-		x.n++
-		x.peak = max(x.peak, x.n)
-	}
-	f(v, found)
-	c, b := x.weight(v)
-	x.add(path, subjects, c-count, b-bytes)
+	before := x.before(l, found)
+	f(&x.leaves.at(l.place()).value, found)
+	x.add(path, before, x.sum(l))
 }
 
 // Update calls f with the value of a subject if there is one, keeps the sums
@@ -134,39 +127,48 @@ func (x *Index[V]) Update(subject []byte, f func(v *V)) bool {
 	}
 	var few [pathDepth]ref
 	l, found, path := x.locate(subject, false, few[:0])
-	if !found {
-		return false
+	if found {
+		before := x.sum(l)
+		f(&x.leaves.at(l.place()).value)
+		x.add(path, before, x.sum(l))
 	}
-	v := &x.leaves.at(l.place()).value
-	count, bytes := x.weight(v)
-	f(v)
-	c, b := x.weight(v)
-	x.add(path, 0, c-count, b-bytes)
-	return true
+	return found
 }
 
 // pathDepth is how many inner nodes a path may have before it costs an
 // allocation. A million subjects are some 5 to 15 deep.
 const pathDepth = 48
 
+// before returns what a leaf that locate returned has added to sums: nothing if
+// it is new, and then it is counted here.
+func (x *Index[V]) before(l ref, found bool) Sum {
+	if found {
+		return x.sum(l)
+	}
+	x.n++
+	x.peak = max(x.peak, x.n)
+	return Sum{}
+}
+
+// add replaces what a leaf adds to the sums of all nodes above it; differences
+// wrap around.
+func (x *Index[V]) add(path []ref, old, now Sum) {
+	if old == now {
+		return
+	}
+	for _, r := range path {
+		h := x.head(r)
+		h.subjects += uint32(now.Subjects - old.Subjects)
+		h.count += now.Count - old.Count
+		h.bytes += now.Bytes - old.Bytes
+	}
+}
+
 func (x *Index[V]) weight(v *V) (count, bytes uint64) {
 	if x.weigh == nil {
 		return 0, 0
 	}
 	return x.weigh(v)
-}
-
-// add adds to the sums of all nodes of a path; differences wrap around.
-func (x *Index[V]) add(path []ref, subjects, count, bytes uint64) {
-	if subjects|count|bytes == 0 {
-		return
-	}
-	for _, r := range path {
-		h := x.head(r)
-		h.subjects += uint32(subjects)
-		h.count += count
-		h.bytes += bytes
-	}
 }
 
 // sum returns what is at and below r.
@@ -326,8 +328,7 @@ func (x *Index[V]) Delete(subject []byte) (value V, found bool) {
 		return value, false
 	}
 	value = x.leaves.at(l.place()).value
-	count, bytes := x.weight(&value)
-	x.add(path, ^uint64(0), -count, -bytes)
+	x.add(path, x.sum(l), Sum{})
 	x.n--
 	if x.n == 0 {
 		x.clear()

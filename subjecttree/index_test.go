@@ -379,7 +379,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte("some bytes that choose the operations"))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		i := 0
-		checkIndex(t, min(len(script)/4, 1000), func(n int) int {
+		checkIndex(t, min(len(script)/4, 200), func(n int) int {
 			if i == len(script) {
 				i = 0
 			}

@@ -535,7 +535,7 @@ func FuzzList(f *testing.F) {
 	f.Add([]byte("some bytes that choose the operations"))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		i := 0
-		checkList(t, min(len(script)/6, 300), func(n int) int {
+		checkList(t, min(len(script)/6, 60), func(n int) int {
 			if i == len(script) {
 				i = 0
 			}

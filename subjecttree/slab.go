@@ -120,27 +120,35 @@ func (a *arena) put(x, y, z []byte) text {
 		panic("subjecttree: subject is too long")
 	}
 	t := text{size: uint32(n)}
-	var to []byte
 	switch {
 	case n <= inlineText:
-		to = unsafe.Slice((*byte)(unsafe.Pointer(&t.at)), inlineText)
+		fill(unsafe.Slice((*byte)(unsafe.Pointer(&t.at)), inlineText), x, y, z)
 	case n > largeText:
-		to = make([]byte, n)
-		if k := len(a.freeLarge); k > 0 {
-			t.at = a.freeLarge[k-1]
-			a.freeLarge = a.freeLarge[:k-1]
-			a.large[t.at] = to
-		} else {
-			t.at = uint32(len(a.large))
-			a.large = append(a.large, to)
-		}
+		t.at = a.putLarge(make([]byte, n))
+		fill(a.large[t.at], x, y, z)
 	default:
 		t.at = a.alloc(n)
-		to = a.place(t.at)
+		fill(a.place(t.at), x, y, z)
 	}
-	copy(to[copy(to, x):], y)
-	copy(to[len(x)+len(y):], z)
 	return t
+}
+
+func fill(to, x, y, z []byte) {
+	n := copy(to, x)
+	n += copy(to[n:], y)
+	copy(to[n:], z)
+}
+
+func (a *arena) putLarge(b []byte) uint32 {
+	n := len(a.freeLarge)
+	if n == 0 {
+		a.large = append(a.large, b)
+		return uint32(len(a.large) - 1)
+	}
+	at := a.freeLarge[n-1]
+	a.freeLarge = a.freeLarge[:n-1]
+	a.large[at] = b
+	return at
 }
 
 func (a *arena) alloc(n int) uint32 {
