@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,10 @@ func createConsumer(r *request, p *jsapi.ConsumerInfoResponse, legacy bool) *jsa
 	}
 	if v := natsproto.HeaderValue(r.header, identityHeader); len(v) > 0 && string(v) != streamIdentity(st.created) {
 		return jsapi.ErrConsumerStreamIdentityMismatch.With(string(v))
+	}
+	if why := st.consumers.whyOffline(cfg.Name); why != "" {
+		r.delayed = true
+		return jsapi.ErrConsumerOfflineReason.With(why)
 	}
 	cr := consumerRequest{config: *cfg, action: q.Action, pedantic: q.Pedantic}
 	internal := cfg.Direct
@@ -144,11 +149,14 @@ func (r *request) lookup() (*Consumer, *jsapi.Error) {
 	if st == nil {
 		return nil, jsapi.ErrStreamNotFound
 	}
-	c := st.consumers.get([]byte(r.args[1]))
-	if c == nil {
-		return nil, jsapi.ErrConsumerNotFound
+	if c := st.consumers.get([]byte(r.args[1])); c != nil {
+		return c, nil
 	}
-	return c, nil
+	if why := st.consumers.whyOffline(r.args[1]); why != "" {
+		r.delayed = true
+		return nil, jsapi.ErrConsumerOfflineReason.With(why)
+	}
+	return nil, jsapi.ErrConsumerNotFound
 }
 
 // page reads the paging request and returns the consumers that it asks for.
@@ -194,6 +202,13 @@ func serveConsumerList(r *request, p *jsapi.ConsumerListResponse) *jsapi.Error {
 	for _, c := range list {
 		p.Consumers = append(p.Consumers, c.info(false))
 	}
+	if st := r.account.Stream(r.args[0]); st != nil {
+		p.Offline = st.consumers.offlineReasons()
+		for name := range p.Offline {
+			p.Missing = append(p.Missing, name)
+		}
+		slices.Sort(p.Missing)
+	}
 	return nil
 }
 
@@ -207,6 +222,14 @@ func serveConsumerInfo(r *request, p *jsapi.ConsumerInfoResponse) *jsapi.Error {
 }
 
 func serveConsumerDelete(r *request, p *jsapi.SuccessResponse) *jsapi.Error {
+	if st := r.account.Stream(r.args[0]); st != nil && st.consumers.whyOffline(r.args[1]) != "" {
+		known, err := st.consumers.deleteOffline(r.args[1])
+		p.Success = known && err == nil
+		if err != nil {
+			return jsapi.ErrConsumerCreate.Wrap(err)
+		}
+		return nil
+	}
 	c, err := r.lookup()
 	if err != nil {
 		return err
@@ -228,6 +251,7 @@ func serveConsumerPause(r *request, p *jsapi.ConsumerPauseResponse) *jsapi.Error
 	}
 	c, err := r.lookup()
 	if err != nil {
+		r.silent = r.delayed // an offline consumer: the server that can use it answers
 		return err
 	}
 	if err := c.pause(q.PauseUntil); err != nil {
@@ -253,6 +277,7 @@ func serveConsumerUnpin(r *request, _ *jsapi.ConsumerUnpinResponse) *jsapi.Error
 	}
 	c, err := r.lookup()
 	if err != nil {
+		r.silent = r.delayed // an offline consumer: the server that can use it answers
 		return err
 	}
 	known := false

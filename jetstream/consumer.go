@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,6 @@ const (
 // buffer: body from start on, then the reply subject.
 type consumerItem struct {
 	kind        itemKind
-	imported    bool
 	start       int
 	body, reply int    // lengths
 	seq         uint64 // ack, flow: stream sequence
@@ -266,15 +266,20 @@ func (c *Consumer) take(t *consumerTurn, more bool) bool {
 	return true
 }
 
+// serviceReply begins the reply subjects of requests that came through a service
+// import.
+const serviceReply = "_R_."
+
 // item gives what a client said to the machine. Under state.
 func (c *Consumer) item(it *consumerItem, buf []byte, now int64) {
 	body := buf[it.start : it.start+it.body]
 	reply := string(buf[it.start+it.body : it.start+it.body+it.reply])
+	imported := strings.HasPrefix(reply, serviceReply)
 	switch it.kind {
 	case itemAck:
-		c.m.Ack(consumer.Ack{Seq: it.seq, ConsumerSeq: it.cseq, Deliveries: it.deliveries, Body: body, Reply: reply, Imported: it.imported}, now)
+		c.m.Ack(consumer.Ack{Seq: it.seq, ConsumerSeq: it.cseq, Deliveries: it.deliveries, Body: body, Reply: reply, Imported: imported}, now)
 	case itemPull:
-		c.m.PullBody(body, reply, it.imported, now)
+		c.m.PullBody(body, reply, imported, now)
 	case itemFlow:
 		c.m.FlowAnswer(string(body), it.cseq, it.seq, now)
 	case itemBound:

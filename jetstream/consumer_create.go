@@ -492,10 +492,17 @@ func (c *Consumer) advisePaused() {
 // full.
 func (c *Consumer) info(full bool) *jsapi.ConsumerInfo {
 	now := time.Now().UTC()
+	var s msgstore.State
+	c.stream.store.FastState(&s)
 	c.state.Lock()
 	c.settleEvents()
+	c.m.CheckFloor(s.FirstSeq)
 	i := c.m.Info(now.UnixNano())
+	busy := c.m.HasEffects()
 	c.state.Unlock()
+	if busy {
+		c.wake()
+	}
 	cfg := c.config.Load()
 	shown := cfg
 	if full {

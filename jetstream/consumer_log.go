@@ -3,8 +3,11 @@ package jetstream
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -220,27 +223,40 @@ func (l *consumerLog) write() error {
 	return nil
 }
 
-// close writes the last checkpoint and ends the log.
+// close writes the last checkpoint, if there is something new, and ends the log.
 func (l *consumerLog) close() error {
 	l.c.stream.engine.timers.disarm(&l.checkpoint)
-	err := l.write()
+	l.c.state.Lock()
+	dirty := l.dirty
+	l.c.state.Unlock()
+	var err error
+	if dirty {
+		err = l.write()
+	}
 	l.runs.Close()
 	return err
 }
 
-// remove ends the log of a consumer that is deleted, and deletes its files.
-func (l *consumerLog) remove() error {
+// drop ends the log of a consumer whose files go with its stream's, or went.
+func (l *consumerLog) drop() {
 	l.c.stream.engine.timers.disarm(&l.checkpoint)
-	q := l.c.set.queue
 	l.mu.Lock()
-	files := l.files
 	l.files = nil
 	l.mu.Unlock()
-	if files == nil {
-		return nil
-	}
-	err := q.Perform(&commit.Op{Forget: l.c.relativePath(), Do: files.Remove})
 	l.runs.Drop()
+}
+
+// remove ends the log of a consumer that is deleted, and deletes its files.
+func (l *consumerLog) remove() error {
+	l.mu.Lock()
+	files := l.files
+	l.mu.Unlock()
+	op := &commit.Op{Forget: l.c.relativePath()}
+	if files != nil {
+		op.Do = files.Remove
+	}
+	err := l.c.set.queue.Perform(op)
+	l.drop()
 	return err
 }
 
@@ -300,8 +316,15 @@ func (cs *consumerSet) recoverOne(name string) error {
 		return err
 	}
 	var meta consumerMeta
-	if err := json.Unmarshal(inf, &meta); err != nil {
-		return err
+	_, strict := jsapi.Decode(inf, &meta, true)
+	if strict != nil {
+		if _, err := jsapi.Decode(inf, &meta, false); err != nil {
+			return err
+		}
+	}
+	if why := unsupported(meta.Metadata, strict); why != "" {
+		cs.setOffline(name, why)
+		return nil
 	}
 	state, cp, err := files.ReadState()
 	if err != nil {
@@ -348,6 +371,54 @@ func (cs *consumerSet) recoverOne(name string) error {
 	c.watch(cfg)
 	c.rearm(time.Now().UnixNano())
 	return nil
+}
+
+// unsupported is why a consumer that needs an API level, and whose configuration
+// has a member that is unknown here, cannot be used; "" if it can.
+func unsupported(metadata map[string]string, unknown *jsapi.Error) string {
+	required, stated := metadata["_nats.req.level"]
+	level, err := strconv.Atoi(required)
+	high := stated && (err != nil || level > jsapi.Level)
+	detail := ""
+	if unknown != nil {
+		detail = strings.TrimPrefix(unknown.Description, "invalid JSON: ")
+	}
+	switch {
+	case high && unknown != nil:
+		return "unsupported - config error: " + strings.TrimPrefix(detail, "json: ")
+	case high:
+		return fmt.Sprintf("unsupported - required API level: %s, current API level: %d", required, jsapi.Level)
+	case unknown != nil:
+		return "decoding error: " + detail
+	}
+	return ""
+}
+
+func (cs *consumerSet) setOffline(name, reason string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.offline == nil {
+		cs.offline = make(map[string]string)
+	}
+	cs.offline[name] = reason
+}
+
+// deleteOffline removes the files of a consumer that is offline; false if there
+// is none of the name.
+func (cs *consumerSet) deleteOffline(name string) (bool, error) {
+	cs.change.Lock()
+	defer cs.change.Unlock()
+	cs.mu.Lock()
+	_, known := cs.offline[name]
+	delete(cs.offline, name)
+	cs.mu.Unlock()
+	if !known {
+		return false, nil
+	}
+	c := cs.newConsumer(name, time.Time{}, &jsapi.ConsumerConfig{})
+	return true, cs.queue.Perform(&commit.Op{Forget: c.relativePath(), Do: func() error {
+		return cs.stream.engine.disk.fs.RemoveAll(c.filesOptions().Dir)
+	}})
 }
 
 func trackerConfig(cfg *jsapi.ConsumerConfig) consumerstate.Config {

@@ -1,9 +1,12 @@
 package jetstream
 
 import (
+	"maps"
+	"path"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/consumer"
@@ -24,9 +27,12 @@ type consumerSet struct {
 
 	change sync.Mutex // serializes creations, updates and deletions
 
-	mu     sync.RWMutex // guards byName and direct
-	byName map[string]*Consumer
-	direct int // how many of them are internal
+	mu      sync.RWMutex // guards the next three
+	byName  map[string]*Consumer
+	direct  int               // how many of them are internal
+	offline map[string]string // found on disk and not usable by this server: why
+
+	shrunk atomic.Bool // many messages went at once, not by a purge
 
 	// dispatch guards who hears of which message: one lock per message, since
 	// messages become visible, and are removed, on several goroutines.
@@ -53,6 +59,22 @@ func (cs *consumerSet) get(name []byte) *Consumer {
 	cs.mu.RLock()
 	defer cs.mu.RUnlock()
 	return cs.byName[string(name)]
+}
+
+// whyOffline returns why a consumer on disk cannot be used; "" if it can, or
+// does not exist. Called on any goroutine.
+func (cs *consumerSet) whyOffline(name string) string {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	return cs.offline[name]
+}
+
+// offlineReasons returns all consumers on disk that cannot be used, and why.
+// Called on any goroutine.
+func (cs *consumerSet) offlineReasons() map[string]string {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	return maps.Clone(cs.offline)
 }
 
 // list returns all consumers, sorted by name. Called on any goroutine.
@@ -153,7 +175,15 @@ func (cs *consumerSet) stored(seq uint64, subject string) {
 }
 
 // advanced says that messages up to last have become visible.
-func (cs *consumerSet) advanced(last uint64) {}
+func (cs *consumerSet) advanced(last uint64) {
+	if cs.shrunk.Load() && cs.count(true) > 0 {
+		cs.stream.exclusivelyLater(func() {
+			if cs.shrunk.Load() {
+				cs.purged(0, "")
+			}
+		}, nil)
+	}
+}
 
 // removed says that a message is gone, whatever for: limits, expiry, deletion,
 // acknowledgements. Called on any goroutine.
@@ -170,6 +200,7 @@ func (cs *consumerSet) removed(seq uint64, subject string) {
 // purged says that the messages below first whose subject matches filter ("":
 // all) are gone. They were not given to removed one by one.
 func (cs *consumerSet) purged(first uint64, filter string) {
+	cs.shrunk.Store(false)
 	store := cs.stream.store
 	var s msgstore.State
 	store.FastState(&s)
@@ -194,6 +225,7 @@ func (c *Consumer) settleEvents() {
 	c.in.mu.Lock()
 	events := c.in.events
 	c.in.events = nil
+	c.in.ring = c.in.ring || len(events) > 0 // a turn is under way: it must not find nothing
 	c.in.mu.Unlock()
 	for i := range events {
 		c.event(&events[i])
@@ -359,11 +391,31 @@ func (cs *consumerSet) stop() {
 	wg.Wait()
 }
 
-// deleteAll deletes the consumers with their advisories, before the stream goes.
-// It may block.
+// deleteAll deletes the consumers with their advisories, before the stream goes
+// with all its files. It may block.
 func (cs *consumerSet) deleteAll() {
-	for _, c := range cs.list() {
-		cs.remove(c)
+	cs.change.Lock()
+	defer cs.change.Unlock()
+	all := cs.list()
+	for _, c := range all {
+		if cs.drop(c) {
+			c.end("409 Consumer Deleted", false)
+			if !c.config.Load().Direct {
+				c.adviseAction("DELETED", "delete")
+			}
+		}
+	}
+	if cs.queue == nil || len(all) == 0 {
+		return
+	}
+	dir := path.Dir(all[0].relativePath())
+	if err := cs.queue.Perform(&commit.Op{Forget: dir}); err != nil {
+		cs.stream.engine.event(ErrorEvent{"deleting the consumers in " + dir + ": " + err.Error()})
+	}
+	for _, c := range all {
+		if c.log != nil {
+			c.log.drop()
+		}
 	}
 }
 
@@ -428,6 +480,7 @@ func (c *Consumer) settleItems() {
 	c.in.mu.Lock()
 	items, buf := c.in.items, c.in.buf
 	c.in.items, c.in.buf = nil, nil
+	c.in.ring = c.in.ring || len(items) > 0 // as above
 	c.in.mu.Unlock()
 	now := time.Now().UnixNano()
 	for i := range items {

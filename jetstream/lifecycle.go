@@ -150,6 +150,8 @@ func (a *Account) openStream(cfg *jsapi.StreamConfig, created time.Time) (*Strea
 func (st *Stream) stored(msgs, bytes int64, seq uint64, subject string) {
 	st.account.addUsage(st.Config().Storage, bytes)
 	switch {
+	case seq == 0 && msgs < 0:
+		st.consumers.shrunk.Store(true)
 	case seq == 0:
 	case msgs == 1:
 		st.consumers.stored(seq, subject)

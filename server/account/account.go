@@ -249,6 +249,9 @@ func (a *Account) Configure(c *Config) {
 // the receivers that ignore says yes to. With a queue, only members of that
 // group count.
 func (a *Account) Interested(subject, queue string, ignore func(*Sub) bool) bool {
+	if queue == "" && isServiceReply([]byte(subject)) && a.responses.wanted([]byte(subject)) {
+		return true
+	}
 	var r subjecttree.Result[*Sub]
 	a.list.MatchInto(&r, []byte(subject))
 	counts := func(s *Sub) bool { return !s.closed.Load() && !ignore(s) }

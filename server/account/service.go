@@ -273,6 +273,17 @@ func (rs *responses) take(subject []byte, empty bool) *response {
 	return r
 }
 
+// wanted reports whether an answer on subject would reach anyone.
+func (rs *responses) wanted(subject []byte) bool {
+	if string(subject[:len(rs.prefix)]) != string(rs.prefix[:]) {
+		return false
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.waiting[[replyToken]byte(subject[len(rs.prefix):])]
+	return r != nil && (isServiceReply([]byte(r.reply)) || r.imp.Importer.list.HasInterest([]byte(r.reply)))
+}
+
 // expire removes requests whose answers are late or that nobody waits for, and
 // comes again while there are any.
 func (rs *responses) expire() {
