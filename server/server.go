@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -106,6 +107,7 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		s.implicitUser = "nats-" + rand.Text()[:8]
 	}
 	s.opts.Store(opts)
+	s.accounts.NameHash = nameHash(s.Name())
 	s.configTime.Store(s.start.UnixNano())
 	s.tracing.Store(opts.Trace)
 	if err := s.configureAccounts(opts); err != nil {
@@ -341,4 +343,15 @@ func (t *tasks) wait() {
 	t.idle = idle
 	t.mu.Unlock()
 	<-idle
+}
+
+// nameHash stands for a server's name in subjects: eight characters of the
+// SHA-256 of the name, in base 62.
+func nameHash(name string) string {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	sum := sha256.Sum256([]byte(name))
+	for i := range sum[:8] {
+		sum[i] = digits[sum[i]%62]
+	}
+	return string(sum[:8])
 }

@@ -18,6 +18,9 @@ type Stats struct {
 type Set struct {
 	// Total counts over all accounts.
 	Total Stats
+	// NameHash stands for the server's name in reply subjects: eight characters,
+	// set before the first account is made.
+	NameHash string
 
 	mu     sync.RWMutex // guards byName
 	byName map[string]*Account
@@ -124,6 +127,7 @@ type Account struct {
 	services []*Sub
 
 	responses responses
+	probes    probes
 
 	// clients is the number of connections that are bound to the account;
 	// limits are checked against it.
@@ -216,6 +220,7 @@ func (a *Account) afterRemoval(s *Sub) {
 		a.set.wiring.Unlock()
 	}
 	a.watches.changed(a, s)
+	a.probes.interestGone(a, s.Subject)
 }
 
 // Configure replaces the configuration: service imports and the shadows of

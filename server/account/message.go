@@ -1,6 +1,8 @@
 package account
 
 import (
+	"time"
+
 	"github.com/natsd/natsd/server/msgtrace"
 	"github.com/natsd/natsd/server/transport"
 )
@@ -31,6 +33,8 @@ type Requester interface {
 	// svc, if not empty, is the last importing account of a chain; to is the
 	// account of the service.
 	AppendRequestInfo(dst []byte, share bool, svc string, to *Account) []byte
+	// RTT is the connection's round trip time, 0 if it is not known.
+	RTT() time.Duration
 }
 
 // Msg is a message on its way. Its slices are valid until the producer's flush;

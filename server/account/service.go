@@ -107,18 +107,30 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 	if req.Trace != nil && !p.traceImport(imp, m, req) {
 		return true
 	}
-	if len(m.Reply) == 0 || isAck(m.Reply) {
+	if isAck(m.Reply) {
 		return p.Route(imp.Exporter, req)
 	}
-	r := imp.Exporter.responses.add(imp, string(m.Reply))
+	probe := imp.sample(m)
+	if len(m.Reply) == 0 {
+		if probe != nil {
+			p.report(probe, latencyBadRequest, nil)
+		}
+		return p.Route(imp.Exporter, req)
+	}
+	r := imp.Exporter.responses.add(imp, string(m.Reply), probe)
 	if r == nil {
 		return false
 	}
 	req.Reply = p.Build(2*replyLen, r.appendReply)
 	if p.Route(imp.Exporter, req) {
+		if probe != nil {
+			imp.Exporter.responses.routed(r)
+		}
 		return true
 	}
-	imp.Exporter.responses.drop(r)
+	if imp.Exporter.responses.drop(r) && probe != nil {
+		p.report(probe, latencyUnavailable, nil)
+	}
 	return false
 }
 
@@ -137,7 +149,7 @@ func (p *Producer) traceImport(imp *ServiceImport, m, req *Msg) bool {
 		return true
 	}
 	// Servers behind the boundary report to a subject that leads back.
-	if r := imp.Exporter.responses.add(imp, req.Trace.Dest); r != nil {
+	if r := imp.Exporter.responses.add(imp, req.Trace.Dest, nil); r != nil {
 		req.Header = natsproto.SetHeader(req.Header, msgtrace.DestHeader, r.appendReply(nil))
 	}
 	return true
@@ -199,7 +211,8 @@ type responses struct {
 
 	mu      sync.Mutex // guards the rest, and the fields of each response
 	waiting map[[replyToken]byte]*response
-	timer   *time.Timer
+	timer   *time.Timer // of expire; nil until the first request
+	due     time.Time   // of the timer; zero while it does not run
 	stopped bool
 }
 
@@ -208,12 +221,17 @@ type response struct {
 	imp   *ServiceImport
 	key   [replyToken]byte
 	reply string
+	probe *probe    // nil: not measured
 	used  time.Time // of the request, or of the last answer
 }
 
 func (r *response) appendReply(dst []byte) []byte {
 	dst = append(dst, r.imp.Exporter.responses.prefix[:]...)
-	return append(dst, r.key[:]...)
+	dst = append(dst, r.key[:]...)
+	if r.probe != nil {
+		dst = r.probe.appendSuffix(dst)
+	}
+	return dst
 }
 
 func (rs *responses) init() {
@@ -224,8 +242,8 @@ func (rs *responses) init() {
 }
 
 // add notes a request; nil means that there are too many.
-func (rs *responses) add(imp *ServiceImport, reply string) *response {
-	r := &response{imp: imp, reply: reply, used: time.Now()}
+func (rs *responses) add(imp *ServiceImport, reply string, probe *probe) *response {
+	r := &response{imp: imp, reply: reply, probe: probe, used: time.Now()}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if len(rs.waiting) >= maxResponses || rs.stopped {
@@ -241,16 +259,51 @@ func (rs *responses) add(imp *ServiceImport, reply string) *response {
 		}
 	}
 	rs.waiting[r.key] = r
-	if rs.timer == nil {
-		rs.timer = time.AfterFunc(imp.Export.threshold(), rs.expire)
+	if probe != nil {
+		imp.Importer.probes.add(r)
 	}
+	rs.expireIn(imp.Export.threshold())
 	return r
 }
 
-func (rs *responses) drop(r *response) {
+// expireIn lets expire run in d, or earlier if that is due already; mu is held.
+func (rs *responses) expireIn(d time.Duration) {
+	at := time.Now().Add(d)
+	if !rs.due.IsZero() && !at.Before(rs.due) {
+		return
+	}
+	rs.due = at
+	if rs.timer == nil {
+		rs.timer = time.AfterFunc(d, rs.expire)
+	} else {
+		rs.timer.Reset(d)
+	}
+}
+
+// drop forgets a request and tells whether it was still waiting.
+func (rs *responses) drop(r *response) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	if rs.waiting[r.key] != r {
+		return false
+	}
+	rs.remove(r)
+	return true
+}
+
+// remove takes r out; mu is held.
+func (rs *responses) remove(r *response) {
 	delete(rs.waiting, r.key)
+	if r.probe != nil {
+		r.imp.Importer.probes.remove(r)
+	}
+}
+
+// routed notes how long the routing of a measured request took.
+func (rs *responses) routed(r *response) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r.probe.system = time.Since(r.probe.arrived)
 }
 
 // take finds the request that an answer belongs to. A request that wants one
@@ -266,7 +319,7 @@ func (rs *responses) take(subject []byte, empty bool) *response {
 		return nil
 	}
 	if r.imp.Export == nil || r.imp.Export.Response == Singleton || empty {
-		delete(rs.waiting, r.key)
+		rs.remove(r)
 	} else {
 		r.used = time.Now()
 	}
@@ -287,20 +340,30 @@ func (rs *responses) wanted(subject []byte) bool {
 // expire removes requests whose answers are late or that nobody waits for, and
 // comes again while there are any.
 func (rs *responses) expire() {
+	var late []*response
 	rs.mu.Lock()
-	defer rs.mu.Unlock()
 	next := DefaultThreshold
-	for key, r := range rs.waiting {
+	for _, r := range rs.waiting {
 		threshold := r.imp.Export.threshold()
-		if time.Since(r.used) >= threshold || !r.imp.Importer.list.HasInterest([]byte(r.reply)) && !isServiceReply([]byte(r.reply)) {
-			delete(rs.waiting, key)
-			continue
+		switch {
+		case time.Since(r.used) >= threshold:
+			if r.probe != nil {
+				late = append(late, r)
+			}
+			rs.remove(r)
+		case !isServiceReply([]byte(r.reply)) && !r.imp.Importer.list.HasInterest([]byte(r.reply)):
+			rs.remove(r)
+		default:
+			next = min(next, threshold)
 		}
-		next = min(next, threshold)
 	}
-	rs.timer = nil
+	rs.due = time.Time{}
 	if len(rs.waiting) > 0 && !rs.stopped {
-		rs.timer = time.AfterFunc(next, rs.expire)
+		rs.expireIn(next)
+	}
+	rs.mu.Unlock()
+	for _, r := range late {
+		r.probe.reportAlone(latencyTimeout)
 	}
 }
 
@@ -326,7 +389,11 @@ func (p *Producer) respond(a *Account, m *Msg) bool {
 	*back = *m
 	back.Subject = p.Keep([]byte(r.reply))
 	back.via = nil
-	return p.Route(r.imp.Importer, back)
+	ok := p.Route(r.imp.Importer, back)
+	if r.probe != nil {
+		p.report(r.probe, latencyOK, m.From)
+	}
+	return ok
 }
 
 // FindExport finds the export that lets importer import subject: one that is
