@@ -381,7 +381,7 @@ func FuzzIndex(f *testing.F) {
 		i := 0
 		checkIndex(t, min(len(script)/4, 200), func(n int) int {
 			if i == len(script) {
-				i = 0
+				return 0
 			}
 			i++
 			return int(script[i-1]) % n

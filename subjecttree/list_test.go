@@ -537,7 +537,7 @@ func FuzzList(f *testing.F) {
 		i := 0
 		checkList(t, min(len(script)/6, 60), func(n int) int {
 			if i == len(script) {
-				i = 0
+				return 0
 			}
 			i++
 			return int(script[i-1]) % n
