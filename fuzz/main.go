@@ -128,7 +128,9 @@ func find(ctx context.Context) ([]target, error) {
 func (t target) String() string { return t.pkg + " " + t.name }
 
 func (t target) run(ctx context.Context, each time.Duration, workers int) (output []byte, err error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "-parallel", fmt.Sprint(workers), ".")
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(),
+		// By default Go may spend a minute on making one interesting input smaller.
+		"-fuzzminimizetime", "20x", "-parallel", fmt.Sprint(workers), ".")
 	cmd.Dir = t.dir
 	return cmd.CombinedOutput()
 }
