@@ -69,6 +69,14 @@ const (
 	// hold foreground syncs up little.
 	lazyThreads = 4
 
+	// gatherLimit bounds the wait for company before a round: above, sleeping would be
+	// cheaper than yielding.
+	gatherLimit = 100 * time.Microsecond
+
+	// gatherPause is for how many rounds a file does not wait for company after it
+	// did so in vain.
+	gatherPause = 16
+
 	// fewRounds is how many small journal rounds in a row end the preference for
 	// the journal.
 	fewRounds = 4

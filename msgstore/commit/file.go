@@ -51,6 +51,10 @@ type File struct {
 	urgent  bool      // mu: does not wait any longer for company
 	runs    *RunLog   // of kindRuns
 
+	crowd    int           // mu: ops of the last round, and those that came meanwhile
+	alone    int           // rounds without waiting for company
+	syncTime time.Duration // a moving average
+
 	end       int64         // mu: length after all completed rounds
 	tail      [8]byte       // the last 8 bytes before end
 	synced    int64         // mu: content below is durable in the file itself
@@ -221,7 +225,7 @@ func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
 		if err == nil && needSync && !c.opts.mutate.completeBeforeSync && f.unsynced(end) {
 			start := time.Now()
 			if err = f.vf.SyncData(); err == nil {
-				c.event(SyncDone{Path: f.path, Bytes: bytes, Ops: len(ops), Duration: time.Since(start)})
+				c.synced(f, len(ops), bytes, time.Since(start))
 			}
 		}
 		if err != nil {
@@ -235,6 +239,14 @@ func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
 	}
 	f.queue.finish(f, ops)
 	c.settleLazy(f)
+}
+
+// synced records how long a sync took.
+func (c *Committer) synced(f *File, ops, bytes int, took time.Duration) {
+	f.syncTime += (took - f.syncTime) / 8
+	if c.opts.Listener != nil {
+		c.opts.Listener(SyncDone{Path: f.path, Ops: ops, Bytes: bytes, Duration: took})
+	}
 }
 
 func (f *File) unsynced(end int64) bool {

@@ -90,6 +90,7 @@ type modelStore struct {
 	vf   vfs.File
 	size int64
 	blk  int
+	side *File // another file of the same queue, whose content does not matter
 	log  *RunLog
 
 	mu   sync.Mutex
@@ -211,6 +212,15 @@ func openStore(c *Committer, fsys vfs.FS, name string, t *truth) (*modelStore, e
 	if s.vf, err = fsys.OpenFile(name, os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
+	name = path.Join(s.dir, "msgs/side")
+	if err := vfs.ReplaceFile(fsys, path.Join(modelRoot, name), nil, 0o600); err != nil {
+		return nil, err
+	}
+	side, err := fsys.OpenFile(path.Join(modelRoot, name), os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.side = s.q.NewFile(name, side, 0, [8]byte{}, Always)
 	s.size = int64(end)
 	s.file = s.q.NewFile(s.block(s.blk), s.vf, s.size, tail, t.mode)
 	return s, s.openRuns()
@@ -324,6 +334,12 @@ func (l *life) append(s *modelStore) {
 	s.submit(&Op{File: s.file, Data: b, Sync: s.t.mode != Always && rng.IntN(8) == 0})
 }
 
+// both appends to two files of the queue, which are synced independently.
+func (l *life) both(s *modelStore) {
+	s.submit(&Op{File: s.side, Data: make([]byte, 1+l.rng.IntN(100))})
+	l.append(s)
+}
+
 // rotate begins a new block: the old one is synced first, the new one's entry after.
 func (l *life) rotate(s *modelStore) {
 	s.submit(&Op{File: s.file, Sync: true})
@@ -429,6 +445,7 @@ func (l *life) recreate(s *modelStore) {
 		return
 	}
 	s.file.Drop()
+	s.side.Drop()
 	s.log.Drop()
 	s.mu.Lock()
 	s.t.runs, s.t.runAck = nil, 0
@@ -494,6 +511,9 @@ func (l *life) step() {
 		for _, s := range l.stores {
 			s.q.Start()
 		}
+	case x < 350:
+		l.both(s)
+		s.q.Start()
 	case x < 650:
 		l.append(s)
 		s.q.Run()
@@ -520,6 +540,44 @@ func (l *life) settle() error {
 		}
 	}
 	return l.c.Close()
+}
+
+// foreignServer is another server, one that knows nothing of the journal: it cuts what it
+// takes for a torn tail off the last block of a store, and appends records of its own.
+func foreignServer(rng *rand.Rand, fsys vfs.FS, name string, t *truth, nextID *uint64) error {
+	msgs := path.Join(modelRoot, "jetstream/A/streams", name, "msgs")
+	entries, err := fsys.ReadDir(msgs)
+	if err != nil {
+		return nil // not there yet
+	}
+	var ids []uint64
+	var last string
+	var content []byte
+	for n := 1; n <= len(entries); n++ {
+		file := path.Join(msgs, strconv.Itoa(n)+".blk")
+		b, err := vfs.ReadFile(fsys, file, 1<<30)
+		if err != nil {
+			break
+		}
+		_, got, end := scan(b)
+		if end < len(b) {
+			if _, err := fsys.Stat(path.Join(msgs, strconv.Itoa(n+1)+".blk")); err == nil {
+				return nil
+			}
+		}
+		ids = append(ids, got...)
+		last, content = file, b[:end]
+	}
+	if last == "" {
+		return nil
+	}
+	for range rng.IntN(3) {
+		*nextID++
+		ids = append(ids, *nextID)
+		content = encodeRecord(content, uint64(len(ids)), *nextID, rng.IntN(300))
+		t.ids, t.acked, t.maybe = ids, len(ids), false
+	}
+	return vfs.ReplaceFile(fsys, last, content, 0o600)
 }
 
 // powerCuts runs a few lives of a server with random work, each ended by a power cut
@@ -583,6 +641,13 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 			return fmt.Errorf("open: %w", err)
 		}
 		disk = disk.Crash()
+		for _, name := range slices.Sorted(maps.Keys(truths)) {
+			if rng.IntN(8) == 0 {
+				if err := foreignServer(rng, disk, name, truths[name], &nextID); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	// At last everything must be there without a journal.
 	opts.FS, opts.Listener = disk, nil
@@ -596,7 +661,7 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 // stop is an orderly stop: afterwards the journal is empty and all is durable.
 func (l *life) stop() error {
 	for _, s := range l.stores {
-		if err := s.file.Close(); err != nil {
+		if err := errors.Join(s.file.Close(), s.side.Close()); err != nil {
 			return err
 		}
 		l.checkpoint(s)

@@ -97,8 +97,9 @@ type Queue struct {
 	begun       int    // ops that were handed to files and are not done
 	inBarrier   bool   // the op that was begun is a barrier
 	ready       []*File
-	bytes       int // Data of all ops that are not complete
-	err         error
+	bytes       int   // Data of all ops that are not complete
+	err         error // why appends are refused from now on
+	broken      error // what the first op that failed was completed with
 	delivering  bool
 	batch       []*Op // what deliver works on, and
 	waited      []chan struct{}
@@ -248,7 +249,7 @@ func (q *Queue) Err() error {
 func (q *Queue) Reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.err = nil
+	q.err, q.broken = nil, nil
 }
 
 // take removes ops from a file's line for one round: at most maxBytes, but at least
@@ -280,6 +281,9 @@ func (q *Queue) finish(f *File, ops []*Op) {
 	if f.kind == kindDo {
 		q.inBarrier = false
 	}
+	if len(ops) > 0 {
+		f.crowd = len(ops) + f.pending.n
+	}
 	f.leave()
 	q.release()
 	q.c.stand(q) // before the callbacks, which may take their time
@@ -298,6 +302,15 @@ func (q *Queue) finish(f *File, ops []*Op) {
 				}
 				o.next = nil
 				q.bytes -= len(o.Data)
+				if o.File != nil && !o.barrier() {
+					// What comes behind a failure is no use, though it may be durable:
+					// what is complete is a prefix.
+					if o.Err != nil {
+						q.broken = o.Err
+					} else {
+						o.Err = q.broken
+					}
+				}
 				q.batch = append(q.batch, o)
 			}
 			if len(q.batch) == 0 {

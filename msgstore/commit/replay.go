@@ -1,7 +1,6 @@
 package commit
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -327,12 +326,17 @@ func (c *Committer) compare(f vfs.File, size int64, r record) (presence, error) 
 	if len(have) < len(r.data) {
 		state = missing
 	}
-	// A power cut leaves of the plain write that followed the journal's any subset of
-	// sectors; the others are zeros, since the file ended here before.
+	// A power cut leaves of the plain write that followed the journal's, or of an
+	// earlier replay, any subset of sectors, and a failed write may end inside one. The
+	// others are zeros, since the file ended here before.
 	for at := 0; at < len(have); {
 		end := min(len(have), at+frameAlign-int((r.offset+int64(at))%frameAlign))
-		if !bytes.Equal(have[at:end], r.data[at:end]) {
-			if !allZero(have[at:end]) {
+		same := at
+		for same < end && have[same] == r.data[same] {
+			same++
+		}
+		if same < end {
+			if !allZero(have[same:end]) {
 				return foreign, nil
 			}
 			state = missing

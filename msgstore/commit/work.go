@@ -1,6 +1,9 @@
 package commit
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // stand puts the files that a queue has ready in line, and starts a worker if one
 // is needed. Called with the queue's mu held.
@@ -176,6 +179,10 @@ func (c *Committer) next() job {
 		c.gather(prefer)
 		return job{kind: jobJournal}
 	}
+	if j.wantsSegment(c) {
+		j.preparing = true
+		return job{kind: jobSegment}
+	}
 	if small := c.small.len() > 0 && !prefer; small || c.single.len() > 0 {
 		c.turn = !c.turn
 		l := &c.small
@@ -183,10 +190,6 @@ func (c *Committer) next() job {
 			l = &c.single
 		}
 		return job{jobFile, l.pop()}
-	}
-	if j.wantsSegment(c) {
-		j.preparing = true
-		return job{kind: jobSegment}
 	}
 	if c.lazy.len() > 0 && c.lazies < lazyThreads {
 		c.lazies++
@@ -203,6 +206,7 @@ func (c *Committer) doFile(f *File) {
 		q.mu.Unlock() // a background sync has it, and puts it in line again
 		return
 	}
+	f.gather()
 	w := c.borrow()
 	w.ops = f.take(roundFileBytes, w.ops[:0])
 	q.mu.Unlock()
@@ -212,6 +216,32 @@ func (c *Committer) doFile(f *File) {
 		c.plain(f, w.ops, w)
 	}
 	c.giveBack(w)
+}
+
+// gather waits a moment for those who were told of the last round and are about to
+// submit again, if many were waiting then: without it they split into two groups
+// that wait for each other's syncs. Called with the queue's mu held, which it lets go
+// meanwhile.
+func (f *File) gather() {
+	want := f.crowd - f.crowd/4
+	if f.kind != kindBlock || f.mode != Always || f.pending.n >= want {
+		return
+	}
+	if f.alone > 0 {
+		f.alone--
+		return
+	}
+	f.state = busy // nobody else takes it
+	q := f.queue
+	for end := time.Now().Add(min(f.syncTime/4, gatherLimit)); f.pending.n < want; {
+		if time.Now().After(end) {
+			f.alone = gatherPause
+			break
+		}
+		q.mu.Unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+	}
 }
 
 // barrier performs a Do or Forget.
@@ -249,7 +279,7 @@ func (c *Committer) doLazy(f *File) {
 		if err := vf.SyncData(); err != nil {
 			f.fail(err)
 		} else {
-			c.event(SyncDone{Path: f.path, Duration: time.Since(start)})
+			c.synced(f, 0, 0, time.Since(start))
 			q.mu.Lock()
 			f.synced = max(f.synced, end)
 			q.mu.Unlock()
