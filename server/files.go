@@ -2,7 +2,9 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,13 +50,14 @@ func (s *Server) writePortsFile(dir string) {
 	}
 }
 
-// removePortsFile removes the file that writePortsFile wrote.
+// removePortsFile removes the file that writePortsFile wrote, if it could.
 func (s *Server) removePortsFile(dir string) {
 	if dir == "" {
 		return
 	}
-	if path := portsFile(dir); os.Remove(path) != nil {
-		s.log.Errorf("Error cleaning up ports file %s: %v", path, os.Remove(path))
+	path := portsFile(dir)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Errorf("Error cleaning up ports file %s: %v", path, err)
 	}
 }
 
@@ -72,6 +75,9 @@ func (s *Server) Ports() Ports {
 	var p Ports
 	if s.listener != nil {
 		p.Nats = listenURLs(scheme(o.TLS, "nats", "tls"), s.listener)
+	}
+	if s.profiler != nil {
+		p.Profile = listenURLs("http", s.profiler)
 	}
 	return p
 }

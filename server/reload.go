@@ -120,6 +120,11 @@ func (s *Server) inUse() *options.Options {
 	if a, ok := s.Addr().(*net.TCPAddr); ok {
 		o.Port = a.Port
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.profiler != nil {
+		o.ProfPort = s.profiler.Addr().(*net.TCPAddr).Port
+	}
 	return &o
 }
 
@@ -151,6 +156,8 @@ func (s *Server) apply(c options.Change, old, o *options.Options) {
 	switch c.Path {
 	case "max_connections":
 		s.closeSurplus(o.MaxConnections)
+	case "prof_block_rate":
+		setBlockProfileRate(s.log, o.ProfBlockRate)
 	case "pid_file":
 		if err := writePidFile(o.PidFile); err != nil {
 			s.log.Errorf("Failed to write pidfile: %v", err)

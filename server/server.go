@@ -64,6 +64,7 @@ type Server struct {
 	mu       sync.Mutex // guards the rest
 	state    runState
 	listener net.Listener
+	profiler net.Listener // nil: none
 	clients  map[uint64]*client.Client
 	closed   closedRing
 	done     chan struct{} // closed at the end of Shutdown
@@ -185,6 +186,9 @@ func (s *Server) open(o *options.Options) error {
 	if s.state != created {
 		return errors.New("server: started before")
 	}
+	if err := s.startProfiler(o); err != nil {
+		return err
+	}
 	if err := s.startJetStream(o); err != nil {
 		return err
 	}
@@ -232,8 +236,10 @@ func (s *Server) Shutdown() {
 	s.log.Noticef("Initiating Shutdown...")
 	s.state = stopped
 	close(s.ending)
-	if s.listener != nil {
-		s.listener.Close()
+	for _, l := range []net.Listener{s.listener, s.profiler} {
+		if l != nil {
+			l.Close()
+		}
 	}
 	clients := make([]*client.Client, 0, len(s.clients))
 	for _, c := range s.clients {

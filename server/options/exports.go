@@ -227,11 +227,12 @@ func (r *reader) imports(e *conf.Entry) ([]Import, error) {
 		default:
 			if m.Service {
 				local := m.LocalSubject()
-				if first := services[local]; first != nil {
+				id := m.Account + " " + local // several exporters may answer on one subject
+				if first := services[id]; first != nil {
 					r.errorf(pos, "Duplicate service import subject %q, previously used in import for account %q, subject %q", local, first.Account, first.Subject)
 					continue
 				}
-				services[local] = &m.Import
+				services[id] = &m.Import
 			}
 			list = append(list, m.Import)
 		}

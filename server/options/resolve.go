@@ -23,9 +23,10 @@ func resolve(o *Options) []error {
 	if errs != nil {
 		return errs
 	}
+	g := &importGraph{accounts: accounts, accepted: make(map[string][]*Import)}
 	for _, a := range o.Accounts {
 		for i := range a.Imports {
-			if err := checkImport(accounts, a, i); err != nil {
+			if err := g.add(a, &a.Imports[i]); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -112,17 +113,91 @@ func (x *Export) admits(subject, importer string) bool {
 	return false
 }
 
-func checkImport(accounts map[string]*Account, a *Account, i int) error {
-	m := &a.Imports[i]
-	exporter := accounts[m.Account]
+// importGraph is the imports that were accepted so far. It has no cycles.
+type importGraph struct {
+	accounts map[string]*Account
+	accepted map[string][]*Import // by importing account
+}
+
+// add checks an import and accepts it.
+func (g *importGraph) add(a *Account, m *Import) error {
+	exporter := g.accounts[m.Account]
 	if exporter == nil {
 		return fmt.Errorf("%q account not defined for %s import", m.Account, kind(m.Service))
 	}
-	failed := func(err error) error {
+	if err := g.check(a, exporter, m); err != nil {
 		return fmt.Errorf("Error adding %s import %q: %w", kind(m.Service), m.Subject, err)
 	}
-	if exporter.Authorizes(m.Service, m.Subject, a.Name) == nil {
-		return failed(fmt.Errorf("%s import not authorized", kind(m.Service)))
+	g.accepted[a.Name] = append(g.accepted[a.Name], m)
+	return nil
+}
+
+func (g *importGraph) check(a, exporter *Account, m *Import) error {
+	if a != exporter && exporter.Authorizes(m.Service, m.Subject, a.Name) == nil {
+		return fmt.Errorf("%s import not authorized", kind(m.Service))
+	}
+	if m.Prefix != "" && (!subjecttree.Valid(m.Prefix) || !subjecttree.Literal(m.Prefix)) {
+		return errorText("stream import prefix can not contain wildcard tokens")
+	}
+	local := m.LocalSubject()
+	if !subjecttree.Literal(local) {
+		local = subjecttree.Placeholders(local)
+	}
+	t, err := subjecttree.NewStrictTransform(m.Subject, local)
+	if err != nil {
+		if m.Service {
+			return fmt.Errorf("failed to create mapping transform for service import subject from %q to %q: %w", local, m.Subject, err)
+		}
+		return fmt.Errorf("failed to create mapping transform for stream import subject from %q to %q: %w", m.Subject, local, err)
+	}
+	if !m.Service {
+		for _, other := range g.accepted[a.Name] {
+			if !other.Service && other.Account == m.Account && other.Subject == m.Subject {
+				return errorText("stream import already exists")
+			}
+		}
+	}
+	subjects := []string{t.Pattern()}
+	if !m.Service {
+		subjects = append(subjects, m.Subject)
+	}
+	if a != exporter && g.leadsBack(a, exporter, m.Service, subjects) {
+		return errorText("import forms a cycle")
 	}
 	return nil
+}
+
+// leadsBack tells whether messages on one of the subjects, handed to the exporter, could come to the importer again
+// through the imports accepted so far.
+func (g *importGraph) leadsBack(importer, exporter *Account, service bool, subjects []string) bool {
+	type place struct{ account, subject string }
+	seen := make(map[place]bool)
+	var open []place
+	visit := func(p place) {
+		if !seen[p] {
+			seen[p] = true
+			open = append(open, p)
+		}
+	}
+	for _, s := range subjects {
+		visit(place{exporter.Name, s})
+	}
+	for len(open) > 0 {
+		p := open[len(open)-1]
+		open = open[:len(open)-1]
+		if p.account == importer.Name {
+			return true
+		}
+		for _, m := range g.accepted[p.account] {
+			if m.Service != service || m.Account == p.account || !subjecttree.Collide(m.Subject, p.subject) {
+				continue
+			}
+			next := p.subject
+			if local := m.LocalSubject(); subjecttree.Subset(p.subject, local) {
+				next = local
+			}
+			visit(place{m.Account, next})
+		}
+	}
+	return false
 }

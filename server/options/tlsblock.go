@@ -94,7 +94,7 @@ var tlsTable = func() *table[tlsBlock] {
 		tlsSwitch("verify", func(t *tlsBlock) *bool { return &t.Verify }).
 			doc("require client certificates, and verify them"),
 		tlsSwitch("verify_and_map", func(t *tlsBlock) *bool { return &t.VerifyAndMap }).since("2.0").
-			doc("and take the user from them").check(func(_ string, t *tlsBlock) error {
+			doc("and take the user from them").fixed("TLSMap").check(func(_ string, t *tlsBlock) error {
 			t.Verify = t.Verify || t.VerifyAndMap
 			return nil
 		}),
@@ -127,7 +127,7 @@ var tlsTable = func() *table[tlsBlock] {
 			}
 			t.RateLimit = e.Value.Int
 			return nil
-		}).since("2.7").doc("handshakes in a second, of clients").def("unlimited"),
+		}).since("2.7").doc("handshakes in a second, of clients").def("unlimited").fixed("TLSRateLimit"),
 		custom("handshake_first", "boolean or string", readHandshakeFirst).alias("first", "immediate").since("2.10").
 			doc("handshake before INFO: `auto`, or a duration, falls back after that time").def("false"),
 		storeText("cert_store", func(s string) error {
