@@ -48,7 +48,11 @@ func (st *Stream) admitBatch(b *msgBatch) {
 	for i := range b.msgs {
 		in := &b.msgs[i]
 		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from}
-		st.admitOne(p, cfg, &m, now)
+		if in.feed != nil {
+			st.admitOrigin(p, in.feed, &m, now)
+		} else {
+			st.admitOne(p, cfg, &m, now)
+		}
 	}
 	st.propose(p)
 }
@@ -379,18 +383,12 @@ func (st *Stream) schedules(subjects []string) []uint64 {
 // replyDuplicate acknowledges a message again: at once if it is visible, else
 // when it will be.
 func (st *Stream) replyDuplicate(p *proposal, reply []byte, ack pubAck) {
-	if len(reply) == 0 || st.Config().NoAck {
-		return
-	}
-	t := &st.turn
 	switch {
-	case ack.seq <= t.overlay.visible || t.inflight == 0 && len(p.raw) == 0:
+	case len(reply) == 0 || st.Config().NoAck:
+	case ack.seq <= st.turn.overlay.visible:
 		st.reply(reply, &ack)
-	case len(p.raw) > 0:
-		p.replies = append(p.replies, pendingReply{reply: reply, ack: ack})
 	default:
-		last := t.pipeline[len(t.pipeline)-1]
-		last.replies = append(last.replies, pendingReply{reply: bytes.Clone(reply), ack: ack})
+		st.replyInOrder(p, pendingReply{reply: reply, ack: ack})
 	}
 }
 

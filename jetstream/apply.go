@@ -1,5 +1,7 @@
 package jetstream
 
+import "bytes"
+
 // apply takes a proposal that is complete: its messages are visible, or lost.
 // It never refuses anything and does not decide by the clock.
 func (st *Stream) apply(p *proposal) {
@@ -31,10 +33,28 @@ func (st *Stream) apply(p *proposal) {
 func (st *Stream) sendReplies(p *proposal) {
 	for i := range p.replies {
 		r := &p.replies[i]
-		if r.body != nil {
-			st.turn.publisher.Publish(r.reply, nil, nil, r.body)
+		if r.raw {
+			st.turn.publisher.Publish(r.reply, nil, r.header, r.body)
 			continue
 		}
+		st.reply(r.reply, &r.ack)
+	}
+}
+
+// replyInOrder sends an answer when everything accepted before it is durable,
+// so that answers keep their order.
+func (st *Stream) replyInOrder(p *proposal, r pendingReply) {
+	t := &st.turn
+	switch {
+	case len(p.raw) > 0:
+		p.replies = append(p.replies, r)
+	case t.inflight > 0:
+		last := t.pipeline[len(t.pipeline)-1]
+		r.reply = bytes.Clone(r.reply)
+		last.replies = append(last.replies, r)
+	case r.raw:
+		t.publisher.Publish(r.reply, nil, r.header, r.body)
+	default:
 		st.reply(r.reply, &r.ack)
 	}
 }
@@ -44,10 +64,15 @@ func (st *Stream) sendReplies(p *proposal) {
 // and comes here too.
 func (st *Stream) lose(p *proposal) {
 	for i := range p.replies {
-		st.refuse(p.replies[i].reply, p.err)
+		if p.replies[i].header == nil {
+			st.refuse(p.replies[i].reply, p.err)
+		}
 	}
 	if st.turn.inflight == 0 {
 		st.resync()
+		for _, o := range st.origins.list() {
+			o.restart()
+		}
 	}
 	st.storeFailed(p.err)
 }

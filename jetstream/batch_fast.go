@@ -280,20 +280,8 @@ func (st *Stream) fastGap(p *proposal, reply []byte, want, got uint64) {
 	st.fastReply(p, reply, append(strconv.AppendUint(body, got, 10), '}'))
 }
 
-// fastReply sends an answer when everything accepted before it is durable, so
-// that answers keep their order.
 func (st *Stream) fastReply(p *proposal, reply, body []byte) {
-	if st.Config().NoAck {
-		return
-	}
-	t := &st.turn
-	switch {
-	case len(p.raw) > 0:
-		p.replies = append(p.replies, pendingReply{reply: reply, body: body})
-	case t.inflight > 0:
-		last := t.pipeline[len(t.pipeline)-1]
-		last.replies = append(last.replies, pendingReply{reply: bytes.Clone(reply), body: body})
-	default:
-		t.publisher.Publish(reply, nil, nil, body)
+	if !st.Config().NoAck {
+		st.replyInOrder(p, pendingReply{reply: reply, raw: true, body: body})
 	}
 }

@@ -135,3 +135,47 @@ func (st *Stream) counterState(p *proposal, subject string) (*big.Int, counterSo
 	}
 	return sum, sources, nil
 }
+
+// addSourced adds to a counter what the counter at an origin has grown by since
+// the last message seen of it, however many messages were lost or repeated.
+func (st *Stream) addSourced(p *proposal, o *origin, m *publish, subject string) error {
+	var v counterValue
+	if json.Unmarshal(m.data, &v) != nil {
+		return jsapi.ErrMessageCounterBroken
+	}
+	total, ok := parseIncrement([]byte(v.Value))
+	if !ok {
+		return jsapi.ErrMessageCounterBroken
+	}
+	sum, sources, err := st.counterState(p, m.subjectText)
+	if err != nil {
+		return err
+	}
+	if sources == nil {
+		sources = make(counterSources)
+	}
+	label := originLabel(o.config)
+	seen := new(big.Int)
+	if text, ok := sources[label][subject]; ok {
+		if seen, ok = parseIncrement([]byte(text)); !ok {
+			return jsapi.ErrMessageCounterBroken
+		}
+	}
+	if sources[label] == nil {
+		sources[label] = make(map[string]string)
+	}
+	sources[label][subject] = total.String()
+	encoded, jerr := json.Marshal(sources)
+	if jerr != nil {
+		return jsapi.ErrMessageCounterBroken
+	}
+	incr := new(big.Int).Sub(total, seen)
+	// In the order of the reference: increment, source, sources.
+	source := natsproto.HeaderValue(m.header, hdrStreamSource)
+	header := natsproto.SetHeader(m.header, hdrIncr, incr.String())
+	header = natsproto.SetHeader(header, hdrStreamSource, source)
+	m.header = natsproto.SetHeader(header, hdrCounterSources, encoded)
+	m.h.parse(m.header)
+	st.setCounter(m, sum.Add(sum, incr))
+	return nil
+}

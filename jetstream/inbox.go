@@ -31,6 +31,7 @@ type inMsg struct {
 	start                        int // of subject, in the buffer
 	subject, reply, header, data int // lengths; the parts follow each other
 	from                         Requester
+	feed                         *originFeed // that delivered it; nil for publishes
 }
 
 func (b *msgBatch) subject(m *inMsg) []byte { return b.part(m.start, m.subject) }
@@ -49,10 +50,10 @@ func (b *msgBatch) part(start, n int) []byte {
 	return b.buf[start : start+n : start+n]
 }
 
-func (b *msgBatch) add(m *Msg) {
+func (b *msgBatch) add(m *Msg, feed *originFeed) {
 	b.msgs = append(b.msgs, inMsg{
 		start: len(b.buf), subject: len(m.Subject), reply: len(m.Reply),
-		header: len(m.Header), data: len(m.Data), from: m.From,
+		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
 	})
 	b.buf = append(b.buf, m.Subject...)
 	b.buf = append(b.buf, m.Reply...)
@@ -80,9 +81,10 @@ func (in *inbox) init(run func(), maxMsgs, maxSize int) {
 	in.run, in.maxMsgs, in.maxSize = run, maxMsgs, maxSize
 }
 
-// put copies msgs in and starts the turn. It returns the first message that did
-// not fit; those from there on were not taken.
-func (in *inbox) put(msgs []Msg) (refused int) {
+// put copies msgs in and starts the turn. feed says what origin they come from;
+// nil for publishes. It returns the first message that did not fit; those from
+// there on were not taken.
+func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
@@ -98,7 +100,7 @@ func (in *inbox) put(msgs []Msg) (refused int) {
 			in.start()
 			return i
 		}
-		in.batch.add(m)
+		in.batch.add(m, feed)
 	}
 	in.start()
 	return len(msgs)

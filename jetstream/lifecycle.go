@@ -143,6 +143,8 @@ func (a *Account) openStream(cfg *jsapi.StreamConfig, created time.Time) (*Strea
 	st.resync()
 	st.recoverDedup()
 	st.consumers.recover()
+	list := st.originsOf(cfg)
+	st.origins.p.Store(&list)
 	return st, nil
 }
 
@@ -163,7 +165,10 @@ func (st *Stream) stored(msgs, bytes int64, seq uint64, subject string) {
 // serve subscribes to what the configuration says and starts the timers.
 func (st *Stream) serve() {
 	st.subscribe(st.Config())
-	st.do(st.armExpiry)
+	st.do(func() {
+		st.armExpiry()
+		st.startOrigins()
+	})
 }
 
 // subscribe makes the stream's subscriptions those of cfg. A subject that stays
@@ -205,7 +210,7 @@ func (st *Stream) unsubscribe() {
 // stop ends the stream in order: nothing comes in any more, what was accepted
 // becomes durable and is answered, the consumers save their state.
 func (st *Stream) stop() {
-	if !st.halt() {
+	if !st.halt(false) {
 		return
 	}
 	st.consumers.stop()
@@ -215,8 +220,9 @@ func (st *Stream) stop() {
 }
 
 // halt takes the stream out of service and waits until nothing is in flight.
-// It reports false if that was done before.
-func (st *Stream) halt() bool {
+// forever says that the stream is deleted. It reports false if that was done
+// before.
+func (st *Stream) halt(forever bool) bool {
 	if st.closed.Load() {
 		return false
 	}
@@ -224,6 +230,9 @@ func (st *Stream) halt() bool {
 	idle := st.exclusively(func() {
 		st.closed.Store(true)
 		st.in.close()
+		for _, o := range st.origins.list() {
+			o.stop(forever)
+		}
 		st.dropBatches()
 		st.engine.timers.disarm(&st.expiry)
 	})
@@ -256,7 +265,7 @@ func (a *Account) deleteStream(name string) *jsapi.Error {
 	}
 	st.unsubscribe()
 	st.consumers.deleteAll()
-	st.halt()
+	st.halt(true)
 	err := st.store.Delete(true)
 	a.mu.Lock()
 	delete(a.streams, name)
@@ -330,6 +339,7 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.turn.dedup.prune(time.Now().UnixNano())
 	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
+	st.updateOrigins(cfg)
 	st.armExpiry()
 	return nil
 }
@@ -350,6 +360,9 @@ func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
 		FirstSeq: cfg.FirstSeq, WorkQueue: cfg.Retention != jsapi.LimitsPolicy, Compression: msgstore.Compression(cfg.Compression),
 		AllowMsgTTL: cfg.AllowMsgTTL, AllowMsgSchedules: cfg.AllowMsgSchedules, SubjectDeleteMarkerTTL: cfg.SubjectDeleteMarkerTTL,
 		Created: created, Meta: meta,
+	}
+	for _, s := range cfg.Sources {
+		c.Sources = append(c.Sources, indexName(s))
 	}
 	return c
 }

@@ -63,9 +63,11 @@ type storedMsg struct {
 
 // pendingReply is an answer that waits for the proposal.
 type pendingReply struct {
-	reply []byte
-	ack   pubAck
-	body  []byte // instead of ack
+	reply  []byte
+	ack    pubAck
+	raw    bool   // header and body instead of ack
+	header []byte // to an origin; not sent if the proposal is lost
+	body   []byte
 }
 
 // proposals are empty proposals for reuse by all streams.

@@ -26,6 +26,7 @@ type Stream struct {
 	store     msgstore.Store
 	proposer  Proposer
 	consumers *consumerSet
+	origins   originSet
 
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]
@@ -113,8 +114,10 @@ type turn struct {
 	transform *subjecttree.Transform // of the configuration; nil for none
 	republish *republisher
 
-	overlay overlay
-	dedup   dedup
+	overlay          overlay
+	dedup            dedup
+	answersForOrigin bool // direct gets, as a mirror
+
 	batches map[string]*atomicBatch // open, by id
 	fast    map[string]*fastBatch
 
@@ -169,7 +172,7 @@ func (st *Stream) endTurn() {
 
 // receive is the handler of the stream's subjects.
 func (st *Stream) receive(msgs []Msg) {
-	if n := st.in.put(msgs); n < len(msgs) {
+	if n := st.in.put(msgs, nil); n < len(msgs) {
 		st.refuseOverload(msgs[n:])
 	}
 }
