@@ -24,7 +24,7 @@ type Account struct {
 	streams map[string]*Stream
 	pending map[string]*pendingStream // creations, restores and deletions under way, by stream name
 	offline map[string]*offlineStream // found on disk, but not usable by this server
-	mirrors map[string]*Stream        // up-to-date mirrors that answer direct gets for an origin, by its name
+	mirrors map[string][]*Stream      // up-to-date mirrors that answer direct gets for an origin, by its name
 	changed sync.Cond                 // on mu: pending lost an entry
 	stopped bool
 	subs    []Subscription
@@ -41,7 +41,7 @@ func newAccount(e *Engine, name string, bus Bus, config *AccountConfig) *Account
 		streams: make(map[string]*Stream),
 		pending: make(map[string]*pendingStream),
 		offline: make(map[string]*offlineStream),
-		mirrors: make(map[string]*Stream),
+		mirrors: make(map[string][]*Stream),
 	}
 	a.changed.L = &a.mu
 	a.publishers.New = func() any { return bus.Publisher() }

@@ -39,7 +39,8 @@ type Handler func(msgs []Msg)
 
 // Msg is a message that came in.
 type Msg struct {
-	Subject []byte
+	Subject []byte // that the subscription matched
+	Shown   []byte // what a client would be shown instead (see Publisher.Deliver); nil: Subject
 	Reply   []byte // empty if none
 	Header  []byte // the whole header block, from "NATS/1.0" to the empty line; nil if none
 	Data    []byte

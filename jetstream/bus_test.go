@@ -128,7 +128,7 @@ func (p *testPublisher) Publish(subject, reply, header, data []byte) bool {
 
 func (p *testPublisher) Deliver(route, subject, reply, header, data []byte) bool {
 	to := p.bus.match(string(route))
-	m := Msg{bytes.Clone(subject), bytes.Clone(reply), bytes.Clone(header), bytes.Clone(data), p.from}
+	m := Msg{bytes.Clone(route), bytes.Clone(subject), bytes.Clone(reply), bytes.Clone(header), bytes.Clone(data), p.from}
 	for _, s := range to {
 		p.staged = append(p.staged, staged{s, m})
 	}
@@ -183,7 +183,7 @@ func (c *client) subscribe(subject string) <-chan received {
 	_, err := c.bus.Subscribe(subject, "", func(msgs []Msg) {
 		for i := range msgs {
 			m := &msgs[i]
-			ch <- received{string(m.Subject), string(m.Header), string(m.Data), string(m.Reply)}
+			ch <- received{string(m.Shown), string(m.Header), string(m.Data), string(m.Reply)}
 		}
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -78,15 +79,28 @@ func (a *Account) serveDirectGet(p Publisher, tail []byte, m *Msg) {
 
 var headerScratch = sync.Pool{New: func() any { return new([]byte) }}
 
-// directStream is the stream that answers direct gets for a name: itself, or a
-// mirror that is up to date.
+// directStream is the stream that answers a direct get for a name: itself, or
+// one of the mirrors that are up to date, as if they were a queue group.
 func (a *Account) directStream(name []byte) *Stream {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if st := a.streams[string(name)]; st != nil && st.Config().AllowDirect {
-		return st
+	mirrors := a.mirrors[string(name)]
+	st := a.streams[string(name)]
+	if st != nil && !st.Config().AllowDirect {
+		st = nil
 	}
-	return a.mirrors[string(name)]
+	if st == nil && len(mirrors) == 0 {
+		return nil
+	}
+	if n := len(mirrors); n > 0 {
+		if st == nil {
+			return mirrors[rand.IntN(n)]
+		}
+		if i := rand.IntN(n + 1); i < n {
+			return mirrors[i]
+		}
+	}
+	return st
 }
 
 // parseDirectGet reads the body of a direct get, and returns the status that

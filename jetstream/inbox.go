@@ -51,11 +51,15 @@ func (b *msgBatch) part(start, n int) []byte {
 }
 
 func (b *msgBatch) add(m *Msg, feed *originFeed) {
+	subject := m.Subject
+	if feed != nil && m.Shown != nil {
+		subject = m.Shown // what the message is called at the origin
+	}
 	b.msgs = append(b.msgs, inMsg{
-		start: len(b.buf), subject: len(m.Subject), reply: len(m.Reply),
+		start: len(b.buf), subject: len(subject), reply: len(m.Reply),
 		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
 	})
-	b.buf = append(b.buf, m.Subject...)
+	b.buf = append(b.buf, subject...)
 	b.buf = append(b.buf, m.Reply...)
 	b.buf = append(b.buf, m.Header...)
 	b.buf = append(b.buf, m.Data...)
@@ -95,7 +99,7 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		size := len(m.Subject) + len(m.Reply) + len(m.Header) + len(m.Data)
+		size := max(len(m.Subject), len(m.Shown)) + len(m.Reply) + len(m.Header) + len(m.Data)
 		if len(in.batch.msgs) >= in.maxMsgs || len(in.batch.buf)+size > in.maxSize {
 			in.start()
 			return i

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -210,9 +211,7 @@ func (o *origin) stop(remove bool) {
 	o.cancel()
 	o.stream.engine.timers.disarm(&o.retry)
 	o.stream.engine.timers.disarm(&o.health)
-	if o.mirror {
-		o.stream.answerForOrigin(false)
-	}
+	o.answer(false)
 	if remove && o.config.Consumer == nil {
 		name := o.consumer
 		if name == "" {
@@ -327,9 +326,7 @@ func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64)
 		return
 	}
 	o.lag.Store(meta.pending)
-	if o.mirror {
-		st.answerForOrigin(meta.pending < mirrorDirectLag)
-	}
+	o.answer(meta.pending < mirrorDirectLag)
 	if meta.seq <= o.seq {
 		o.delivery = meta.delivery
 		return
@@ -362,8 +359,8 @@ func (o *origin) control(p *proposal, m *publish) {
 	switch {
 	case last > o.delivery:
 		o.restart() // something was lost on the way
-	case o.mirror && o.lag.Load() == 0:
-		st.answerForOrigin(true)
+	case o.lag.Load() == 0:
+		o.answer(true)
 	}
 }
 
@@ -547,23 +544,21 @@ func (st *Stream) originInfo() (mirror *jsapi.StreamSourceInfo, sources []*jsapi
 	return mirror, sources
 }
 
-// answerForOrigin lets a mirror answer direct gets under its origin's name, or
-// stops that. In the turn.
-func (st *Stream) answerForOrigin(yes bool) {
-	if yes == st.turn.answersForOrigin {
-		return
-	}
-	cfg := st.Config()
-	if cfg.Mirror == nil || yes && (!cfg.MirrorDirect || cfg.Mirror.External != nil) {
+// answer lets a mirror answer direct gets under its origin's name, or stops that.
+// In the turn.
+func (o *origin) answer(yes bool) {
+	st := o.stream
+	if !o.mirror || yes == st.turn.answersForOrigin || yes && (!st.Config().MirrorDirect || o.config.External != nil) {
 		return
 	}
 	st.turn.answersForOrigin = yes
 	a := st.account
+	name := o.config.Name
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if yes {
-		a.mirrors[cfg.Mirror.Name] = st
-	} else if a.mirrors[cfg.Mirror.Name] == st {
-		delete(a.mirrors, cfg.Mirror.Name)
+		a.mirrors[name] = append(a.mirrors[name], st)
+	} else if a.mirrors[name] = slices.DeleteFunc(a.mirrors[name], func(o *Stream) bool { return o == st }); len(a.mirrors[name]) == 0 {
+		delete(a.mirrors, name)
 	}
 }

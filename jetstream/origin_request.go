@@ -207,9 +207,7 @@ func (o *origin) answered(session int, header, body []byte) {
 	if o.config.Consumer == nil {
 		o.listen(reply.Config.DeliverSubject)
 	}
-	if o.mirror && reply.NumPending < mirrorDirectLag {
-		st.answerForOrigin(true)
-	}
+	o.answer(reply.NumPending < mirrorDirectLag)
 }
 
 // beginAt takes the position of a consumer that begins later than we asked for.

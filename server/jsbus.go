@@ -24,7 +24,7 @@ func (b bus) Subscribe(subject, queue string, h jetstream.Handler) (jetstream.Su
 }
 
 func toJetStream(_ *account.Producer, _ *account.Sub, m *account.Msg) (jetstream.Msg, bool) {
-	j := jetstream.Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Data: m.Payload}
+	j := jetstream.Msg{Subject: m.Subject, Shown: m.Show, Reply: m.Reply, Header: m.Header, Data: m.Payload}
 	if c, ok := m.From.(*client.Client); ok {
 		j.From = requester{c}
 	}
@@ -37,15 +37,15 @@ func (s busSub) Unsubscribe() { s.s.Account().Unsubscribe(s.s) }
 
 func (b bus) Publisher() jetstream.Publisher { return account.NewPublisher(b.acc, account.JetStream) }
 
-// ofStreams tells apart the subscriptions that JetStream made itself.
-func ofStreams(s *account.Sub) bool { return s.To.Kind() == account.JetStream }
+// none: streams and internal consumers are receivers like all others.
+func none(*account.Sub) bool { return false }
 
 func (b bus) Interest(subject, queue string) bool {
-	return b.acc.Interested(subject, queue, ofStreams)
+	return b.acc.Interested(subject, queue, none)
 }
 
 func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func()) {
-	return b.acc.Watch(subject, queue, ofStreams, changed)
+	return b.acc.Watch(subject, queue, none, changed)
 }
 
 // requester is a client as JetStream's advisories show it.
