@@ -85,10 +85,14 @@ func (s *store) storeRaw(batch []RawMsg, discardNew, stamp bool, done func(*op))
 	o.done = done
 	s.wmu.Lock()
 	ts, err := s.place(o, batch, discardNew, stamp)
-	if err != nil {
+	switch {
+	case err != nil:
 		s.refuse(o, err)
 		s.wmu.Unlock()
-	} else {
+	case len(o.segs) == 0:
+		s.follow(o)
+		s.wmu.Unlock()
+	default:
 		s.submit(o) // unlocks
 	}
 	s.runCallbacks()
@@ -97,6 +101,10 @@ func (s *store) storeRaw(batch []RawMsg, discardNew, stamp bool, done func(*op))
 
 // refuse ends an op that was not submitted. The caller holds wmu.
 func (s *store) refuse(o *op, err error) {
+	if o.disk.flying { // a part of it is on its way: the disk has failed
+		s.disk.seal(o, err)
+		return
+	}
 	o.buf, o.segs, o.acts = o.buf[:0], o.segs[:0], o.acts[:0]
 	o.err = err
 	s.follow(o)
@@ -161,6 +169,12 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 				return 0, err
 			}
 			continue
+		}
+		if m.Rollup == RollupAll && s.tail.size > 0 && s.disk != nil {
+			// Whole blocks go then, and no message needs a tombstone.
+			if err := s.rotate(o); err != nil {
+				return 0, err
+			}
 		}
 		size := record.Size(len(m.Subject), len(m.Header), len(m.Data))
 		if err := s.seat(o, size); err != nil {
@@ -238,10 +252,13 @@ func (s *store) seat(o *op, size int) error {
 // room makes the checks of discard policy new, against what is visible and what
 // is in flight. The caller holds wmu.
 func (s *store) room(m *RawMsg) error {
-	return s.read(func() error { return s.roomFor(m) })
+	start := uint64(0)
+	return s.read(func() error { return s.roomFor(m, &start) })
 }
 
-func (s *store) roomFor(m *RawMsg) error {
+// roomFor is room with mu held for reading; start is how far the search for the
+// oldest message of the subject has come.
+func (s *store) roomFor(m *RawMsg, start *uint64) error {
 	size := s.sizeOf(m.Subject, m.Header, m.Data)
 	msgs, bytes, same := s.msgs, s.bytes, uint64(0)
 	var info *subjectInfo
@@ -276,7 +293,7 @@ func (s *store) roomFor(m *RawMsg) error {
 		} else {
 			replaces = true
 			if info != nil && s.cfg.MaxBytes > 0 {
-				_, c, e, err := s.firstOf(m.Subject, info)
+				c, e, _, err := s.next(NewFilter(m.Subject), start, s.last.seq, nil)
 				if err != nil {
 					return err
 				}
@@ -301,7 +318,7 @@ func (s *store) writable() error {
 	if closed {
 		return ErrStoreClosed
 	}
-	return s.failed
+	return s.failure()
 }
 
 // rotate begins a new block. The caller holds wmu.
@@ -312,18 +329,14 @@ func (s *store) rotate(o *op) error {
 			return err
 		}
 	}
-	s.addTail(b)
+	s.setTail(b)
 	return nil
 }
 
-// addTail makes b the tail. The caller holds wmu.
-func (s *store) addTail(b *block) {
-	if b.cache.Load() == nil {
-		b.cache.Store(new(cache))
-	}
-	s.mu.Lock()
-	s.blocks = append(s.blocks, b)
-	s.mu.Unlock()
+// setTail makes the new block b the tail. It joins s.blocks with its first
+// visible record. The caller holds wmu.
+func (s *store) setTail(b *block) {
+	b.cache.Store(new(cache))
 	s.tail.b, s.tail.size = b, 0
 	if s.disk != nil {
 		k := record.NewKey(s.cfg.Name, b.num)

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -13,6 +14,9 @@ func (s *store) apply(o *op) {
 	o.heard = s.updates
 	acts := o.acts
 	o.each(func(sg *segment, off int64, raw []byte, r *record.Record) {
+		if sg.b != s.blocks[len(s.blocks)-1] {
+			s.blocks = append(s.blocks, sg.b) // its first record
+		}
 		s.applyRecord(o, sg.b, r, raw)
 		for len(acts) > 0 && acts[0].at == r.Seq && r.Kind == record.Message {
 			s.act(o, &acts[0])
@@ -21,6 +25,9 @@ func (s *store) apply(o *op) {
 	})
 	for i := range acts {
 		s.act(o, &acts[i])
+	}
+	if s.disk != nil {
+		s.disk.applied(o)
 	}
 }
 
@@ -31,11 +38,19 @@ func (s *store) applyRecord(o *op, b *block, r *record.Record, raw []byte) {
 		c.append(r, raw)
 	}
 	b.size += int64(r.Size)
+	if s.disk != nil {
+		s.disk.tailSum = [record.SumSize]byte(raw[len(raw)-record.SumSize:])
+	}
+	if r.Kind == record.Message && r.Seq <= s.last.seq {
+		panic(fmt.Sprintf("msgstore: message %d behind %d", r.Seq, s.last.seq))
+	}
+	s.applyKind(o, b, r)
+}
+
+// applyKind makes the effect of a record on the state.
+func (s *store) applyKind(o *op, b *block, r *record.Record) {
 	switch r.Kind {
 	case record.Message:
-		if r.Seq <= s.last.seq {
-			panic(fmt.Sprintf("msgstore: message %d behind %d", r.Seq, s.last.seq))
-		}
 		s.applyMsg(o, b, r)
 		if s.cfg.Discard == DiscardOld {
 			s.limitAll(o)
@@ -66,15 +81,15 @@ func (s *store) applyMsg(o *op, b *block, r *record.Record) {
 	s.last = at
 	s.msgs++
 	s.bytes += size
-	var info *subjectInfo
+	var same uint64
 	if s.index != nil {
-		info = s.index.add(r.Subject, r.Seq)
+		same = s.index.add(r.Subject, r.Seq)
 	}
 	s.track(o, b, r)
 	if o != nil && o.heard != nil {
 		o.changes = append(o.changes, change{1, int64(size), r.Seq, string(r.Subject)})
 	}
-	if p := s.cfg.MaxMsgsPerSubject; p > 0 && info != nil && info.total > uint64(p) {
+	if p := s.cfg.MaxMsgsPerSubject; p > 0 && same > uint64(p) {
 		s.limitSubject(o, r.Subject, uint64(p))
 	}
 }
@@ -114,16 +129,33 @@ func (s *store) limitAll(o *op) {
 
 // limitSubject removes the oldest messages of a subject until max remain.
 func (s *store) limitSubject(o *op, subject []byte, max uint64) {
-	name := string(subject)
 	for {
-		info := s.index.get(name)
+		info := s.index.get(stringOf(subject))
 		if info == nil || info.total <= max {
 			return
 		}
-		seq, err := s.firstSeqLoading(name, info)
+		seq, err := s.firstSeqLoading(subject, info)
 		if err != nil || !s.limitOne(o, seq) {
 			return
 		}
+	}
+}
+
+// limitSubjects removes what is too much of every subject.
+func (s *store) limitSubjects(o *op) {
+	p := uint64(s.cfg.MaxMsgsPerSubject)
+	if p == 0 || s.index == nil {
+		return
+	}
+	var over [][]byte
+	s.index.matchAny(nil, func(subject []byte, i *subjectInfo) bool {
+		if i.total > p {
+			over = append(over, bytes.Clone(subject))
+		}
+		return true
+	})
+	for _, subject := range over {
+		s.limitSubject(o, subject, p)
 	}
 }
 
@@ -132,9 +164,6 @@ func (s *store) limitOne(o *op, seq uint64) bool {
 	b, i := s.blockFor(seq)
 	if b == nil {
 		return false
-	}
-	if s.disk != nil {
-		s.disk.limited = true
 	}
 	return s.drop(o, b, i, seq, false)
 }
@@ -195,7 +224,7 @@ func (s *store) dropUnreadable(b *block, i int, seq uint64) {
 // chase keeps the first sequence of a subject exact, where the next message of
 // the subject is in the same block and near.
 func (s *store) chase(b *block, c *cache, e *ent, subject []byte) {
-	info := s.index.get(string(subject))
+	info := s.index.get(stringOf(subject))
 	if info == nil || info.first&inexact == 0 || info.lower() != e.seq+1 {
 		return
 	}
@@ -203,7 +232,7 @@ func (s *store) chase(b *block, c *cache, e *ent, subject []byte) {
 	i := c.find(e.seq + 1)
 	for n := 0; n < near && i < len(c.ents); n, i = n+1, i+1 {
 		x := &c.ents[i]
-		if string(c.subject(x)) == string(subject) && b.live(x.seq) {
+		if bytes.Equal(c.subject(x), subject) && b.live(x.seq) {
 			info.first = x.seq
 			return
 		}
@@ -284,6 +313,19 @@ func (s *store) act(o *op, a *action) {
 		}
 	case actCompact:
 		s.compactTo(o, a.seq)
+	case actRaise:
+		b := s.blocks[len(s.blocks)-1]
+		if b.msgs > 0 {
+			b.deleted.InsertRange(b.last.seq+1, a.seq)
+		}
+		b.last = seqTime{a.seq, a.ts}
+		s.last = b.last
+		if b.msgs == 0 {
+			b.first = seqTime{seq: a.seq + 1}
+		}
+		if s.msgs == 0 {
+			s.first = seqTime{seq: a.seq + 1}
+		}
 	}
 	n := o.removed - msgs
 	if o.heard == nil || !a.bulk || n == 0 && a.kind != actCompact {

@@ -36,9 +36,11 @@ type block struct {
 	// cache is nil when the content is only in the file. In a memory store, and
 	// for the tail with what was appended to it, it is always there.
 	cache atomic.Pointer[cache]
-	// used is the store's read counter at the last use of the cache.
+	// used is the host's tick at the last use of the cache.
 	used atomic.Int64
 	miss missing
+
+	capacity int64 // of the cache when the host last heard of it
 
 	file blockFile // zero in a memory store
 }
@@ -93,7 +95,12 @@ type cache struct {
 	ents []ent    // messages, ascending; dead ones among them
 	tomb []uint64 // sequences of the tombstones in it
 	bad  []badRange
+
+	compressed bool // the file's form
 }
+
+// memory is what the cache takes, in bytes.
+func (c *cache) memory() int64 { return int64(cap(c.buf)) + 16*int64(cap(c.ents)) }
 
 // badRange is a part of a block that holds no valid records.
 type badRange struct {

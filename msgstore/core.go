@@ -28,7 +28,7 @@ type store struct {
 	end      seqTime // of the last record handed over
 	tail     tail
 	appended atomic.Uint64
-	failed   error // sticky; see WriteError
+	failed   atomic.Pointer[WriteError] // sticky
 
 	mu     sync.RWMutex
 	closed bool
@@ -48,18 +48,17 @@ type store struct {
 	process func(subject string, header, data []byte)
 
 	notify notifier
-	clock  atomic.Int64 // counts reads, for the age of caches
-
-	disk *disk // nil in memory
-	now  func() time.Time
+	disk   *disk // nil in memory
+	now    func() time.Time
 }
 
 // tail is where the next record goes. Guarded by wmu.
 type tail struct {
 	b    *block
-	key  *record.Key // nil in memory
-	size int64       // of all records handed over, uncompressed
-	max  int64       // size at which the next block begins
+	key  *record.Key          // nil in memory
+	sum  [record.SumSize]byte // of the last record
+	size int64                // of all records handed over, uncompressed
+	max  int64                // size at which the next block begins
 }
 
 func (s *store) init(cfg Config) {
@@ -108,7 +107,9 @@ func (s *store) blockOf(seq uint64) int {
 func (s *store) cached(b *block) (*cache, error) {
 	if c := b.cache.Load(); c != nil {
 		if s.disk != nil {
-			b.used.Store(s.clock.Add(1))
+			if now := s.disk.host.tick.Load(); b.used.Load() != now {
+				b.used.Store(now)
+			}
 		}
 		return c, nil
 	}
@@ -144,6 +145,14 @@ func (s *store) read(fn func() error) error {
 			return err
 		}
 	}
+}
+
+// failure is the sticky error, or nil.
+func (s *store) failure() error {
+	if w := s.failed.Load(); w != nil {
+		return w
+	}
+	return nil
 }
 
 // Positions implements Store.

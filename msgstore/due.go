@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -88,6 +89,26 @@ func (s *store) track(o *op, b *block, r *record.Record) {
 	}
 	if ttl != 0 {
 		s.trackTTL(r.Seq, r.Time, ttl)
+	}
+}
+
+// retrack registers what the headers of a message that is there already ask for,
+// where its sequence is not below what the state files cover.
+func (s *store) retrack(b *block, c *cache, e *ent, ttl, sched, source uint64) {
+	subject, header, _ := c.parts(e)
+	r := record.Record{Kind: record.Message, Seq: e.seq, Time: c.time(e), Subject: subject, Header: header}
+	if v, ok := headerValue(header, hdrTTL); ok {
+		if n, ok := parseTTL(v); ok && (n < 0 || e.seq >= ttl) {
+			s.trackTTL(r.Seq, r.Time, n)
+		}
+	}
+	if s.due.sched != nil && e.seq >= sched {
+		n := b.schedules
+		s.trackSchedule(b, &r)
+		b.schedules = n
+	}
+	if e.seq >= source && len(s.cfg.Sources) > 0 {
+		s.trackSource(&r)
 	}
 }
 
@@ -282,18 +303,12 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 	if max <= 0 {
 		return due
 	}
-	found := due
-	err := s.read(func() error {
-		var err error
-		found, err = s.collectDue(now, max, due)
-		return err
-	})
-	if err != nil {
+	g := gatherer{now: now, max: max, seen: make(map[uint64]struct{})}
+	if err := s.read(func() error { return g.gather(s) }); err != nil || len(g.due) == 0 {
 		return due
 	}
-	if len(found) == len(due) {
-		return due
-	}
+	slices.SortFunc(g.due, func(a, b Due) int { return cmp.Compare(a.Seq, b.Seq) })
+	found := append(due, g.due...)
 	s.mu.Lock()
 	for seq, at := range s.due.asked {
 		if now-at >= askAgain {
@@ -314,97 +329,102 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 	return found
 }
 
-// collectDue gathers at most max things, without marking them.
-func (s *store) collectDue(now int64, max int, due []Due) ([]Due, error) {
-	base := len(due)
-	seen := make(map[uint64]struct{})
-	add := func(kind DueKind, seq uint64, at int64) error {
-		if asked, ok := s.due.asked[seq]; ok && now-asked < askAgain {
-			return nil
+// gatherer collects what is due, and goes on where it stopped when a block has
+// to be loaded.
+type gatherer struct {
+	now   int64
+	max   int
+	due   []Due
+	seen  map[uint64]struct{}
+	start uint64 // next message to look at for its age
+	aged  bool   // no more messages have reached the age limit
+	sched []scheddb.Entry
+	asked bool // for schedules
+}
+
+func (g *gatherer) full() bool { return len(g.due) >= g.max }
+
+func (g *gatherer) gather(s *store) error {
+	if s.due.ttl != nil {
+		for _, e := range s.due.ttl.Due(nil, g.now, wheel.Entry{}, g.max+len(s.due.asked)) {
+			if g.full() {
+				return nil
+			}
+			if err := g.add(s, DueTTL, e.Seq, e.At); err != nil {
+				return err
+			}
 		}
-		if _, ok := seen[seq]; ok {
-			return nil
+	}
+	for s.cfg.MaxAge > 0 && !g.aged && !g.full() {
+		c, e, seq, err := s.next(nil, &g.start, s.last.seq, nil)
+		if _, bad := err.(*BadRecordError); bad {
+			g.start = seq + 1
+			continue
 		}
-		c, e, err := s.lookup(seq)
-		switch err.(type) {
-		case nil:
-		case *missing:
+		if err == ErrStoreEOF {
+			break
+		}
+		if err != nil {
 			return err
-		case *BadRecordError:
-			seen[seq] = struct{}{}
-			due = append(due, Due{Kind: kind, Seq: seq, Time: at})
-			return nil
-		default:
-			return nil // gone meanwhile
 		}
-		seen[seq] = struct{}{}
+		if _, never := s.due.never[seq]; !never {
+			at := c.time(e) + int64(s.cfg.MaxAge)
+			if g.aged = at > g.now; g.aged {
+				break
+			}
+			if err := g.add(s, DueAge, seq, at); err != nil {
+				return err
+			}
+		}
+		g.start = seq + 1
+	}
+	if s.due.sched == nil || g.full() {
+		return nil
+	}
+	if !g.asked {
+		g.asked = true
+		g.sched = s.due.sched.Due(nil, g.now, g.max-len(g.due))
+	}
+	for ; len(g.sched) > 0; g.sched = g.sched[1:] {
+		e := g.sched[0]
+		m, err := s.scheduled(e, g.now)
+		if _, miss := err.(*missing); miss {
+			return err
+		}
+		g.due = append(g.due, Due{Kind: DueSchedule, Seq: e.Seq, Subject: e.Subject, Time: e.At, Publish: m})
+	}
+	return nil
+}
+
+// add adds the end of a message, unless it was returned lately.
+func (g *gatherer) add(s *store, kind DueKind, seq uint64, at int64) error {
+	if asked, ok := s.due.asked[seq]; ok && g.now-asked < askAgain {
+		return nil
+	}
+	if _, ok := g.seen[seq]; ok {
+		return nil
+	}
+	d := Due{Kind: kind, Seq: seq, Time: at}
+	c, e, err := s.lookup(seq)
+	switch err.(type) {
+	case nil:
 		subject, header, _ := c.parts(e)
-		d := Due{Kind: kind, Seq: seq, Subject: string(subject), Time: at}
+		d.Subject = string(subject)
 		if s.cfg.SubjectDeleteMarkerTTL > 0 && s.index != nil && !isMarker(header) {
 			if i := s.index.get(d.Subject); i != nil && i.total == 1 {
 				d.Marker = true
 				d.Publish = marker(d.Subject, s.cfg.SubjectDeleteMarkerTTL)
 			}
 		}
-		due = append(due, d)
-		return nil
+	case *missing:
+		return err
+	case *BadRecordError:
+	default:
+		return nil // gone meanwhile
 	}
-	if s.due.ttl != nil {
-		for _, e := range s.due.ttl.Due(nil, now, wheel.Entry{}, max+len(s.due.asked)) {
-			if len(due)-base >= max {
-				break
-			}
-			if err := add(DueTTL, e.Seq, e.At); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if s.cfg.MaxAge > 0 {
-		for seq, start := uint64(0), uint64(0); len(due)-base < max; start = seq + 1 {
-			var e *ent
-			var c *cache
-			var err error
-			c, e, seq, err = s.next(nil, &start, ^uint64(0), nil)
-			if _, bad := err.(*BadRecordError); bad {
-				continue
-			}
-			if err == ErrStoreEOF {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			at := c.time(e) + int64(s.cfg.MaxAge)
-			if _, never := s.due.never[e.seq]; never {
-				continue
-			}
-			if at > now {
-				break
-			}
-			if err := add(DueAge, e.seq, at); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if s.due.sched != nil && len(due)-base < max {
-		for _, e := range s.due.sched.Due(nil, now, max-(len(due)-base)) {
-			d := Due{Kind: DueSchedule, Seq: e.Seq, Subject: e.Subject, Time: e.At}
-			var err error
-			if d.Publish, err = s.scheduled(e, now); err != nil {
-				if _, miss := err.(*missing); miss {
-					return nil, err
-				}
-			}
-			due = append(due, d)
-		}
-	}
-	slices.SortFunc(due[base:], func(a, b Due) int {
-		if a.Seq < b.Seq {
-			return -1
-		}
-		return 1
-	})
-	return due, nil
+	g.seen[seq] = struct{}{}
+	g.due = append(g.due, d)
+	return nil
 }
 
 // marker is the message that takes the place of the last one of a subject.
@@ -436,11 +456,8 @@ func (s *store) scheduled(e scheddb.Entry, now int64) (*StoredMsg, error) {
 	body, bodyHeader := data, header
 	if src := value("Nats-Schedule-Source"); src != "" && s.index != nil {
 		if i := s.index.get(src); i != nil {
-			seq, err := s.lastSeqOf(src, i)
-			if err != nil {
-				return nil, err
-			}
-			c, x, err := s.lookup(seq)
+			start := i.upper()
+			c, x, _, err := s.prev(NewFilter(src), &start)
 			if err != nil {
 				return nil, err
 			}

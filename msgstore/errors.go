@@ -6,6 +6,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/streamstate"
 )
 
 // The errors of a store. Their texts are part of the protocol.
@@ -21,8 +22,8 @@ var (
 	ErrMsgTooLarge            = record.ErrTooLarge // "message too large"
 	ErrStoreWrongType         = errors.New("wrong storage type")
 	ErrSequenceMismatch       = errors.New("expected sequence does not match store")
-	ErrCorruptStreamState     = errors.New("stream state snapshot is corrupt")
-	ErrBadStreamStateEncoding = errors.New("bad stream state encoding")
+	ErrCorruptStreamState     = streamstate.ErrCorrupt // "stream state snapshot is corrupt"
+	ErrBadStreamStateEncoding = streamstate.ErrHeader  // "bad stream state encoding"
 	ErrTooManyResults         = errors.New("too many matching results for request")
 	ErrNoBlockData            = errors.New("message block data missing")
 	ErrBadKeySize             = keys.ErrBadKeySize   // "encryption bad key size"

@@ -119,19 +119,28 @@ func (s *store) LoadLastMsg(subject string, sm *StoredMsg) (*StoredMsg, error) {
 	if sm == nil {
 		sm = new(StoredMsg)
 	}
-	p := newPattern(subject)
+	f := NewFilter(subject)
+	start := uint64(0)
 	err := s.read(func() error {
-		seq := s.last.seq
-		if !matchesAll(subject) {
-			var err error
-			if seq, err = s.lastOfAll(&p); err != nil {
-				return err
-			}
-		}
-		if s.msgs == 0 || seq == 0 {
+		if s.msgs == 0 {
 			return ErrStoreMsgNotFound
 		}
-		c, e, err := s.lookup(seq)
+		if f != nil {
+			if start == 0 {
+				if start = s.lastBound(f); start == 0 {
+					return ErrStoreMsgNotFound
+				}
+			}
+			c, e, _, err := s.prev(f, &start)
+			if err == ErrStoreEOF {
+				return ErrStoreMsgNotFound
+			}
+			if err == nil {
+				sm.fill(c, e)
+			}
+			return err
+		}
+		c, e, err := s.lookup(s.last.seq)
 		if err == ErrDeletedMsg {
 			err = ErrStoreMsgNotFound
 		}
@@ -147,25 +156,17 @@ func (s *store) LoadLastMsg(subject string, sm *StoredMsg) (*StoredMsg, error) {
 	return sm, nil
 }
 
-// lastOfAll returns the last sequence of the subjects that match, 0 if none.
-func (s *store) lastOfAll(p *pattern) (uint64, error) {
+// lastBound is a sequence behind which no message matches; 0 if none does.
+func (s *store) lastBound(f *Filter) uint64 {
 	if s.index == nil {
-		return 0, nil
+		return s.last.seq
 	}
 	var last uint64
-	var failed error
-	s.index.match(p, func(subject string, i *subjectInfo) bool {
-		if i.upper() <= last {
-			return true
-		}
-		var seq uint64
-		if seq, failed = s.lastSeqOf(subject, i); failed != nil {
-			return false
-		}
-		last = max(last, seq)
+	s.index.matchAny(f, func(_ []byte, i *subjectInfo) bool {
+		last = max(last, i.upper())
 		return true
 	})
-	return last, failed
+	return last
 }
 
 // LoadNextMsg implements Store.
@@ -452,10 +453,10 @@ func (s *store) SubjectForSeq(seq uint64) (string, error) {
 
 // GetSeqFromTime implements Store.
 func (s *store) GetSeqFromTime(t int64) uint64 {
-	var seq uint64
+	var seq, from uint64
 	err := s.read(func() error {
 		for _, b := range s.blocks {
-			if b.msgs == 0 || b.last.ts < t {
+			if b.msgs == 0 || b.last.ts < t || b.last.seq < from {
 				continue
 			}
 			c, err := s.cached(b)
@@ -468,6 +469,7 @@ func (s *store) GetSeqFromTime(t int64) uint64 {
 					return nil
 				}
 			}
+			from = b.last.seq + 1
 		}
 		seq = s.last.seq + 1
 		return nil

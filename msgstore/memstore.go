@@ -38,7 +38,8 @@ func NewMemStore(cfg Config) (*MemStore, error) {
 	if f := s.cfg.FirstSeq; f > 0 {
 		s.first.seq = f
 	}
-	s.addTail(newBlock(1, last))
+	s.setTail(newBlock(1, last))
+	s.blocks = []*block{s.tail.b}
 	return m, nil
 }
 
@@ -106,14 +107,14 @@ func (m *MemStore) Truncate(seq uint64) error {
 }
 
 // eraseAfter submits an op that removes messages and overwrites their bytes.
-func (m *store) eraseAfter(o *op) {
-	if m.disk != nil {
-		m.disk.erase(o) // unlocks
+func (s *store) eraseAfter(o *op) {
+	if s.disk != nil {
+		s.disk.erase(o) // unlocks
 		return
 	}
-	m.mu.Lock()
+	s.mu.Lock()
 	for _, seq := range o.acts[0].seqs {
-		b, _ := m.blockFor(seq)
+		b, _ := s.blockFor(seq)
 		if b == nil {
 			continue
 		}
@@ -124,13 +125,13 @@ func (m *store) eraseAfter(o *op) {
 			o.wipe = append(o.wipe, header, data)
 		}
 	}
-	m.apply(o)
+	s.apply(o)
 	for _, b := range o.wipe {
 		clear(b)
 	}
-	m.notify.add(o)
-	m.mu.Unlock()
-	m.wmu.Unlock()
+	s.notify.add(o)
+	s.mu.Unlock()
+	s.wmu.Unlock()
 }
 
 // squeeze drops dead records of a memory block when they are more than half.

@@ -49,6 +49,7 @@ type action struct {
 	kind actionKind
 	at   uint64 // it follows the record with this sequence; 0: the last one
 	seq  uint64
+	ts   int64
 	seqs []uint64
 	bulk bool // one change for all
 }
@@ -58,6 +59,7 @@ type actionKind uint8
 const (
 	actRemove  actionKind = iota // the messages seqs
 	actCompact                   // everything below seq
+	actRaise                     // nothing: the last sequence becomes seq
 )
 
 // givenTTL is a TTL that was given with a message and is not in its header.
@@ -89,8 +91,11 @@ func (o *op) free() {
 	clear(o.segs)
 	clear(o.acts)
 	clear(o.changes)
-	clear(o.disk.parts)
-	*o = op{disk: diskOp{parts: o.disk.parts[:0], enc: o.disk.enc[:0]}, buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	enc := o.disk.enc[:0]
+	if cap(enc) > maxKeptBuf {
+		enc = nil
+	}
+	*o = op{disk: diskOp{enc: enc}, buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
 	ops.Put(o)
 }
 

@@ -1,22 +1,13 @@
 package msgstore
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
-// firstOf returns the first live message of a subject whose entry is info.
-// The caller holds mu for reading.
-func (s *store) firstOf(subject string, info *subjectInfo) (*block, *cache, *ent, error) {
-	seq, err := s.firstSeqOf(subject, info, s.cached)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	b, _ := s.blockFor(seq)
-	c, e, err := s.fetch(b, seq)
-	return b, c, e, err
-}
-
-// firstSeqOf returns the sequence of the first live message of a subject. It
-// gets block contents from get.
-func (s *store) firstSeqOf(subject string, info *subjectInfo, get func(*block) (*cache, error)) (uint64, error) {
+// firstSeqLoading returns the sequence of the first live message of a subject,
+// and remembers it. The caller holds mu for writing.
+func (s *store) firstSeqLoading(subject []byte, info *subjectInfo) (uint64, error) {
 	seq := info.lower()
 	if info.first&inexact == 0 {
 		return seq, nil
@@ -26,43 +17,12 @@ func (s *store) firstSeqOf(subject string, info *subjectInfo, get func(*block) (
 		if b.msgs == 0 {
 			continue
 		}
-		c, err := get(b)
+		c, err := s.content(b)
 		if err != nil {
 			return 0, err
 		}
 		if n, ok := c.nextOf(b, subject, seq); ok {
-			return n, nil
-		}
-	}
-	return 0, ErrStoreMsgNotFound
-}
-
-// firstSeqLoading is firstSeqOf for those who hold mu for writing. It remembers
-// what it found.
-func (s *store) firstSeqLoading(subject string, info *subjectInfo) (uint64, error) {
-	seq, err := s.firstSeqOf(subject, info, s.content)
-	if err == nil {
-		info.first = seq
-	}
-	return seq, err
-}
-
-// lastSeqOf returns the sequence of the last live message of a subject.
-func (s *store) lastSeqOf(subject string, info *subjectInfo) (uint64, error) {
-	seq := info.upper()
-	if info.last&inexact == 0 {
-		return seq, nil
-	}
-	for i := min(s.blockOf(seq), len(s.blocks)-1); i >= 0; i-- {
-		b := s.blocks[i]
-		if b.msgs == 0 {
-			continue
-		}
-		c, err := s.cached(b)
-		if err != nil {
-			return 0, err
-		}
-		if n, ok := c.prevOf(b, subject, seq); ok {
+			info.first = n
 			return n, nil
 		}
 	}
@@ -70,21 +30,10 @@ func (s *store) lastSeqOf(subject string, info *subjectInfo) (uint64, error) {
 }
 
 // nextOf returns the first live message at or after seq with that subject.
-func (c *cache) nextOf(b *block, subject string, seq uint64) (uint64, bool) {
+func (c *cache) nextOf(b *block, subject []byte, seq uint64) (uint64, bool) {
 	for i := c.find(seq); i < len(c.ents); i++ {
 		e := &c.ents[i]
-		if string(c.subject(e)) == subject && b.live(e.seq) {
-			return e.seq, true
-		}
-	}
-	return 0, false
-}
-
-// prevOf returns the last live message at or before seq with that subject.
-func (c *cache) prevOf(b *block, subject string, seq uint64) (uint64, bool) {
-	for i := c.find(seq + 1); i > 0; i-- {
-		e := &c.ents[i-1]
-		if string(c.subject(e)) == subject && b.live(e.seq) {
+		if bytes.Equal(c.subject(e), subject) && b.live(e.seq) {
 			return e.seq, true
 		}
 	}
@@ -111,6 +60,7 @@ func (s *store) NumPending(start uint64, filter string, lastPerSubject bool) (ui
 // NumPendingMulti implements Store.
 func (s *store) NumPendingMulti(start uint64, f *Filter, lastPerSubject bool) (n, validThrough uint64, err error) {
 	var count counter
+	var subjects subjectCounter
 	err = s.read(func() error {
 		validThrough = s.last.seq
 		n = 0
@@ -119,8 +69,11 @@ func (s *store) NumPendingMulti(start uint64, f *Filter, lastPerSubject bool) (n
 			return nil
 		case lastPerSubject:
 			var err error
-			n, err = s.subjectsFrom(start, f)
+			n, err = subjects.from(s, start, f)
 			return err
+		case start <= s.first.seq && f != nil && s.index != nil:
+			n = s.index.sum(f)
+			return nil
 		}
 		st, err := count.from(s, start, f)
 		n = st.Msgs
@@ -129,36 +82,63 @@ func (s *store) NumPendingMulti(start uint64, f *Filter, lastPerSubject bool) (n
 	return n, validThrough, err
 }
 
-// subjectsFrom counts the subjects whose last message is at or after start.
-func (s *store) subjectsFrom(start uint64, f *Filter) (n uint64, err error) {
+// subjectCounter counts subjects, and goes on where it stopped when a block has
+// to be loaded.
+type subjectCounter struct {
+	last    uint64 // visible when it began
+	n       uint64
+	pos     uint64
+	pending map[string]struct{} // subjects of which that is not known yet
+}
+
+// from counts the subjects whose last message is at or after start. Those whose
+// last sequence is not known are looked for from start on.
+func (k *subjectCounter) from(s *store, start uint64, f *Filter) (uint64, error) {
 	if s.index == nil {
 		return 0, nil
 	}
-	s.index.matchAny(f, func(subject string, i *subjectInfo) bool {
-		if i.upper() < start {
+	if k.pending == nil || k.last != s.last.seq {
+		*k = subjectCounter{last: s.last.seq, pos: start, pending: make(map[string]struct{})}
+		s.index.matchAny(f, func(subject []byte, i *subjectInfo) bool {
+			switch {
+			case i.upper() < start:
+			case i.last&inexact == 0 || i.lower() >= start:
+				k.n++
+			default:
+				k.pending[string(subject)] = struct{}{}
+			}
 			return true
+		})
+	}
+	for len(k.pending) > 0 {
+		c, e, seq, err := s.next(f, &k.pos, k.last, nil)
+		if err == ErrStoreEOF {
+			break
 		}
-		if i.last&inexact != 0 && i.lower() < start {
-			var last uint64
-			if last, err = s.lastSeqOf(subject, i); err != nil {
-				return false
-			}
-			if last < start {
-				return true
-			}
+		if _, bad := err.(*BadRecordError); bad {
+			k.pos = seq + 1
+			continue
 		}
-		n++
-		return true
-	})
-	return n, err
+		if err != nil {
+			return 0, err
+		}
+		if _, ok := k.pending[string(c.subject(e))]; ok {
+			delete(k.pending, string(c.subject(e)))
+			k.n++
+		}
+		k.pos = e.seq + 1
+	}
+	return k.n, nil
 }
 
 // counter counts messages from a sequence on, and goes on where it stopped when
 // a block has to be loaded.
 type counter struct {
 	pos   uint64 // next sequence to look at; 0 before the first
+	back  uint64 // the same, from the end
 	state SimpleState
 	last  uint64 // visible when it began
+	whole bool
 }
 
 // from returns number, first and last of the live messages at or after start
@@ -169,18 +149,11 @@ func (k *counter) from(s *store, start uint64, f *Filter) (SimpleState, error) {
 		return s.allFrom(start), nil
 	}
 	if k.pos == 0 || k.last != s.last.seq {
-		*k = counter{pos: start, last: s.last.seq}
+		*k = counter{pos: start, back: s.last.seq, last: s.last.seq, whole: start == s.first.seq && s.index != nil}
 	}
-	if s.index == nil {
-		return SimpleState{}, nil // Raft logs have no subjects
+	if k.whole {
+		return k.wholeStream(s, f)
 	}
-	if start == s.first.seq && k.pos == start {
-		if done, err := k.fromIndex(s, f); done || err != nil {
-			return k.state, err
-		}
-	}
-	// The shorter side is counted. The other follows from the total; its first
-	// message is then found by a search.
 	for {
 		_, e, seq, err := s.next(f, &k.pos, k.last, nil)
 		switch {
@@ -225,37 +198,36 @@ func (s *store) allFrom(start uint64) SimpleState {
 	return st
 }
 
-// fromIndex answers for the whole stream out of the subject index.
-func (k *counter) fromIndex(s *store, f *Filter) (bool, error) {
-	var st SimpleState
-	var err error
-	s.index.matchAny(f, func(subject string, i *subjectInfo) bool {
-		var x SimpleState
-		if x, err = s.stateOf(subject, i); err != nil {
-			return false
-		}
-		if st.Msgs == 0 || x.First < st.First {
-			st.First = x.First
-		}
-		st.Last = max(st.Last, x.Last)
-		st.Msgs += x.Msgs
-		return true
-	})
-	if err != nil {
-		return false, err
+// wholeStream answers for all messages out of the subject index: the number is
+// a sum, first and last are found by a search from either end.
+func (k *counter) wholeStream(s *store, f *Filter) (SimpleState, error) {
+	k.state.Msgs = s.index.sum(f)
+	if k.state.Msgs == 0 {
+		return SimpleState{}, nil
 	}
-	k.state = st
-	return true, nil
-}
-
-// stateOf returns the state of a subject.
-func (s *store) stateOf(subject string, i *subjectInfo) (SimpleState, error) {
-	first, err := s.firstSeqOf(subject, i, s.cached)
-	if err != nil {
-		return SimpleState{}, err
+	for k.state.First == 0 {
+		_, _, seq, err := s.next(f, &k.pos, k.last, nil)
+		if _, bad := err.(*BadRecordError); bad {
+			k.pos = seq + 1
+			continue
+		}
+		if err != nil && err != ErrStoreEOF {
+			return SimpleState{}, err
+		}
+		k.state.First = seq
 	}
-	last, err := s.lastSeqOf(subject, i)
-	return SimpleState{Msgs: i.total, First: first, Last: last}, err
+	for k.state.Last == 0 {
+		_, _, seq, err := s.prev(f, &k.back)
+		if _, bad := err.(*BadRecordError); bad {
+			k.back = seq - 1
+			continue
+		}
+		if err != nil && err != ErrStoreEOF {
+			return SimpleState{}, err
+		}
+		k.state.Last = seq
+	}
+	return k.state, nil
 }
 
 // FilteredState implements Store.
@@ -283,21 +255,49 @@ func (s *store) FilteredState(start uint64, filter string) (SimpleState, error) 
 func (s *store) SubjectsState(filter string) (map[string]SimpleState, error) {
 	f := NewFilter(filter)
 	var states map[string]SimpleState
+	var start, last uint64
+	exact := false
 	err := s.read(func() error {
-		states = make(map[string]SimpleState)
 		if s.index == nil {
+			states = map[string]SimpleState{}
 			return nil
 		}
-		var err error
-		s.index.matchAny(f, func(subject string, i *subjectInfo) bool {
-			var st SimpleState
-			if st, err = s.stateOf(subject, i); err != nil {
-				return false
+		if states == nil || last != s.last.seq {
+			states = make(map[string]SimpleState)
+			start, last = 0, s.last.seq
+			exact = true
+			s.index.matchAny(f, func(subject []byte, i *subjectInfo) bool {
+				exact = exact && (i.first|i.last)&inexact == 0
+				states[string(subject)] = SimpleState{Msgs: i.total, First: i.first, Last: i.last}
+				return exact
+			})
+			if !exact {
+				clear(states)
 			}
-			states[subject] = st
-			return true
-		})
-		return err
+		}
+		// What the index does not know exactly, the messages tell.
+		for !exact {
+			c, e, seq, err := s.next(f, &start, last, nil)
+			if err == ErrStoreEOF {
+				break
+			}
+			if _, bad := err.(*BadRecordError); bad {
+				start = seq + 1
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			st := states[string(c.subject(e))]
+			if st.Msgs == 0 {
+				st.First = e.seq
+			}
+			st.Msgs++
+			st.Last = e.seq
+			states[string(c.subject(e))] = st
+			start = e.seq + 1
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -313,8 +313,8 @@ func (s *store) SubjectsTotals(filter string) map[string]uint64 {
 	if s.index == nil || s.closed {
 		return totals
 	}
-	s.index.matchAny(NewFilter(filter), func(subject string, i *subjectInfo) bool {
-		totals[subject] = i.total
+	s.index.matchAny(NewFilter(filter), func(subject []byte, i *subjectInfo) bool {
+		totals[string(subject)] = i.total
 		return true
 	})
 	return totals
@@ -328,118 +328,101 @@ func (s *store) AllLastSeqs() ([]uint64, error) {
 // MultiLastSeqs implements Store.
 func (s *store) MultiLastSeqs(filters []string, maxSeq uint64, maxAllowed int) ([]uint64, error) {
 	f := NewFilter(filters...)
+	var l lastFinder
 	var seqs []uint64
 	err := s.read(func() error {
 		var err error
-		seqs, err = s.lastSeqs(f, maxSeq, maxAllowed)
+		seqs, err = l.find(s, f, maxSeq, maxAllowed)
 		return err
 	})
 	return seqs, err
 }
 
-// lastSeqs is MultiLastSeqs for those who hold mu for reading.
-func (s *store) lastSeqs(f *Filter, maxSeq uint64, maxAllowed int) ([]uint64, error) {
+// lastFinder looks for the last messages of subjects, and goes on where it
+// stopped when a block has to be loaded.
+type lastFinder struct {
+	began  bool
+	last   uint64 // visible when it began
+	pos    uint64
+	seqs   []uint64
+	behind map[string]struct{} // subjects to be found by going back from pos
+}
+
+// find returns for each subject that matches its last sequence up to maxSeq.
+// Where that is not in the index, because there are newer messages or the number
+// is not exact, it goes back through the stream once, however many they are.
+func (l *lastFinder) find(s *store, f *Filter, maxSeq uint64, maxAllowed int) ([]uint64, error) {
 	if s.index == nil {
 		return nil, nil
 	}
-	if maxSeq == 0 {
-		maxSeq = s.last.seq
+	if !l.began || l.last != s.last.seq {
+		if maxSeq == 0 {
+			maxSeq = s.last.seq
+		}
+		*l = lastFinder{began: true, last: s.last.seq, pos: maxSeq, behind: make(map[string]struct{})}
+		s.index.matchAny(f, func(subject []byte, i *subjectInfo) bool {
+			switch {
+			case i.lower() > maxSeq:
+			case i.upper() > maxSeq || i.last&inexact != 0:
+				l.behind[string(subject)] = struct{}{}
+			default:
+				l.seqs = append(l.seqs, i.last)
+			}
+			return maxAllowed <= 0 || len(l.seqs) <= maxAllowed
+		})
 	}
-	var seqs []uint64
-	var err error
-	// Subjects that have newer messages than maxSeq are found by going back
-	// through the stream once, however many they are.
-	var behind map[string]struct{}
-	s.index.matchAny(f, func(subject string, i *subjectInfo) bool {
-		if i.lower() > maxSeq {
-			return true
-		}
-		if i.upper() > maxSeq {
-			if behind == nil {
-				behind = make(map[string]struct{})
-			}
-			behind[subject] = struct{}{}
-			return true
-		}
-		var last uint64
-		if last, err = s.lastSeqOf(subject, i); err != nil {
-			return false
-		}
-		seqs = append(seqs, last)
-		if maxAllowed > 0 && len(seqs) > maxAllowed {
-			err = ErrTooManyResults
-		}
-		return err == nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	for start := maxSeq; len(behind) > 0; {
-		_, e, seq, err := s.prev(nil, &start)
-		switch err.(type) {
-		case nil:
-		case *BadRecordError:
-			if start = seq - 1; start == 0 {
-				clear(behind)
-			}
-			continue
-		default:
-			if err == ErrStoreEOF {
-				clear(behind)
-				continue
-			}
-			return nil, err
-		}
-		subject, err := s.subjectAt(e.seq)
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := behind[string(subject)]; ok {
-			delete(behind, string(subject))
-			seqs = append(seqs, e.seq)
-			if maxAllowed > 0 && len(seqs) > maxAllowed {
-				return nil, ErrTooManyResults
-			}
-		}
-		if start = e.seq - 1; start == 0 {
+	for len(l.behind) > 0 && (maxAllowed <= 0 || len(l.seqs) <= maxAllowed) {
+		c, e, seq, err := s.prev(f, &l.pos)
+		if err == ErrStoreEOF {
 			break
 		}
+		if _, bad := err.(*BadRecordError); !bad {
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := l.behind[string(c.subject(e))]; ok {
+				delete(l.behind, string(c.subject(e)))
+				l.seqs = append(l.seqs, seq)
+			}
+		}
+		if seq <= 1 {
+			break
+		}
+		l.pos = seq - 1
 	}
-	slices.Sort(seqs)
-	return seqs, nil
-}
-
-func (s *store) subjectAt(seq uint64) ([]byte, error) {
-	c, e, err := s.lookup(seq)
-	if err != nil {
-		return nil, err
+	if maxAllowed > 0 && len(l.seqs) > maxAllowed {
+		return nil, ErrTooManyResults
 	}
-	return c.subject(e), nil
+	slices.Sort(l.seqs)
+	return l.seqs, nil
 }
 
 // MultiLastMsgs implements Store.
 func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed int, fn func(*StoredMsg, int) bool) (total, remaining int, err error) {
 	f := NewFilter(filters...)
 	var b Batch
-	err = s.read(func() error {
-		b.Reset()
-		seqs, err := s.lastSeqs(f, maxSeq, maxAllowed)
-		if err != nil {
+	for {
+		var l lastFinder
+		var seqs []uint64
+		err := s.read(func() error {
+			var err error
+			seqs, err = l.find(s, f, maxSeq, maxAllowed)
 			return err
+		})
+		if err != nil {
+			return 0, 0, err
 		}
 		total = len(seqs)
 		at, _ := slices.BinarySearch(seqs, minSeq)
-		for _, seq := range seqs[at:] {
-			c, e, err := s.lookup(seq)
-			if err != nil {
-				return err
-			}
-			b.add(c, e)
+		b.Reset()
+		if err := s.LoadMsgs(seqs[at:], &b); err != nil {
+			return 0, 0, err
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, 0, err
+		// Messages do not change: if all are still there, they are as they were
+		// at the moment when the list was made.
+		if len(b.Msgs) == len(seqs)-at {
+			break
+		}
 	}
 	remaining = len(b.Msgs)
 	for i := range b.Msgs {

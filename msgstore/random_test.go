@@ -3,10 +3,12 @@ package msgstore
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
 func memSize(subject string, header, data []byte) uint64 {
@@ -237,4 +239,118 @@ func randomMem(t *testing.T, seed uint64, steps int) {
 		}
 	}
 	r.m.compare(t, rng, s)
+}
+
+// fileRun is a random run over a FileStore that is closed and opened again now
+// and then.
+func randomFile(t *testing.T, seed uint64, steps int) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	cfg := randomConfig(rng, FileStorage)
+	cfg.Compression = Compression(rng.IntN(2))
+	opts := FileOptions{
+		Account:    "$G",
+		Durability: Durability(rng.IntN(3)),
+		BlockSize:  int64(rng.IntN(5000) + 100),
+		Clock:      func() time.Time { return time.Unix(0, 77) },
+	}
+	switch rng.IntN(3) {
+	case 0:
+		opts.Keys = KeyRing{Key: []byte("secret"), Cipher: ChaCha}
+	case 1:
+		opts.Keys = KeyRing{Key: []byte("secret"), Cipher: AES}
+	}
+	fsys := crashfs.New(seed)
+	var events []string
+	var h *Host
+	var s *FileStore
+	open := func() {
+		var err error
+		h, err = NewHost("/store", HostOptions{FS: fsys, Manual: true, CacheBytes: int64(rng.IntN(100000) + 1),
+			Events: func(e Event) { events = append(events, e.String()) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err = OpenFileStore(h, cfg, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut := func() {
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d, config %+v, options %+v, operations %q, events %q", seed, cfg, opts, log, events)
+		}
+	}()
+	open()
+	r := &runner{t: t, rng: rng, s: s, m: newModel(cfg, fileSize), core: &s.store}
+	for i := range steps {
+		switch n := rng.IntN(100); {
+		case n < 5:
+			log = append(log, "reopen")
+			shut()
+			// Blocks alone do not tell what limits removed before a compaction.
+			unlimited := cfg.MaxMsgs == 0 && cfg.MaxBytes == 0 && cfg.MaxMsgsPerSubject == 0
+			if unlimited && rng.IntN(3) == 0 {
+				log = append(log, "without index")
+				fsys.Remove("/store/jetstream/$G/streams/S/msgs/index.db")
+			}
+			open()
+			r.s, r.core = s, &s.store
+			if r.m.last == 0 { // a purge of a new store leaves no trace
+				r.m.first = s.State().FirstSeq
+			}
+			r.m.compare(t, rng, s)
+		case n < 15:
+			log = append(log, "maintain")
+			h.Maintain(int64(rng.IntN(150)))
+		default:
+			log = append(log, "?")
+			log[len(log)-1] = r.step()
+		}
+		checkFiles(t, fsys, &s.store)
+		if i%7 == 0 {
+			r.m.compare(t, rng, s)
+		}
+	}
+	r.m.compare(t, rng, s)
+	shut()
+}
+
+func TestRandomFile(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	for i := range uint64(100) {
+		randomFile(t, seed+i, 150)
+	}
+}
+
+// checkFiles compares the block files with the blocks of a store at rest.
+func checkFiles(t *testing.T, fsys *crashfs.FS, s *store) {
+	t.Helper()
+	entries, err := fsys.ReadDir(s.disk.msgs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]bool{}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".blk") {
+			files[e.Name()] = true
+		}
+	}
+	for _, b := range s.blocks {
+		if !files[blockName(b.num)] {
+			t.Fatalf("no file of block %d", b.num)
+		}
+		delete(files, blockName(b.num))
+	}
+	delete(files, blockName(s.tail.b.num))
+	if len(files) > 0 && s.disk.mode == Always {
+		t.Fatalf("files %v of no block", files)
+	}
 }

@@ -54,9 +54,10 @@ func (s *store) removeAll(seqs []uint64, erase, strict bool, done func(*op)) {
 // their tombstones. The caller holds wmu.
 func (s *store) placeRemovals(o *op, seqs []uint64, strict, bulk bool) error {
 	var gone []removal
+	next := 0
 	err := s.read(func() error {
-		gone = gone[:0]
-		for _, seq := range seqs {
+		for ; next < len(seqs); next++ {
+			seq := seqs[next]
 			if strict {
 				switch {
 				case seq > s.end.seq:

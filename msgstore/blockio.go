@@ -1,0 +1,216 @@
+package msgstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scan"
+	"github.com/natsd/natsd/subjecttree"
+)
+
+// maxBlockFile bounds what is read of a file that claims to be a block: a block
+// of the largest size, one record of the largest size behind its end, or their
+// compressed form.
+const maxBlockFile = 64 << 20
+
+// readFile reads the first size bytes of a block's file, or all of it if size is
+// negative, and decrypts them.
+func (d *disk) readFile(b *block, size int64) ([]byte, error) {
+	d.host.enter()
+	defer d.host.leave()
+	f, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	have, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size < 0 || size > have {
+		size = have
+	}
+	if size > maxBlockFile {
+		return nil, fmt.Errorf("%s: %d bytes are too many for a block", d.blockPath(b.num), size)
+	}
+	buf := make([]byte, size)
+	if size > 0 {
+		if _, err := f.ReadAt(buf, 0); err != nil {
+			return nil, err
+		}
+	}
+	if b.file.key != nil {
+		b.file.key.Stream().XORAt(buf, buf, 0)
+	}
+	return buf, nil
+}
+
+// plain undoes the compression of a block's content.
+func plain(buf []byte) (content []byte, compressed bool, bad []blockcomp.Range) {
+	if !blockcomp.Is(buf) {
+		return buf, false, nil
+	}
+	content, bad, err := blockcomp.Decode(buf)
+	if content == nil && err != nil {
+		bad = []blockcomp.Range{{Start: 0, End: 0}}
+	}
+	return content, true, bad
+}
+
+// view is what a load needs to know of a block, taken at one moment.
+type view struct {
+	size     int64 // -1: the whole file
+	gen      uint64
+	evidence scan.Evidence
+	before   uint64
+	after    uint64
+}
+
+// viewOf is called with store.mu held.
+func (d *disk) viewOf(b *block) view {
+	s := d.s
+	v := view{size: -1, gen: b.file.gen}
+	i := s.blockIndex(b)
+	if i < 0 || i == len(s.blocks)-1 {
+		v.size = b.size
+	}
+	if i > 0 {
+		v.after = s.blocks[i-1].last.seq
+	}
+	if b.msgs > 0 {
+		v.evidence = scan.Evidence{Known: true, FirstSeq: b.first.seq, LastSeq: b.last.seq, Deleted: b.deleted.Clone()}
+	}
+	return v
+}
+
+// blockIndex returns the position of b in s.blocks, or -1.
+func (s *store) blockIndex(b *block) int {
+	for i := len(s.blocks) - 1; i >= 0; i-- {
+		if s.blocks[i] == b {
+			return i
+		}
+	}
+	return -1
+}
+
+// parse makes the cache of a block out of its content.
+func (d *disk) parse(b *block, buf []byte, v view) *cache {
+	content, compressed, ranges := plain(buf)
+	c := &cache{buf: content, compressed: compressed}
+	if n := len(content) / 128; n > 0 {
+		c.ents = make([]ent, 0, n)
+	}
+	sb := scan.Block{
+		Content:    content,
+		Stream:     d.s.cfg.Name,
+		Number:     b.num,
+		Before:     v.before,
+		Unreadable: ranges,
+		Evidence:   v.evidence,
+	}
+	if d.s.index != nil {
+		sb.ValidSubject = validSubject
+	}
+	res, _ := scan.Run(&sb, func(off int, r *record.Record) error {
+		switch r.Kind {
+		case record.Message:
+			c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(off), size: uint32(r.Size)})
+		case record.Tombstone:
+			c.tomb = append(c.tomb, r.Seq)
+		}
+		return nil
+	})
+	for _, x := range res.Damage {
+		c.bad = append(c.bad, badRange{
+			off: int64(x.Start), size: int64(x.End - x.Start),
+			first: x.FirstSeq, last: x.LastSeq, detail: x.Reason,
+		})
+	}
+	return c
+}
+
+func validSubject(s []byte) bool { return len(s) > 0 && subjecttree.ValidPublish(s) }
+
+// unreadable is the cache of a block whose content cannot be had.
+func unreadable(detail string) *cache { return &cache{bad: []badRange{{off: -1, detail: detail}}} }
+
+// fetchBlock reads and parses b. It never fails: what cannot be read is damage.
+func (d *disk) fetchBlock(b *block, v view) *cache {
+	if b.file.locked != "" {
+		return unreadable(b.file.locked)
+	}
+	buf, err := d.readFile(b, v.size)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return unreadable(ErrNoBlockData.Error())
+	case err != nil:
+		return unreadable(err.Error())
+	}
+	return d.parse(b, buf, v)
+}
+
+// load brings the content of b into memory. The caller holds no lock.
+func (d *disk) load(b *block) error {
+	s := d.s
+	b.file.loading.Lock()
+	defer b.file.loading.Unlock()
+	for {
+		s.mu.RLock()
+		if s.closed {
+			s.mu.RUnlock()
+			return ErrStoreClosed
+		}
+		if b.cache.Load() != nil {
+			s.mu.RUnlock()
+			return nil
+		}
+		v := d.viewOf(b)
+		s.mu.RUnlock()
+		c := d.fetchBlock(b, v)
+		s.mu.Lock()
+		if b.cache.Load() == nil && b.file.gen == v.gen && s.blockIndex(b) >= 0 {
+			d.install(b, c, v)
+		}
+		gone := s.blockIndex(b) < 0
+		s.mu.Unlock()
+		if gone || b.cache.Load() != nil {
+			return nil
+		}
+	}
+}
+
+// loadLocked is load for those who hold store.mu for writing.
+func (d *disk) loadLocked(b *block) (*cache, error) {
+	v := d.viewOf(b)
+	c := d.fetchBlock(b, v)
+	d.install(b, c, v)
+	return c, nil
+}
+
+// install makes c the cache of b. The caller holds store.mu for writing.
+func (d *disk) install(b *block, c *cache, v view) {
+	if v.size >= 0 && b.size > v.size {
+		// The tail has grown meanwhile.
+		c = d.fetchBlock(b, d.viewOf(b))
+	}
+	if v.size < 0 && len(c.bad) == 0 {
+		b.size = int64(len(c.buf))
+	}
+	if n, ok := c.at(b.first.seq); ok {
+		b.first.ts = c.time(&c.ents[n])
+		if b.first.seq == d.s.first.seq {
+			d.s.first.ts = b.first.ts
+		}
+	}
+	b.file.compressed = c.compressed
+	b.cache.Store(c)
+	d.hold(b, c)
+	if len(c.bad) > 0 && !b.file.reported {
+		b.file.reported = true
+		d.damaged(b, c)
+	}
+}

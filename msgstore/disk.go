@@ -1,0 +1,405 @@
+package msgstore
+
+import (
+	"os"
+	"path"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// disk is the file side of a store.
+type disk struct {
+	s       *store
+	host    *Host
+	fs      vfs.FS
+	account string
+	dir     string // of the stream
+	msgs    string // its message blocks
+	rel     string // msgs relative to the store directory
+	ring    KeyRing
+	key     *keys.Key // of the stream; nil without encryption
+	mode    Durability
+	every   int64 // of mode Interval, seconds
+	queue   *commit.Queue
+
+	// The tail's file. Guarded by store.wmu; nil while it is closed.
+	out     *commit.File
+	outFile vfs.File
+	stream  *keys.Stream // encrypts what goes to it
+	lastUse atomic.Int64 // host tick of the last append
+
+	// Guarded by store.mu.
+	garbage []*block // to be deleted when what replaced them is durable
+	changes uint64   // counts ops
+	tailSum [record.SumSize]byte
+
+	synced atomic.Uint64 // durable position, for the modes other than Always
+
+	maintaining sync.Mutex // one pass at a time; guards the next three
+	stateAt     int64      // host tick of the last write of index.db
+	syncAt      int64      // of the last sync in mode Interval
+	saved       uint64     // changes when index.db was written
+
+	sourcesOnDisk   bool // there is a sources.db
+	firstEncryption bool // the stream was plain until now
+	stopping        bool // guarded by store.mu
+
+	snapshotting sync.Mutex
+
+	known seqTime // last sequence that index.db knows, during recovery
+}
+
+// blockFile is what the store knows of a block's file.
+type blockFile struct {
+	owner *store
+	key   *keys.Key // nil without encryption
+	// stored is the size of a sealed block's file; held is guarded by Host.mu.
+	stored     int64
+	held       int64
+	compressed bool
+	gen        uint64 // counts rewrites; guarded by store.mu
+	loading    sync.Mutex
+	// tried is the live size at the last compaction.
+	tried    uint64
+	locked   string // why the block cannot be read at all, or ""
+	reported bool   // its damage was reported
+	closed   bool   // takes no more records
+	convert  bool   // to be rewritten with the configured key and cipher
+	failed   bool   // a rewrite failed; the next start tries again
+	fresh    bool   // sealed since the store was opened: to be compressed
+}
+
+// diskOp is what an op has to do with the disk.
+type diskOp struct {
+	left   int // parts in the queue; guarded by store.mu
+	sent   int // segments handed over
+	flying bool
+	sealed bool // all parts were handed over; guarded by store.mu
+	enc    []byte
+	err    error
+	synced uint64 // a sync up to this sequence
+	floor  uint64 // everything below is gone: to be noted in floor.db
+}
+
+var parts = sync.Pool{New: func() any { return new(commit.Op) }}
+
+// part hands one operation of o to the queue. The caller holds wmu.
+func (d *disk) part(o *op, c commit.Op) {
+	d.s.mu.Lock()
+	if !o.disk.flying {
+		o.disk.flying = true
+		d.s.flight = append(d.s.flight, o)
+	}
+	o.disk.left++
+	d.s.mu.Unlock()
+	p := parts.Get().(*commit.Op)
+	p.File, p.Runs, p.Data, p.Sync, p.Lazy, p.Do, p.Forget = c.File, nil, c.Data, c.Sync, false, c.Do, c.Forget
+	d.queue.Submit(p)
+}
+
+// send hands over the segments that are complete.
+func (d *disk) send(o *op) error {
+	for ; o.disk.sent < len(o.segs); o.disk.sent++ {
+		sg := &o.segs[o.disk.sent]
+		data := o.buf[sg.from:o.end(o.disk.sent)]
+		if len(data) == 0 {
+			continue
+		}
+		if err := d.openTail(sg.b, sg.off); err != nil {
+			return err
+		}
+		if d.stream != nil {
+			at := len(o.disk.enc)
+			o.disk.enc = append(o.disk.enc, data...)
+			data = o.disk.enc[at:]
+			d.stream.XORAt(data, data, sg.off)
+		}
+		d.part(o, commit.Op{File: d.out, Data: data})
+	}
+	return nil
+}
+
+// submit hands an op over and releases wmu.
+func (d *disk) submit(o *op) {
+	err := d.send(o)
+	if err != nil {
+		d.fail(err)
+	}
+	if n := len(o.buf); n >= record.SumSize {
+		d.s.tail.sum = [record.SumSize]byte(o.buf[n-record.SumSize:])
+	}
+	switch {
+	case err != nil:
+	case o.disk.floor > 0:
+		t := &d.s.tail
+		mark := floorMark{block: t.b.num, off: t.size, sum: t.sum, seq: o.disk.floor}
+		d.part(o, commit.Op{Do: func() error {
+			return vfs.ReplaceFile(d.fs, path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name), 0o600)
+		}})
+	case !o.disk.flying:
+		d.part(o, commit.Op{Do: func() error { return nil }})
+	}
+	d.seal(o, err)
+	d.s.wmu.Unlock()
+	d.queue.Run()
+}
+
+// seal says that o has no more parts.
+func (d *disk) seal(o *op, err error) {
+	s := d.s
+	s.mu.Lock()
+	o.disk.sealed = true
+	if o.disk.err == nil {
+		o.disk.err = err
+	}
+	switch {
+	case !o.disk.flying:
+		o.err = err
+		s.notify.add(o)
+	case o.disk.left == 0:
+		s.mu.Unlock()
+		s.complete(o, o.disk.err)
+		return
+	}
+	s.mu.Unlock()
+}
+
+// completed is called by the queue with the parts that are complete, in order.
+func (d *disk) completed(done []*commit.Op) {
+	s := d.s
+	for _, p := range done {
+		s.mu.Lock()
+		o := s.flight[0]
+		if p.Err != nil && o.disk.err == nil {
+			o.disk.err = p.Err
+		}
+		o.disk.left--
+		ready := o.disk.left == 0 && o.disk.sealed
+		s.mu.Unlock()
+		p.File, p.Data, p.Do = nil, nil, nil
+		parts.Put(p)
+		if !ready {
+			continue
+		}
+		if o.disk.err != nil {
+			d.fail(o.disk.err)
+			s.complete(o, s.failure())
+			continue
+		}
+		s.complete(o, nil)
+	}
+	d.clean(false)
+	s.runCallbacks()
+}
+
+// fail makes the store refuse writes with a sticky error.
+func (d *disk) fail(err error) {
+	w := &WriteError{Op: "write", Err: err}
+	if d.s.failed.CompareAndSwap(nil, w) {
+		d.host.event(WriteFailed{Account: d.account, Stream: d.s.cfg.Name, Err: w})
+	}
+}
+
+// rotate makes b, which is new, the file that records go to. The caller holds
+// wmu. What the old tail holds is synced before the new one gets anything.
+func (d *disk) rotate(o *op, b *block) error {
+	if err := d.send(o); err != nil {
+		return err
+	}
+	old, oldFile := d.out, d.outFile
+	d.s.mu.Lock()
+	d.s.tail.b.file.fresh = true
+	d.s.mu.Unlock()
+	if old != nil {
+		d.part(o, commit.Op{File: old, Sync: true})
+	}
+	b.file.owner = d.s
+	out, file, keyFile, err := d.create(b)
+	if err != nil {
+		d.fail(err)
+		return err
+	}
+	d.out, d.outFile = out, file
+	d.part(o, commit.Op{File: out, Do: func() error {
+		if keyFile != nil {
+			if err := vfs.ReplaceFile(d.fs, d.keyPath(b.num), keyFile, 0o600); err != nil {
+				return err
+			}
+		}
+		if err := d.fs.SyncDir(d.msgs); err != nil {
+			return err
+		}
+		if old != nil {
+			old.Drop()
+			oldFile.Close()
+		}
+		return nil
+	}})
+	return nil
+}
+
+// create makes the file of a new block, without syncing anything.
+func (d *disk) create(b *block) (*commit.File, vfs.File, []byte, error) {
+	var keyFile []byte
+	if d.ring.Enabled() {
+		var err error
+		if b.file.key, keyFile, err = d.ring.New(keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))); err != nil {
+			return nil, nil, nil, err
+		}
+		d.stream = b.file.key.Stream()
+	}
+	file, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return d.newFile(b, file, 0, [8]byte{}), file, keyFile, nil
+}
+
+func (d *disk) newFile(b *block, file vfs.File, size int64, tail [8]byte) *commit.File {
+	return d.queue.NewFile(path.Join(d.rel, blockName(b.num)), file, size, tail, commit.Mode(d.mode))
+}
+
+// openTail opens the tail's file if it is closed. size is its size.
+func (d *disk) openTail(b *block, size int64) error {
+	d.lastUse.Store(d.host.tick.Load())
+	if d.out != nil {
+		return nil
+	}
+	file, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	var tail [8]byte
+	if size >= 8 {
+		if _, err := file.ReadAt(tail[:], size-8); err != nil {
+			file.Close()
+			return err
+		}
+	}
+	d.out, d.outFile = d.newFile(b, file, size, tail), file
+	d.stream = nil
+	if b.file.key != nil {
+		d.stream = b.file.key.Stream()
+	}
+	return nil
+}
+
+// closeTail closes the tail's file when everything in it is durable. The caller
+// holds wmu; nothing is in flight.
+func (d *disk) closeTail() error {
+	if d.out == nil {
+		return nil
+	}
+	err := d.out.Close()
+	if cerr := d.outFile.Close(); err == nil {
+		err = cerr
+	}
+	d.out, d.outFile, d.stream = nil, nil, nil
+	return err
+}
+
+// dropped is called when b has left the stream.
+func (d *disk) dropped(b *block) { d.garbage = append(d.garbage, b) }
+
+// emptied says whether a block without live messages, s.blocks[i], may go. It
+// stays while it holds the last sequence, or tombstones for messages whose
+// records may be in an earlier block.
+func (d *disk) emptied(b *block, i int) bool {
+	s := d.s
+	if b.last.seq >= s.last.seq {
+		return false
+	}
+	c, err := s.content(b)
+	if err != nil || len(c.bad) > 0 {
+		return false
+	}
+	for _, t := range c.tomb {
+		if s.blockOf(t) < i {
+			return false
+		}
+	}
+	d.dropped(b)
+	return true
+}
+
+// clean deletes the files of blocks that have left the stream. In the modes
+// where visible is more than durable it waits until sync says that all is.
+func (d *disk) clean(sync bool) {
+	if d.mode != Always && !sync {
+		return
+	}
+	d.s.mu.Lock()
+	g := d.garbage
+	d.garbage = nil
+	d.s.mu.Unlock()
+	for _, b := range g {
+		d.host.drop(b)
+		d.fs.Remove(d.blockPath(b.num))
+		if b.file.key != nil {
+			d.fs.Remove(d.keyPath(b.num))
+		}
+	}
+}
+
+// durable is the durable position when visible is the visible one.
+func (d *disk) durable(visible uint64) uint64 {
+	if d.mode == Always {
+		return visible
+	}
+	return min(d.synced.Load(), visible)
+}
+
+func blockName(n uint32) string { return strconv.FormatUint(uint64(n), 10) + ".blk" }
+
+func (d *disk) relPath(b *block) string { return path.Join(d.rel, blockName(b.num)) }
+
+func (d *disk) blockObject(b *block) keys.Object {
+	return keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))
+}
+
+func (d *disk) blockPath(n uint32) string { return path.Join(d.msgs, blockName(n)) }
+
+func (d *disk) keyPath(n uint32) string {
+	return path.Join(d.msgs, strconv.FormatUint(uint64(n), 10)+".key")
+}
+
+// applied is called when an op was applied, with store.mu held.
+func (d *disk) applied(o *op) {
+	if len(o.buf) > 0 || len(o.acts) > 0 {
+		d.changes++
+	}
+	if o.disk.synced > 0 {
+		d.synced.Store(o.disk.synced)
+	}
+	for i := range o.segs {
+		b := o.segs[i].b
+		if c := b.cache.Load(); c != nil {
+			d.hold(b, c)
+		}
+	}
+}
+
+// hold tells the host of the memory that the content of b takes.
+func (d *disk) hold(b *block, c *cache) {
+	if n := c.memory(); n != b.capacity || b.file.held == 0 {
+		b.capacity = n
+		d.host.hold(b, n)
+	}
+}
+
+// beforeUpdate writes the meta files of a new configuration, and index.db, which
+// says what the old one's limits removed.
+func (d *disk) beforeUpdate(cfg *Config) error {
+	if err := d.writeMeta(cfg.metaJSON()); err != nil {
+		return err
+	}
+	d.maintaining.Lock()
+	defer d.maintaining.Unlock()
+	return d.checkpointNow(true)
+}

@@ -1,0 +1,229 @@
+package msgstore
+
+import (
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// Host is what the file stores of one store directory share: the committer, the
+// memory for block contents, the limit of disk operations, and the goroutine
+// that looks after idle stores. Its methods may be called from any goroutine.
+type Host struct {
+	fs     vfs.FS
+	dir    string
+	commit *commit.Committer
+	events func(Event)
+	gate   chan struct{}
+	budget int64
+
+	tick atomic.Int64 // seconds since start; the age of caches
+
+	mu     sync.Mutex
+	stores map[*store]struct{}
+	held   map[*block]struct{} // blocks whose content may be in memory
+	bytes  int64               // of their contents, roughly
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+// HostOptions are the options of a Host. Zero values mean the defaults.
+type HostOptions struct {
+	FS     vfs.FS         // default: the operating system's
+	Commit commit.Options // FS and Listener are set by NewHost
+
+	// CacheBytes bounds the memory for block contents. Default 512 MiB.
+	CacheBytes int64
+	// DiskOps bounds concurrent reads. Default 4096, allowed 4 to 8192.
+	DiskOps int
+	// Events hears of everything that an operator may want to know.
+	Events func(Event)
+	// Manual leaves it to the caller to call Maintain.
+	Manual bool
+}
+
+const (
+	defaultCacheBytes = 512 << 20
+	defaultDiskOps    = 4096
+	minDiskOps        = 4
+	maxDiskOps        = 8192
+
+	// cacheIdle is the time in seconds after which an unused block content is
+	// dropped, fileIdle the one after which the tail's file is closed.
+	cacheIdle = 10
+	fileIdle  = 30
+	// stateEvery is how often, in seconds, index.db is written if something has
+	// changed.
+	stateEvery = 120
+)
+
+// NewHost locks and opens a store directory and replays its commit journal.
+func NewHost(dir string, opts HostOptions) (*Host, error) {
+	if opts.FS == nil {
+		opts.FS = vfs.OS
+	}
+	if opts.CacheBytes <= 0 {
+		opts.CacheBytes = defaultCacheBytes
+	}
+	if opts.DiskOps == 0 {
+		opts.DiskOps = defaultDiskOps
+	}
+	h := &Host{
+		fs:     opts.FS,
+		dir:    dir,
+		events: opts.Events,
+		gate:   make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
+		budget: opts.CacheBytes,
+		stores: make(map[*store]struct{}),
+		held:   make(map[*block]struct{}),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	opts.Commit.FS = opts.FS
+	listener := opts.Commit.Listener
+	opts.Commit.Listener = func(e commit.Event) {
+		if listener != nil {
+			listener(e)
+		}
+		h.event(e)
+	}
+	c, err := commit.Open(dir, opts.Commit)
+	if err != nil {
+		return nil, err
+	}
+	h.commit = c
+	if opts.Manual {
+		close(h.done)
+	} else {
+		go h.run()
+	}
+	return h, nil
+}
+
+// Committer is the committer of the store directory.
+func (h *Host) Committer() *commit.Committer { return h.commit }
+
+// FS is the file system of the store directory.
+func (h *Host) FS() vfs.FS { return h.fs }
+
+// Dir is the store directory, the parent of "jetstream".
+func (h *Host) Dir() string { return h.dir }
+
+// Close ends the host. Its stores have been stopped before.
+func (h *Host) Close() error {
+	select {
+	case <-h.stop:
+		return ErrStoreClosed
+	default:
+	}
+	close(h.stop)
+	<-h.done
+	return h.commit.Close()
+}
+
+func (h *Host) run() {
+	defer close(h.done)
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-t.C:
+			h.Maintain(1)
+		}
+	}
+}
+
+// Maintain does what is due after so many seconds: it drops idle contents,
+// closes idle files, compresses, compacts and saves states. A host that was not
+// made with Manual does this by itself.
+func (h *Host) Maintain(seconds int64) {
+	now := h.tick.Add(seconds)
+	h.mu.Lock()
+	stores := make([]*store, 0, len(h.stores))
+	for s := range h.stores {
+		stores = append(stores, s)
+	}
+	for b := range h.held {
+		if now-b.used.Load() > cacheIdle {
+			h.forget(b)
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range stores {
+		s.disk.maintain(now)
+	}
+}
+
+func (h *Host) event(e Event) {
+	if h.events != nil {
+		h.events(e)
+	}
+}
+
+func (h *Host) add(s *store) {
+	h.mu.Lock()
+	h.stores[s] = struct{}{}
+	h.mu.Unlock()
+}
+
+func (h *Host) remove(s *store) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.stores, s)
+	for b := range h.held {
+		if b.file.owner == s {
+			h.forget(b)
+		}
+	}
+}
+
+// hold counts the content of b, which has n bytes now, and drops the contents
+// that were not used for the longest time if there is too much.
+func (h *Host) hold(b *block, n int64) {
+	b.used.Store(h.tick.Load())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held[b] = struct{}{}
+	h.bytes += n - b.file.held
+	b.file.held = n
+	for h.bytes > h.budget && len(h.held) > 1 {
+		var oldest *block
+		for x := range h.held {
+			if x != b && (oldest == nil || x.used.Load() < oldest.used.Load()) {
+				oldest = x
+			}
+		}
+		h.forget(oldest)
+	}
+}
+
+// forget drops the content of b. The caller holds mu.
+func (h *Host) forget(b *block) {
+	b.cache.Store(nil)
+	h.bytes -= b.file.held
+	b.file.held = 0
+	delete(h.held, b)
+}
+
+// drop forgets a block that is gone.
+func (h *Host) drop(b *block) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.held[b]; ok {
+		h.forget(b)
+	}
+}
+
+// enter waits for permission to use the disk, leave gives it back.
+func (h *Host) enter() { h.gate <- struct{}{} }
+func (h *Host) leave() { <-h.gate }
+
+func (h *Host) streamDir(account, stream string) string {
+	return path.Join("jetstream", account, "streams", stream)
+}

@@ -1,0 +1,220 @@
+package msgstore
+
+import (
+	"github.com/natsd/natsd/msgstore/commit"
+)
+
+// Compaction of a block is worth it when more than half of it is dead, and, at
+// once, when it is at least compactMin bytes long.
+const compactMin = 2 << 20
+
+// maintain is one look at the store: it repairs it after a failure, closes what
+// is idle, compresses and compacts sealed blocks, and saves the state.
+func (d *disk) maintain(now int64) {
+	if !d.maintaining.TryLock() {
+		return
+	}
+	defer d.maintaining.Unlock()
+	s := d.s
+	if s.failed.Load() != nil {
+		d.repair()
+		return
+	}
+	if d.mode == Interval && now-d.syncAt >= d.every {
+		d.syncAt = now
+		d.flush()
+	}
+	d.rewriteSome()
+	if now-d.stateAt >= stateEvery {
+		d.stateAt = now
+		d.checkpointNow(false)
+	}
+	if now-d.lastUse.Load() >= fileIdle {
+		d.closeIdle()
+	}
+}
+
+// flush makes everything durable and waits for it.
+func (d *disk) flush() error {
+	d.s.wmu.Lock()
+	if err := d.s.writable(); err != nil {
+		d.s.wmu.Unlock()
+		return err
+	}
+	w := newWaiter()
+	d.sync(w.op) // unlocks
+	err := w.wait().err
+	if err == nil {
+		d.clean(true)
+	}
+	return err
+}
+
+// checkpointNow writes index.db, if something has changed. Without force it
+// leaves it out when that would take long. The caller holds maintaining.
+func (d *disk) checkpointNow(force bool) error {
+	s := d.s
+	s.mu.RLock()
+	unchanged := d.saved == d.changes
+	large := s.index != nil && s.index.len() > indexLimit
+	deleted := uint64(0)
+	for _, b := range s.blocks {
+		deleted += uint64(b.deleted.Len())
+	}
+	closed := s.closed || d.stopping
+	s.mu.RUnlock()
+	if closed || unchanged && !force || !force && (large || deleted > indexLimit) {
+		return nil
+	}
+	if d.mode != Always {
+		if err := d.flush(); err != nil {
+			return err
+		}
+	}
+	return d.saveState()
+}
+
+// closeIdle closes the tail's file.
+func (d *disk) closeIdle() {
+	s := d.s
+	if !s.wmu.TryLock() {
+		return
+	}
+	defer s.wmu.Unlock()
+	s.mu.RLock()
+	busy := len(s.flight) > 0 || s.closed
+	s.mu.RUnlock()
+	if !busy && d.out != nil {
+		if err := d.closeTail(); err != nil {
+			d.fail(err)
+		}
+	}
+}
+
+// rewriteSome compacts, compresses and converts the sealed blocks that need it,
+// one after the other.
+func (d *disk) rewriteSome() {
+	s := d.s
+	for {
+		s.mu.RLock()
+		var todo *block
+		if !s.closed && !d.stopping {
+			for i, b := range s.blocks[:max(len(s.blocks)-1, 0)] {
+				if d.wantsRewrite(b, i) {
+					todo = b
+					break
+				}
+			}
+		}
+		s.mu.RUnlock()
+		if todo == nil {
+			return
+		}
+		if err := d.rewriteBlock(todo); err != nil {
+			d.host.event(StateFailed{Account: d.account, Stream: s.cfg.Name, File: d.blockPath(todo.num), Err: err})
+			return
+		}
+	}
+}
+
+// wantsRewrite says whether the sealed block b = s.blocks[i] should be rewritten.
+func (d *disk) wantsRewrite(b *block, i int) bool {
+	if b.file.locked != "" || b.file.reported || b.file.failed {
+		return false
+	}
+	if b.msgs == 0 {
+		return b.file.tried != emptyTried
+	}
+	if b.file.convert {
+		return true
+	}
+	if 2*b.bytes < uint64(b.size) && 2*b.bytes < b.file.tried {
+		return true
+	}
+	return d.s.cfg.Compression == S2Compression && !b.file.compressed && b.file.fresh
+}
+
+// emptyTried marks an empty block that had to stay.
+const emptyTried = 1
+
+// rewriteBlock compacts a sealed block, and thereby gives it the configured
+// encryption and compression. An index.db that describes the stream must be
+// there first: a compacted block no longer tells what the limits removed.
+func (d *disk) rewriteBlock(b *block) error {
+	s := d.s
+	if err := d.load(b); err != nil {
+		return err
+	}
+	if err := d.checkpointNow(true); err != nil {
+		return err
+	}
+	if err := d.forget(b); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.blockIndex(b)
+	if i < 0 || i == len(s.blocks)-1 || s.closed {
+		return nil
+	}
+	if b.msgs == 0 {
+		b.file.tried = emptyTried
+		if d.emptied(b, i) {
+			s.blocks = append(s.blocks[:i], s.blocks[i+1:]...)
+		}
+		return nil
+	}
+	c, err := s.content(b)
+	if err != nil {
+		return err
+	}
+	if len(c.bad) > 0 {
+		return nil
+	}
+	err = d.rewrite(b, c, keepLive)
+	b.file.tried = max(b.bytes, 1)
+	b.file.fresh = false
+	b.file.failed = err != nil
+	d.changes++
+	return err
+}
+
+// forget makes the journal forget what it holds of a block.
+func (d *disk) forget(b *block) error {
+	return d.queue.Perform(&commit.Op{Forget: d.relPath(b)})
+}
+
+// repair makes a store writable again after a failed write or sync: everything
+// that is visible, and so was durable, goes to a new file of the tail.
+func (d *disk) repair() {
+	s := d.s
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || d.stopping || len(s.flight) > 0 {
+		return
+	}
+	b := s.blocks[len(s.blocks)-1]
+	d.closeFiles()
+	// Blocks behind the visible tail were never used.
+	for n := b.num + 1; n <= s.tail.b.num; n++ {
+		d.fs.Remove(d.blockPath(n))
+		d.fs.Remove(d.keyPath(n))
+	}
+	v := d.viewOf(b)
+	v.size = b.size
+	c := d.fetchBlock(b, v)
+	if len(c.bad) > 0 || int64(len(c.buf)) != b.size {
+		return // it cannot be read now
+	}
+	if err := d.rewrite(b, c, keepAll); err != nil {
+		return
+	}
+	d.queue.Reset()
+	s.setTailAt(b)
+	s.end = s.last
+	s.appended.Store(s.last.seq)
+	s.failed.Store(nil)
+	d.host.event(Repaired{Account: d.account, Stream: s.cfg.Name})
+}

@@ -1,0 +1,216 @@
+package msgstore
+
+import (
+	"crypto/rand"
+	"slices"
+
+	"github.com/natsd/natsd/msgstore/internal/sources"
+	"github.com/natsd/natsd/msgstore/internal/streamstate"
+)
+
+func contains(seqs []uint64, seq uint64) bool { return slices.Contains(seqs, seq) }
+
+func randomBytes(b []byte) error {
+	_, err := rand.Read(b)
+	return err
+}
+
+// UpdateConfig implements Store.
+func (s *store) UpdateConfig(cfg Config) error {
+	if cfg.Name == "" {
+		return ErrNameRequired
+	}
+	if cfg.Storage != s.kind {
+		return ErrStoreWrongType
+	}
+	cfg = cfg.normal()
+	if cfg.Created.IsZero() {
+		cfg.Created = s.cfg.Created
+	}
+	if s.disk != nil {
+		// What the old limits removed must stay removed under the new ones: the
+		// state is saved before they are in force.
+		if err := s.disk.beforeUpdate(&cfg); err != nil {
+			return err
+		}
+	}
+	o := newOp()
+	s.wmu.Lock()
+	if err := s.writable(); err != nil {
+		s.wmu.Unlock()
+		return err
+	}
+	s.mu.Lock()
+	old := s.cfg
+	cfg.Name, cfg.FirstSeq = old.Name, old.FirstSeq
+	s.cfg = cfg
+	hadTTL, hadSched := s.due.ttl != nil, s.due.sched != nil
+	s.due.init(&s.cfg)
+	var newSources []string
+	for _, name := range cfg.Sources {
+		if !slices.Contains(old.Sources, name) {
+			newSources = append(newSources, name)
+		}
+	}
+	for name := range s.source {
+		if !slices.Contains(cfg.Sources, name) {
+			delete(s.source, name)
+		}
+	}
+	if !hadTTL && s.due.ttl != nil || !hadSched && s.due.sched != nil || len(newSources) > 0 {
+		s.rescan(!hadTTL, !hadSched, newSources)
+	}
+	o.heard = s.updates
+	if s.cfg.Discard == DiscardOld {
+		s.limitAll(o)
+	}
+	if p := cfg.MaxMsgsPerSubject; p > 0 && (old.MaxMsgsPerSubject == 0 || p < old.MaxMsgsPerSubject) {
+		s.limitSubjects(o)
+	}
+	if s.disk != nil {
+		s.disk.changes++
+	}
+	s.notify.add(o)
+	s.mu.Unlock()
+	s.wmu.Unlock()
+	s.runCallbacks()
+	return nil
+}
+
+// rescan registers what the headers of all messages ask for. The caller holds
+// mu for writing.
+func (s *store) rescan(ttl, sched bool, newSources []string) {
+	const all, none = 0, ^uint64(0)
+	from := func(on bool) uint64 {
+		if on {
+			return all
+		}
+		return none
+	}
+	for _, b := range s.blocks {
+		if b.msgs == 0 || b.ttls == 0 && b.schedules == 0 && len(newSources) == 0 {
+			continue
+		}
+		c, err := s.content(b)
+		if err != nil {
+			continue
+		}
+		for i := range c.ents {
+			if e := &c.ents[i]; b.live(e.seq) && c.hasHeader(e) {
+				s.retrack(b, c, e, from(ttl), from(sched), from(len(newSources) > 0))
+			}
+		}
+	}
+}
+
+// SyncDeleted implements Store.
+func (s *store) SyncDeleted(deleted []SeqRange) {
+	o := newOp()
+	s.wmu.Lock()
+	if s.writable() != nil {
+		s.wmu.Unlock()
+		return
+	}
+	s.mu.Lock()
+	o.heard = s.updates
+	for _, r := range deleted {
+		if r.First > s.last.seq {
+			break
+		}
+		end := min(r.First+r.Num-1, s.last.seq)
+		for seq := max(r.First, s.first.seq); seq <= end; {
+			i := s.blockOf(seq)
+			if i == len(s.blocks) {
+				break
+			}
+			b := s.blocks[i]
+			at, ok := b.nextLive(seq)
+			if !ok {
+				seq = b.last.seq + 1
+				continue
+			}
+			if at > end {
+				break
+			}
+			s.drop(o, b, i, at, false)
+			seq = at + 1
+		}
+	}
+	if s.disk != nil {
+		s.disk.changes++
+	}
+	s.notify.add(o)
+	s.mu.Unlock()
+	s.wmu.Unlock()
+	s.runCallbacks()
+}
+
+// EncodedStreamState implements Store.
+func (s *store) EncodedStreamState(failed uint64) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, ErrStoreClosed
+	}
+	st := streamstate.State{Msgs: s.msgs, Bytes: s.bytes, FirstSeq: s.first.seq, LastSeq: s.last.seq, Failed: failed}
+	next := s.first.seq
+	gap := func(upTo uint64) {
+		if upTo > next {
+			st.Deleted = append(st.Deleted, streamstate.DeleteBlock{First: next, Num: upTo - next})
+		}
+	}
+	for _, b := range s.blocks {
+		if b.msgs == 0 {
+			continue
+		}
+		gap(b.first.seq)
+		if b.deleted.Len() > 0 {
+			st.Deleted = append(st.Deleted, streamstate.DeleteBlock{Set: b.deleted.Clone()})
+		}
+		next = b.last.seq + 1
+	}
+	if s.msgs > 0 {
+		gap(s.last.seq + 1)
+	}
+	return st.AppendTo(nil), nil
+}
+
+// StreamState is a decoded replication state.
+type StreamState struct {
+	Msgs, Bytes       uint64
+	FirstSeq, LastSeq uint64
+	Failed            uint64
+	Sources           map[string]SourceProgress // nil: not included
+	Deleted           []SeqRange                // ascending; what SyncDeleted takes
+}
+
+// DecodeStreamState reads what EncodedStreamState returns, or the reference
+// server sends. Errors: ErrBadStreamStateEncoding, ErrCorruptStreamState.
+func DecodeStreamState(b []byte) (*StreamState, error) {
+	x, err := streamstate.Decode(b)
+	if err != nil {
+		return nil, err
+	}
+	st := &StreamState{Msgs: x.Msgs, Bytes: x.Bytes, FirstSeq: x.FirstSeq, LastSeq: x.LastSeq, Failed: x.Failed}
+	if x.Sources != nil {
+		st.Sources = sourceMap(x.Sources)
+	}
+	for _, d := range x.Deleted {
+		if d.Set == nil {
+			st.Deleted = append(st.Deleted, SeqRange{d.First, d.Num})
+			continue
+		}
+		for r := range d.Set.Runs() {
+			st.Deleted = append(st.Deleted, SeqRange{r.First, r.Last - r.First + 1})
+		}
+	}
+	return st, nil
+}
+
+func sourceMap(list []sources.Progress) map[string]SourceProgress {
+	m := make(map[string]SourceProgress, len(list))
+	for _, p := range list {
+		m[p.Name] = SourceProgress{Seq: p.Seq, Identity: p.Identity}
+	}
+	return m
+}
