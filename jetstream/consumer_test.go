@@ -1,8 +1,11 @@
 package jetstream
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // wantNext checks the next message: subject, reply, payload or status line.
@@ -44,5 +47,69 @@ func TestPullConsumerInMemory(t *testing.T) {
 	r = c.request("$JS.API.CONSUMER.INFO.S.C", "")
 	if !strings.Contains(r.data, `"ack_floor":{"consumer_seq":1,"stream_seq":1,`) || !strings.Contains(r.data, `"num_ack_pending":2,"num_redelivered":1`) {
 		t.Fatal(r.data)
+	}
+}
+
+// TestIdleConsumersAreSmall: what 2,000 consumers cost that have worked and are
+// quiet again.
+func TestIdleConsumersAreSmall(t *testing.T) {
+	_, a, c := newTestEngine(t, Options{})
+	c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
+	const n = 2000
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	in := c.subscribe("inbox")
+	before, goroutines := heap(), runtime.NumGoroutine()
+	for i := range n {
+		c.publish(fmt.Sprintf("$JS.API.CONSUMER.CREATE.S.C%d", i), "", fmt.Sprintf(`{"stream_name":"S","config":{"durable_name":"C%d","ack_policy":"explicit","filter_subject":"s.%d"}}`, i, i))
+	}
+	waitFor(t, func() bool { return a.Stream("S").consumers.count(true) == n })
+	for i := range n {
+		c.publish(fmt.Sprintf("$JS.API.CONSUMER.MSG.NEXT.S.C%d", i), "inbox", "1")
+	}
+	for i := range n {
+		c.publish(fmt.Sprintf("s.%d", i), "", "m")
+	}
+	for range n {
+		c.publish(next(t, in).reply, "", "")
+	}
+	st := a.Stream("S")
+	for _, x := range st.consumers.list() {
+		x.state.Lock()
+		x.trim = 1 // as if the time had come
+		x.state.Unlock()
+		x.wake()
+	}
+	waitFor(t, func() bool { return runtime.NumGoroutine() <= goroutines+5 })
+	if armed := timersArmed(&st.engine.timers); armed > n/10 {
+		t.Errorf("%d timers are armed", armed)
+	}
+	if each := (int64(heap()) - int64(before)) / n; each > 8<<10 {
+		t.Errorf("%d bytes each", each)
+	} else {
+		t.Logf("%d bytes each", each)
+	}
+}
+
+func timersArmed(q *timers) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.heap)
+}
+
+// waitFor waits until a condition holds.
+func waitFor(t *testing.T, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatal("the condition does not come true")
+		}
+		runtime.Gosched()
 	}
 }

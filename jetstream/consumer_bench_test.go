@@ -1,0 +1,130 @@
+package jetstream
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// countingBus counts deliveries instead of making them, so that a benchmark
+// measures the engine alone.
+type countingBus struct {
+	testBus
+	acks  chan []byte // reply subjects of what was delivered, if wanted
+	count chan int
+}
+
+func (b *countingBus) Interest(string, string) bool { return true }
+
+func (b *countingBus) Publisher() Publisher { return &countingPublisher{bus: b} }
+
+type countingPublisher struct {
+	bus  *countingBus
+	n    int
+	acks []byte
+}
+
+func (p *countingPublisher) Publish(subject, reply, header, data []byte) bool { return true }
+
+func (p *countingPublisher) Deliver(route, subject, reply, header, data []byte) bool {
+	p.n++
+	if p.bus.acks != nil {
+		p.acks = append(append(p.acks, reply...), ' ')
+	}
+	return true
+}
+
+func (p *countingPublisher) Flush() <-chan struct{} {
+	if n := p.n; n > 0 {
+		p.n = 0
+		if p.bus.acks != nil {
+			acks := append([]byte(nil), p.acks...)
+			p.acks = p.acks[:0]
+			p.bus.acks <- acks
+		}
+		p.bus.count <- n
+	}
+	return nil
+}
+
+// BenchmarkConsume delivers stored messages to pull requests of 500, with and
+// without acknowledgements.
+func BenchmarkConsume(b *testing.B) {
+	for _, policy := range []string{"none", "explicit"} {
+		b.Run(policy, func(b *testing.B) { benchmarkConsume(b, policy) })
+	}
+}
+
+func benchmarkConsume(b *testing.B, policy string) {
+	e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	bus := &countingBus{count: make(chan int, 1<<16)}
+	if policy == "explicit" {
+		bus.acks = make(chan []byte, 1<<16)
+	}
+	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newClient(b, &bus.testBus)
+	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
+	for a.Stream("S") == nil {
+	}
+	const stored = 100_000
+	for i := range stored {
+		c.p.Publish([]byte("s."+strconv.Itoa(i%1000)), nil, nil, []byte(strings.Repeat("x", 128)))
+		if i%1000 == 999 {
+			c.p.Flush()
+		}
+	}
+	store := a.Stream("S").Store()
+	for store.Positions().Visible < stored {
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	var pulled []Msg
+	for n, round := 0, 0; n < b.N; round++ {
+		b.StopTimer()
+		name := fmt.Sprint("C", round)
+		c.publish("$JS.API.CONSUMER.CREATE.S."+name, "", fmt.Sprintf(`{"stream_name":"S","config":{"name":%q,"ack_policy":%q,"max_ack_pending":2000}}`, name, policy))
+		for a.consumer([]byte("S"), []byte(name)) == nil {
+		}
+		next := Msg{Subject: []byte("$JS.API.CONSUMER.MSG.NEXT.S." + name), Reply: []byte("inbox"), Data: []byte(`{"batch":500}`)}
+		pulled = append(pulled[:0], next)
+		b.StartTimer()
+		a.serveAPI(append(pulled, next))
+		outstanding := 1000
+		for got := 0; got < stored && n < b.N; {
+			k := <-bus.count
+			got, n, outstanding = got+k, n+k, outstanding-k
+			if bus.acks != nil {
+				acks := <-bus.acks
+				msgs := make([]Msg, 0, k)
+				for line := range strings.SplitSeq(strings.TrimSpace(string(acks)), " ") {
+					msgs = append(msgs, Msg{Subject: asBytes(line)})
+				}
+				a.serveAcks(msgs)
+			}
+			for outstanding <= 500 {
+				a.serveAPI(pulled)
+				outstanding += 500
+			}
+		}
+		b.StopTimer()
+		a.Stream("S").consumers.remove(a.consumer([]byte("S"), []byte(name)))
+	drain:
+		for {
+			select {
+			case <-bus.count:
+			case <-bus.acks:
+			default:
+				break drain
+			}
+		}
+		b.StartTimer()
+	}
+}
