@@ -41,6 +41,8 @@ type Consumer struct {
 	stopWatch func()       // ends the watch of the deliver subject
 	gone      bool         // deleted or stopped
 	trim      int64        // when to give memory back, 0: nothing to give
+
+	acked []uint64 // while the stream is opened: settled by runs that were replayed
 }
 
 // Limits of what waits for a consumer's turn. A turn takes some milliseconds,

@@ -23,7 +23,7 @@ const (
 // whether there is more. Under state.
 func (c *Consumer) deliver(t *consumerTurn, now int64) (more bool) {
 	sent, size := 0, 0
-	for {
+	for stuck := 0; ; stuck++ {
 		c.effects(t, now)
 		last := c.stream.store.Positions().Visible
 		w := c.m.Next(now, last)
@@ -31,7 +31,7 @@ func (c *Consumer) deliver(t *consumerTurn, now int64) (more bool) {
 			c.effects(t, now)
 			return false
 		}
-		if sent >= sliceMsgs || size >= sliceBytes {
+		if sent >= sliceMsgs || size >= sliceBytes || stuck >= sliceMsgs {
 			return true
 		}
 		t.batch.Reset()

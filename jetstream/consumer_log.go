@@ -302,9 +302,28 @@ func (cs *consumerSet) recover() {
 			cs.stream.engine.event(ErrorEvent{"recovering consumer '" + cs.stream.account.name + " > " + cs.stream.name + " > " + e.Name() + "': " + err.Error()})
 		}
 	}
-	if len(entries) > 0 {
-		cs.recheck()
+	if len(entries) == 0 {
+		return
 	}
+	// An ack may have become durable before the removal that follows from it.
+	cs.recheck()
+	for _, c := range cs.list() {
+		cs.release(c.acked)
+		c.acked = nil
+	}
+}
+
+// ackedIn returns the messages that a run settles one by one.
+func ackedIn(r *consumerstate.Run) []uint64 {
+	var seqs []uint64
+	for _, s := range r.Steps {
+		if s.Kind == consumerstate.StepAcked && s.DSeq > 0 {
+			for i := range s.Num {
+				seqs = append(seqs, s.SSeq+i)
+			}
+		}
+	}
+	return seqs
 }
 
 // recoverOne opens one consumer: its configuration, the checkpoint of its state,
@@ -348,6 +367,7 @@ func (cs *consumerSet) recoverOne(name string) error {
 			return err
 		}
 		t.Apply(&run)
+		c.acked = append(c.acked, ackedIn(&run)...)
 	}
 	state = t.State()
 	epoch, _ := t.Position()

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"encoding/json"
 	"maps"
 	"path"
 	"sort"
@@ -369,18 +370,27 @@ func (cs *consumerSet) count(internal bool) int {
 
 // stop makes the consumers' states durable and ends them. It may block.
 func (cs *consumerSet) stop() {
+	all := cs.list()
+	for _, c := range all {
+		status := ""
+		if c.config.Load().Replicas <= 1 {
+			status = "409 Server Shutdown"
+		}
+		c.end(status, true)
+	}
+	if cs.queue != nil {
+		// Until all runs are through, and what waits for them is answered.
+		if err := cs.queue.Perform(&commit.Op{Do: func() error { return nil }}); err != nil {
+			cs.stream.engine.event(ErrorEvent{"stopping the consumers of '" + cs.stream.account.name + " > " + cs.stream.name + "': " + err.Error()})
+		}
+	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 16) // as many as sync at a time
-	for _, c := range cs.list() {
+	for _, c := range all {
 		wg.Add(1)
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots; wg.Done() }()
-			status := ""
-			if c.config.Load().Replicas <= 1 {
-				status = "409 Server Shutdown"
-			}
-			c.end(status, true)
 			if c.log != nil {
 				if err := c.log.close(); err != nil {
 					cs.stream.engine.event(ErrorEvent{"stopping consumer '" + c.path() + "': " + err.Error()})
@@ -443,6 +453,46 @@ func (cs *consumerSet) expire(c *Consumer) {
 	if cs.remove(c) && !cs.stream.closed.Load() {
 		cs.recheck()
 	}
+}
+
+// Consumers returns the consumers of the stream, sorted by name, internal ones
+// included.
+func (st *Stream) Consumers() []*Consumer { return st.consumers.list() }
+
+// Name is the consumer's name.
+func (c *Consumer) Name() string { return c.name }
+
+// Config is the current configuration; it must not be changed.
+func (c *Consumer) Config() *jsapi.ConsumerConfig { return c.config.Load() }
+
+// Info describes the consumer as LIST does.
+func (c *Consumer) Info() *jsapi.ConsumerInfo { return c.info(false) }
+
+// archive returns what a snapshot of the stream holds of its consumers: version 1
+// takes the state as o.dat, version 2 as JSON.
+func (cs *consumerSet) archive(version int) ([]msgstore.SnapshotConsumer, error) {
+	var list []msgstore.SnapshotConsumer
+	for _, c := range cs.list() {
+		cfg := c.config.Load()
+		if cfg.Direct || cfg.MemoryStorage {
+			continue
+		}
+		meta, err := encodeConsumerMeta(c, cfg)
+		if err != nil {
+			return nil, err
+		}
+		c.state.Lock()
+		state, _ := c.m.Snapshot()
+		c.state.Unlock()
+		s := msgstore.SnapshotConsumer{Name: c.name, Meta: meta}
+		if version == 1 {
+			s.State = state.Append(nil, time.Now().UnixNano())
+		} else if s.State, err = json.Marshal(&state); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 // end stops a consumer: nothing is taken or delivered any more, and waiting

@@ -145,10 +145,8 @@ func (m *Machine) abandon(e *entry) {
 
 // Missing tells that a listed message does not exist any more.
 func (m *Machine) Missing(seq uint64) {
-	if len(m.list) > 0 && m.list[0] == seq {
-		m.list = m.list[1:]
+	if m.unlist(seq) {
 		m.uncount()
-		m.listMoved()
 		return
 	}
 	if e := m.pend.find(seq); e != nil {

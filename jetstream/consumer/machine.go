@@ -242,10 +242,8 @@ func (m *Machine) Stored(n, last uint64) {
 // interest to this consumer.
 func (m *Machine) Removed(seq uint64, matches bool) {
 	if len(m.list) > 0 && seq < m.resume {
-		if i := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= seq }); i < len(m.list) && m.list[i] == seq {
-			m.list = append(m.list[:i], m.list[i+1:]...)
+		if m.unlist(seq) {
 			m.uncount()
-			m.listMoved()
 			return
 		}
 	} else if seq >= m.next {
@@ -266,6 +264,16 @@ func (m *Machine) uncount() {
 	if m.count > 0 {
 		m.count--
 	}
+}
+
+// unlist takes a message out of the list of last messages, if it is there.
+func (m *Machine) unlist(seq uint64) bool {
+	i, ok := slices.BinarySearch(m.list, seq)
+	if ok {
+		m.list = slices.Delete(m.list, i, i+1)
+		m.listMoved()
+	}
+	return ok
 }
 
 // listMoved makes next follow the list of last messages.
@@ -316,9 +324,7 @@ func (m *Machine) Pending(dst []uint64) []uint64 {
 
 // Gone tells that a purge removed a message, without advisory.
 func (m *Machine) Gone(seq uint64) {
-	if i := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= seq }); i < len(m.list) && m.list[i] == seq {
-		m.list = append(m.list[:i], m.list[i+1:]...)
-		m.listMoved()
+	if m.unlist(seq) {
 		return
 	}
 	if e := m.pend.find(seq); e != nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 )
@@ -45,20 +47,12 @@ func ParseRequest(body []byte) (Request, error) {
 		}
 		return r, nil
 	}
-	var v struct {
-		Batch         int           `json:"batch"`
-		Expires       time.Duration `json:"expires"`
-		MaxBytes      int           `json:"max_bytes"`
-		NoWait        bool          `json:"no_wait"`
-		Heartbeat     time.Duration `json:"idle_heartbeat"`
-		Group         string        `json:"group"`
-		MinPending    int           `json:"min_pending"`
-		MinAckPending int           `json:"min_ack_pending"`
-		ID            string        `json:"id"`
-		Priority      int           `json:"priority"`
-	}
-	if err := json.Unmarshal(body, &v); err != nil {
-		return r, err
+	var v requestBody
+	if !v.scan(body) {
+		v = requestBody{}
+		if err := json.Unmarshal(body, &v); err != nil {
+			return r, err
+		}
 	}
 	r = Request{
 		Batch: max(v.Batch, 1), Expires: max(int64(v.Expires), 0), MaxBytes: max(v.MaxBytes, 0), NoWait: v.NoWait,
@@ -69,6 +63,139 @@ func ParseRequest(body []byte) (Request, error) {
 		return r, errHeartbeatTooLarge
 	}
 	return r, nil
+}
+
+// requestBody is a pull request as JSON.
+type requestBody struct {
+	Batch         int           `json:"batch"`
+	Expires       time.Duration `json:"expires"`
+	MaxBytes      int           `json:"max_bytes"`
+	NoWait        bool          `json:"no_wait"`
+	Heartbeat     time.Duration `json:"idle_heartbeat"`
+	Group         string        `json:"group"`
+	MinPending    int           `json:"min_pending"`
+	MinAckPending int           `json:"min_ack_pending"`
+	ID            string        `json:"id"`
+	Priority      int           `json:"priority"`
+}
+
+// scan reads what clients really send: a flat object of known members with
+// short numbers, booleans and plain strings. It reports false for anything else,
+// which encoding/json must judge.
+func (v *requestBody) scan(b []byte) bool {
+	i := 0
+	space := func() {
+		for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+			i++
+		}
+	}
+	next := func(c byte) bool {
+		space()
+		if i < len(b) && b[i] == c {
+			i++
+			return true
+		}
+		return false
+	}
+	text := func() (string, bool) {
+		if !next('"') {
+			return "", false
+		}
+		start := i
+		for ; i < len(b) && b[i] != '"'; i++ {
+			if b[i] < ' ' || b[i] >= 0x7f || b[i] == '\\' {
+				return "", false
+			}
+		}
+		if i == len(b) {
+			return "", false
+		}
+		i++
+		return unsafe.String(unsafe.SliceData(b[start:]), i-1-start), true
+	}
+	integer := func() (n int, ok bool) {
+		space()
+		start := i
+		for ; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
+			n = n*10 + int(b[i]-'0')
+		}
+		digits := i - start
+		return n, digits > 0 && digits <= 18 && (b[start] != '0' || digits == 1)
+	}
+	if !next('{') {
+		return false
+	}
+	if next('}') {
+		space()
+		return i == len(b)
+	}
+	for {
+		name, ok := text()
+		if !ok || !next(':') {
+			return false
+		}
+		number := &v.Batch
+		switch name {
+		case "batch":
+		case "expires", "idle_heartbeat":
+			n, ok := integer()
+			if !ok {
+				return false
+			}
+			if name == "expires" {
+				v.Expires = time.Duration(n)
+			} else {
+				v.Heartbeat = time.Duration(n)
+			}
+			number = nil
+		case "max_bytes":
+			number = &v.MaxBytes
+		case "min_pending":
+			number = &v.MinPending
+		case "min_ack_pending":
+			number = &v.MinAckPending
+		case "priority":
+			number = &v.Priority
+		case "group", "id":
+			s, ok := text()
+			if !ok {
+				return false
+			}
+			if s = strings.Clone(s); name == "group" {
+				v.Group = s
+			} else {
+				v.ID = s
+			}
+			number = nil
+		case "no_wait":
+			space()
+			switch rest := b[i:]; {
+			case bytes.HasPrefix(rest, []byte("true")):
+				v.NoWait = true
+				i += len("true")
+			case bytes.HasPrefix(rest, []byte("false")):
+				v.NoWait = false
+				i += len("false")
+			default:
+				return false
+			}
+			number = nil
+		default:
+			return false
+		}
+		if number != nil {
+			if *number, ok = integer(); !ok {
+				return false
+			}
+		}
+		if next('}') {
+			space()
+			return i == len(b)
+		}
+		if !next(',') {
+			return false
+		}
+	}
 }
 
 type textError string
