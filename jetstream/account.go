@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"sort"
 	"strings"
@@ -24,6 +25,7 @@ type Account struct {
 	streams map[string]*Stream
 	pending map[string]*pendingStream // creations, restores and deletions under way, by stream name
 	offline map[string]*offlineStream // found on disk, but not usable by this server
+	failed  map[string]error          // found on disk, but not recovered, by stream name
 	mirrors map[string][]*Stream      // up-to-date mirrors that answer direct gets for an origin, by its name
 	changed sync.Cond                 // on mu: pending lost an entry
 	stopped bool
@@ -41,6 +43,7 @@ func newAccount(e *Engine, name string, bus Bus, config *AccountConfig) *Account
 		streams: make(map[string]*Stream),
 		pending: make(map[string]*pendingStream),
 		offline: make(map[string]*offlineStream),
+		failed:  make(map[string]error),
 		mirrors: make(map[string][]*Stream),
 	}
 	a.changed.L = &a.mu
@@ -250,7 +253,7 @@ func (e *Engine) serveSystem(bus Bus, msgs []Msg) {
 		var reply any
 		tail := string(m.Subject[len(apiPrefix):])
 		if name, ok := strings.CutPrefix(tail, "ACCOUNT.PURGE."); ok {
-			go e.purgeAccount(bus, name, string(m.Reply))
+			go e.purgeAccount(bus, name, bytes.Clone(m.Reply))
 			continue
 		}
 		kind := "system_response"

@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -17,11 +16,15 @@ type disk struct {
 	dir       string // <StoreDir>/jetstream
 	fs        vfs.FS
 	keys      msgstore.KeyRing
-	committer *commit.Committer // nil without a store directory: then all is in memory
+	host      *msgstore.Host    // nil without a store directory: then all is in memory
+	committer *commit.Committer // of host
+	// found are the streams on disk when the directory was opened, by account.
+	// Each is used once.
+	found map[string][]msgstore.StreamMeta
 }
 
 func openDisk(o *Options, event func(Event)) (*disk, error) {
-	d := &disk{opts: o, dir: filepath.Join(o.StoreDir, "jetstream"), fs: o.FS}
+	d := &disk{opts: o, dir: filepath.Join(o.StoreDir, "jetstream"), fs: o.FS, found: make(map[string][]msgstore.StreamMeta)}
 	if d.fs == nil {
 		d.fs = vfs.OS
 	}
@@ -35,16 +38,30 @@ func openDisk(o *Options, event func(Event)) (*disk, error) {
 	if o.StoreDir == "" {
 		return d, nil
 	}
-	var err error
-	d.committer, err = commit.Open(o.StoreDir, commit.Options{FS: d.fs, Listener: func(e commit.Event) { event(e) }})
-	return d, err
+	if err := vfs.MkdirAllSynced(d.fs, d.dir, 0o750); err != nil {
+		return nil, err
+	}
+	host, err := msgstore.NewHost(o.StoreDir, msgstore.HostOptions{FS: d.fs, Events: func(e msgstore.Event) { event(StoreEvent{e}) }})
+	if err != nil {
+		return nil, err
+	}
+	streams, err := host.Streams(d.keys)
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	for _, m := range streams {
+		d.found[m.Account] = append(d.found[m.Account], m)
+	}
+	d.host, d.committer = host, host.Committer()
+	return d, nil
 }
 
 func (d *disk) close() error {
-	if d.committer == nil {
+	if d.host == nil {
 		return nil
 	}
-	return d.committer.Close()
+	return d.host.Close()
 }
 
 // streamDir is where a stream's files are.
@@ -54,8 +71,14 @@ func (d *disk) streamDir(account, stream string) string {
 
 // openStore opens or creates the store of a stream.
 func (d *disk) openStore(a *Account, cfg *jsapi.StreamConfig, created time.Time) (msgstore.Store, error) {
-	if cfg.Storage == jsapi.MemoryStorage {
-		return msgstore.NewMemStore(storeConfig(cfg, created))
+	if cfg.Storage == jsapi.MemoryStorage || d.host == nil {
+		c := storeConfig(cfg, created)
+		c.Storage = msgstore.MemoryStorage
+		return msgstore.NewMemStore(c)
 	}
-	return nil, errors.New("no store")
+	opts := msgstore.FileOptions{Account: a.name, Keys: d.keys, MaxPayload: d.opts.MaxPayload, SyncEvery: d.opts.SyncInterval}
+	if d.opts.SyncInterval > 0 || cfg.PersistMode == jsapi.PersistAsync {
+		opts.Durability = msgstore.Interval
+	}
+	return msgstore.OpenFileStore(d.host, storeConfig(cfg, created), opts)
 }

@@ -22,6 +22,8 @@ type Engine struct {
 	api    apiPool
 	usage  serverUsage
 
+	recovering chan struct{} // one place for each stream that is being opened
+
 	mu       sync.RWMutex
 	accounts map[string]*Account
 	system   Bus // of the system account; nil if there is none
@@ -80,7 +82,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account)}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), recovering: make(chan struct{}, maxRecovering)}
 	d, err := openDisk(&e.opts, e.event)
 	if err != nil {
 		return nil, err

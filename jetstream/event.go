@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
 )
 
 // Event is something that happened inside JetStream and that the log, the
@@ -18,11 +19,9 @@ type (
 	ErrorEvent   struct{ Text string }
 )
 
-// StoreEvent is an event of the store of one stream.
-type StoreEvent struct {
-	Account, Stream string
-	Event           any
-}
+// StoreEvent is an event of the stores or their committer; it says itself which
+// stream it is about.
+type StoreEvent struct{ msgstore.Event }
 
 // StreamRecoveredEvent: a stream was opened at start-up.
 type StreamRecoveredEvent struct {

@@ -3,7 +3,6 @@ package jetstream
 import (
 	"encoding/json"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
@@ -214,6 +213,9 @@ func (st *Stream) stop() {
 		return
 	}
 	st.consumers.stop()
+	if st.store.Type() == msgstore.MemoryStorage {
+		st.stored(0, -int64(st.storedBytes()), 0, "") // a file store says it itself
+	}
 	if err := st.store.Stop(); err != nil {
 		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
 	}
@@ -237,7 +239,6 @@ func (st *Stream) halt(forever bool) bool {
 		st.engine.timers.disarm(&st.expiry)
 	})
 	if idle {
-		st.stored(0, -int64(st.storedBytes()), 0, "")
 		cfg := st.Config()
 		st.engine.reserve(cfg.Storage, -max(cfg.MaxBytes, 0))
 	}
@@ -258,7 +259,7 @@ func (a *Account) deleteStream(name string) *jsapi.Error {
 	st, off := a.streams[name], a.offline[name]
 	a.mu.Unlock()
 	if off != nil {
-		return a.deleteOffline(off)
+		return a.deleteOffline(name)
 	}
 	if st == nil {
 		return jsapi.ErrStreamNotFound
@@ -344,12 +345,6 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	return nil
 }
 
-// recover opens the streams of the account that are on disk, several at a time.
-func (a *Account) recover() {
-	var wg sync.WaitGroup
-	_ = &wg
-}
-
 // storeConfig is the part of a configuration that the store obeys.
 func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
 	meta, _ := json.Marshal(cfg) // a configuration always marshals
@@ -395,9 +390,3 @@ func (st *Stream) recoverDedup() {
 		seq = max(next, seq+1)
 	}
 }
-
-// deleteOffline removes the files of a stream that this server cannot open.
-func (a *Account) deleteOffline(o *offlineStream) *jsapi.Error { return jsapi.ErrStreamNotFound }
-
-// purgeAccount deletes everything that an account stores.
-func (e *Engine) purgeAccount(bus Bus, name, reply string) {}

@@ -1,0 +1,172 @@
+package jetstream
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/natsproto"
+)
+
+// maxRecovering bounds the streams that are opened at a time: enough to keep a
+// disk and all processors busy, few enough to bound the memory of scans.
+const maxRecovering = 16
+
+// recover opens the streams of the account that are on disk, several at a time.
+// One that cannot be opened keeps none of the others from starting.
+func (a *Account) recover() {
+	d := a.engine.disk
+	var wg sync.WaitGroup
+	for _, m := range d.found[a.name] {
+		a.engine.recovering <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-a.engine.recovering }()
+			began := time.Now()
+			st, err := a.recoverStream(&m)
+			switch {
+			case err != nil:
+				a.mu.Lock()
+				a.failed[m.Name] = err
+				a.mu.Unlock()
+				a.engine.event(StreamFailedEvent{a.name, m.Name, fmt.Errorf("recovering the stream: %w", err)})
+			case st != nil:
+				var s msgstore.State
+				st.store.FastState(&s)
+				a.engine.event(StreamRecoveredEvent{a.name, m.Name, s.Msgs, s.Bytes, time.Since(began)})
+			}
+		})
+	}
+	wg.Wait()
+	for _, st := range a.Streams() {
+		st.serve()
+	}
+}
+
+// recoverStream opens one stream, or keeps it aside if this server lacks what
+// it needs; then st is nil.
+func (a *Account) recoverStream(m *msgstore.StreamMeta) (st *Stream, err error) {
+	if m.Err != nil {
+		return nil, m.Err
+	}
+	var stored struct {
+		Created time.Time
+		jsapi.StreamConfig
+	}
+	_, strict := jsapi.Decode(m.Meta, &stored, true)
+	if strict != nil {
+		stored.StreamConfig = jsapi.StreamConfig{}
+		if err := json.Unmarshal(m.Meta, &stored); err != nil {
+			return nil, fmt.Errorf("reading meta.inf: %w", err)
+		}
+	}
+	cfg := &stored.StreamConfig
+	if cfg.Name != m.Name {
+		return nil, errors.New("stream name in meta.inf does not match its directory")
+	}
+	if why := unsupported(cfg.Metadata, strict); why != "" {
+		a.mu.Lock()
+		a.offline[m.Name] = &offlineStream{*cfg, stored.Created, why}
+		a.mu.Unlock()
+		a.engine.event(WarningEvent{"JetStream stream '" + a.name + " > " + m.Name + "' is offline: " + why})
+		return nil, nil
+	}
+	a.repair(cfg)
+	st, err = a.openStream(cfg, stored.Created.UTC())
+	if err != nil {
+		return nil, err
+	}
+	if err := st.dropTornBatch(); err != nil {
+		return nil, fmt.Errorf("removing an incomplete batch: %w", err)
+	}
+	a.add(st)
+	return st, nil
+}
+
+// repair makes a configuration that an older server has written like one that
+// was checked by this server.
+func (a *Account) repair(cfg *jsapi.StreamConfig) {
+	if cfg.Mirror != nil {
+		cfg.DuplicateWindow, cfg.Subjects = 0, nil
+	}
+	for i, s := range cfg.Subjects {
+		cfg.Subjects[i] = strings.TrimSpace(s)
+	}
+	checked := *cfg
+	env := &jsapi.Environment{CheckTransform: checkTransform, Limits: jsapi.Unlimited}
+	if jsapi.CheckStream(&checked, env) == nil {
+		*cfg = checked
+	}
+}
+
+// dropTornBatch ends an atomic batch whose commit was interrupted. Nothing of it
+// was acknowledged or visible. What another server staged for it goes as well.
+func (st *Stream) dropTornBatch() error {
+	if st.store.Type() != msgstore.FileStorage {
+		return nil
+	}
+	last := st.turn.overlay.lastSeq
+	sm, err := st.store.LoadMsg(last, nil)
+	if err == nil && natsproto.HeaderValue(sm.Header, hdrBatchID) != nil && natsproto.HeaderValue(sm.Header, hdrBatchCommit) == nil {
+		n, err := strconv.ParseUint(string(natsproto.HeaderValue(sm.Header, hdrBatchSeq)), 10, 64)
+		if err == nil && n >= 1 && n <= last && st.Config().AllowAtomic {
+			if err := st.store.Truncate(last - n); err != nil {
+				return err
+			}
+			st.resync()
+		}
+	}
+	d := st.engine.disk
+	return d.fs.RemoveAll(filepath.Join(d.streamDir(st.account.name, st.name), "batches"))
+}
+
+// deleteOffline removes the files of a stream that this server cannot open.
+func (a *Account) deleteOffline(name string) *jsapi.Error {
+	d := a.engine.disk
+	dir := d.streamDir(a.name, name)
+	if err := d.fs.RemoveAll(dir); err != nil {
+		return jsapi.ErrStreamDelete.Wrap(err)
+	}
+	if err := d.fs.SyncDir(filepath.Dir(dir)); err != nil {
+		return jsapi.ErrStreamDelete.Wrap(err)
+	}
+	a.mu.Lock()
+	delete(a.offline, name)
+	a.mu.Unlock()
+	return nil
+}
+
+// purgeAccount deletes everything that an account stores, whether it is served
+// or not.
+func (e *Engine) purgeAccount(bus Bus, name string, reply []byte) {
+	resp := jsapi.AccountPurgeResponse{Response: jsapi.Response{Type: jsapi.TypePrefix + "account_purge_response"}}
+	if strings.ContainsAny(name, `/\`) || name == "." || name == ".." {
+		resp.Error = jsapi.ErrStreamGeneral.With("account name can not contain path separators")
+	} else {
+		resp.Initiated = true
+		defer e.deleteAccount(name)
+	}
+	publishJSON(bus, string(reply), &resp)
+}
+
+func (e *Engine) deleteAccount(name string) {
+	if a := e.Account(name); a != nil {
+		for _, st := range a.Streams() {
+			if err := a.deleteStream(st.name); err != nil {
+				e.event(ErrorEvent{"purging account " + name + ": deleting stream " + st.name + ": " + err.Description})
+			}
+		}
+	}
+	if e.disk.host == nil {
+		return
+	}
+	if err := e.disk.fs.RemoveAll(filepath.Join(e.disk.dir, name)); err != nil {
+		e.event(ErrorEvent{"purging account " + name + ": " + err.Error()})
+	}
+}
