@@ -1,0 +1,291 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/natsd/natsd/subjecttree"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sink is a receiver that writes down what it gets.
+type sink struct {
+	kind   Kind
+	refuse bool
+	got    []string
+}
+
+func (k *sink) Kind() Kind { return k.kind }
+
+func (k *sink) Deliver(_ *Producer, s *Sub, m *Msg) bool {
+	if k.refuse {
+		return false
+	}
+	s.Count()
+	k.got = append(k.got, fmt.Sprintf("%s %s %s", s.Subject, m.Shown(), m.Payload))
+	return true
+}
+
+func (k *sink) take() []string {
+	got := k.got
+	k.got = nil
+	slices.Sort(got)
+	return got
+}
+
+func newSet(t testing.TB) *Set {
+	s := NewSet()
+	s.NameHash = "01234567"
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func subscribe(t testing.TB, a *Account, subject, queue string, to Receiver) *Sub {
+	t.Helper()
+	s := &Sub{Subject: subject, Queue: queue, SID: "1", To: to}
+	if err := a.Subscribe(s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func publish(p *Producer, a *Account, subject, payload string) bool {
+	ok := p.Route(a, &Msg{Subject: []byte(subject), Payload: []byte(payload)})
+	p.Flush()
+	return ok
+}
+
+func want(t testing.TB, k *sink, lines ...string) {
+	t.Helper()
+	if got := k.take(); !slices.Equal(got, lines) {
+		t.Errorf("got %q, want %q", got, lines)
+	}
+}
+
+// TestCacheFollowsChanges: results that a producer keeps are never stale.
+func TestCacheFollowsChanges(t *testing.T) {
+	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
+	var p Producer
+	k, l := &sink{}, &sink{}
+	first := subscribe(t, a, "x.*", "", k)
+	for range 3 { // the third comes from the cache
+		publish(&p, a, "x.1", "m")
+	}
+	want(t, k, "x.* x.1 m", "x.* x.1 m", "x.* x.1 m")
+	second := subscribe(t, a, "x.1", "", l)
+	publish(&p, a, "x.1", "n")
+	want(t, k, "x.* x.1 n")
+	want(t, l, "x.1 x.1 n")
+	a.Unsubscribe(first)
+	publish(&p, a, "x.1", "o")
+	want(t, k)
+	want(t, l, "x.1 x.1 o")
+	a.Unsubscribe(second)
+	if publish(&p, a, "x.1", "p") {
+		t.Error("delivered to nobody")
+	}
+	// More subjects than the cache holds.
+	all := subscribe(t, a, ">", "", k)
+	for round := range 3 {
+		for i := range 2 * cacheSize {
+			publish(&p, a, fmt.Sprintf("many.%d", i), "")
+		}
+		if n := len(k.take()); n != 2*cacheSize {
+			t.Fatalf("round %d: %d deliveries", round, n)
+		}
+	}
+	if n := len(p.main.m); n > cacheSize {
+		t.Errorf("%d results kept", n)
+	}
+	a.Unsubscribe(all)
+}
+
+// TestQueueFallback: when a member does not take a message the next one is
+// tried, and members are picked evenly.
+func TestQueueFallback(t *testing.T) {
+	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
+	members := make([]*sink, 4)
+	for i := range members {
+		members[i] = &sink{}
+		subscribe(t, a, []string{"w", "*"}[i%2], "q", members[i])
+	}
+	var p Producer
+	const n = 4000
+	for range n {
+		publish(&p, a, "w", "")
+	}
+	total := 0
+	for i, k := range members {
+		got := len(k.take())
+		total += got
+		if got < n/4-n/20 || got > n/4+n/20 {
+			t.Errorf("member %d got %d of %d", i, got, n)
+		}
+	}
+	if total != n {
+		t.Errorf("%d deliveries", total)
+	}
+	for _, k := range members[:3] {
+		k.refuse = true
+	}
+	for range 10 {
+		if !publish(&p, a, "w", "") {
+			t.Fatal("lost although a member takes it")
+		}
+	}
+	members[3].refuse = true
+	if publish(&p, a, "w", "") {
+		t.Error("delivered although nobody takes it")
+	}
+}
+
+// TestServiceLoop: service imports in a circle end.
+func TestServiceLoop(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	export := &Export{Service: true, Subject: ">"}
+	link := func(importer, exporter *Account, subject, local string) *ServiceImport {
+		imp, err := NewServiceImport(importer, exporter, subject, local, export, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return imp
+	}
+	a.Configure(&Config{Limits: Unlimited, Services: []*ServiceImport{link(a, b, "y.*", "x.*")}})
+	b.Configure(&Config{Limits: Unlimited, Services: []*ServiceImport{link(b, a, "x.*", "y.*")}})
+	k := &sink{}
+	subscribe(t, b, "y.1", "", k)
+	var p Producer
+	if !p.Route(a, &Msg{Subject: []byte("x.1"), Reply: []byte("in"), Payload: []byte("m")}) {
+		t.Error("not delivered")
+	}
+	p.Flush()
+	want(t, k, "y.1 y.1 m")
+	if publish(&p, a, "x.2", "m") {
+		t.Error("delivered to nobody")
+	}
+	if n := len(a.responses.waiting) + len(b.responses.waiting); n != 1 {
+		t.Errorf("%d requests wait, want the one that was taken", n)
+	}
+}
+
+// TestReconfigure: subscriptions follow imports that come and go.
+func TestReconfigure(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	k := &sink{}
+	s := subscribe(t, b, "from.a.*", "", k)
+	imp, err := NewStreamImport(b, a, "ev.*", "from.a.$1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p Producer
+	for range 3 {
+		if publish(&p, a, "ev.1", "m") {
+			t.Error("delivered without import")
+		}
+		b.Configure(&Config{Limits: Unlimited, Streams: []*StreamImport{imp}})
+		publish(&p, a, "ev.1", "m")
+		want(t, k, "from.a.* from.a.1 m")
+		b.Configure(&Config{Limits: Unlimited})
+	}
+	b.Configure(&Config{Limits: Unlimited, Streams: []*StreamImport{imp}})
+	b.Unsubscribe(s)
+	if n := a.list.Len(); n != 0 {
+		t.Errorf("%d subscriptions left", n)
+	}
+}
+
+// TestResponsesExpire: requests that are never answered are forgotten, and the
+// table has a limit.
+func TestResponsesExpire(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	imp, err := NewServiceImport(b, a, "svc", "", &Export{Service: true, Subject: "svc", Threshold: 10 * time.Millisecond}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Configure(&Config{Limits: Unlimited, Services: []*ServiceImport{imp}})
+	subscribe(t, a, "svc", "", &sink{})
+	subscribe(t, b, "in", "", &sink{})
+	waiting := func() int {
+		a.responses.mu.Lock()
+		defer a.responses.mu.Unlock()
+		return len(a.responses.waiting)
+	}
+	var p Producer
+	p.Route(b, &Msg{Subject: []byte("svc"), Reply: []byte("in")})
+	for deadline := time.Now().Add(10 * time.Second); waiting() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the request is kept for ever")
+		}
+	}
+	imp.Export.Threshold = time.Hour
+	for range maxResponses {
+		if a.responses.add(imp, "in", nil) == nil {
+			t.Fatal("refused below the limit")
+		}
+	}
+	if p.Route(b, &Msg{Subject: []byte("svc"), Reply: []byte("in")}) {
+		t.Error("delivered beyond the limit")
+	}
+}
+
+// TestSubCount: the limit of a subscription counts from its beginning.
+func TestSubCount(t *testing.T) {
+	var s Sub
+	for i := range 3 {
+		if ok, last := s.Count(); !ok || last {
+			t.Fatalf("message %d: %v %v", i, ok, last)
+		}
+	}
+	if s.SetMax(3) {
+		t.Error("3 of 3 are gone")
+	}
+	if !s.SetMax(5) {
+		t.Error("2 of 5 are left")
+	}
+	for i, want := range [][2]bool{{true, false}, {true, true}, {false, false}, {false, false}} {
+		if ok, last := s.Count(); ok != want[0] || last != want[1] {
+			t.Errorf("message %d: %v %v, want %v", 4+i, ok, last, want)
+		}
+	}
+	if n := s.Delivered(); n != 5 {
+		t.Errorf("%d delivered", n)
+	}
+}
+
+// BenchmarkServiceImport is a request through one import and the answer back.
+func BenchmarkServiceImport(b *testing.B) {
+	set := NewSet()
+	defer set.Stop()
+	set.NameHash = "01234567"
+	a, c := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("C", subjecttree.ListOptions{})
+	imp, err := NewServiceImport(c, a, "svc", "", &Export{Service: true, Subject: "svc"}, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.Configure(&Config{Limits: Unlimited, Services: []*ServiceImport{imp}})
+	var answers int
+	var requester, responder Producer
+	subscribe(b, c, "in", "", NewHandler(System, func(*Producer, *Sub, *Msg) (int, bool) { return 0, true }, func(_ *Producer, m []int) { answers += len(m) }))
+	subscribe(b, a, "svc", "", NewHandler(System, func(_ *Producer, _ *Sub, m *Msg) ([]byte, bool) { return m.Reply, true }, func(p *Producer, replies [][]byte) {
+		for _, r := range replies {
+			responder.Route(a, &Msg{Subject: r})
+		}
+		responder.Flush()
+	}))
+	b.ReportAllocs()
+	for range b.N {
+		requester.Route(c, &Msg{Subject: []byte("svc"), Reply: []byte("in")})
+		requester.Flush()
+	}
+	if answers != b.N {
+		b.Errorf("%d answers", answers)
+	}
+}

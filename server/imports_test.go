@@ -1,0 +1,158 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// users of the three accounts of a chain, who may share subjects as the body of
+// each test says.
+func chain(a, b, c string) string {
+	return fmt.Sprintf(`accounts {
+		A { users: [{user: a, password: p}], %s }
+		B { users: [{user: b, password: p}], %s }
+		C { users: [{user: c, password: p}], %s }
+	}`, a, b, c)
+}
+
+func login(t testing.TB, s *Server, user string) *raw {
+	t.Helper()
+	return dial(t, s, fmt.Sprintf(`{"verbose":false,"headers":true,"no_responders":true,"user":%q,"pass":"p"}`, user))
+}
+
+// skipHeader reads a message with headers and returns its line and body, header
+// block left out.
+func (c *raw) message() (line, body string) {
+	c.t.Helper()
+	line = c.line()
+	f := strings.Fields(line)
+	if f[0] == "HMSG" {
+		for c.line() != "" {
+		}
+		line = strings.Join(f[:len(f)-2], " ")
+	} else {
+		line = strings.Join(f[:len(f)-1], " ")
+	}
+	return line, c.line()
+}
+
+// TestServiceChain: a request through two imports and its answer back; the
+// service never sees the requester's inbox, nor a second answer its way.
+func TestServiceChain(t *testing.T) {
+	s := startConf(t, chain(
+		`exports: [{service: "svc.*"}]`,
+		`imports: [{service: {account: A, subject: "svc.*"}, to: "mid.$1"}], exports: [{service: "mid.*"}]`,
+		`imports: [{service: {account: B, subject: "mid.x"}, to: "local"}]`))
+	a, c := login(t, s, "a"), login(t, s, "c")
+	a.send("SUB svc.> 1\r\nPING\r\n")
+	a.expect("PONG")
+	c.send("SUB in 7\r\nPUB local in 5\r\nhello\r\n")
+	line, body := a.message()
+	var reply string
+	if n, _ := fmt.Sscanf(line, "HMSG svc.x 1 %s", &reply); n != 1 || !strings.HasPrefix(reply, "_R_.") || body != "hello" {
+		t.Fatalf("service got %q %q", line, body)
+	}
+	a.send("PUB %s 2\r\nhi\r\nPUB %s 2\r\nno\r\nPING\r\n", reply, reply)
+	a.expect("PONG")
+	c.send("PING\r\n")
+	c.expect("MSG in 7 2", "hi", "PONG")
+	// Nobody there: the requester learns it at once, through both imports.
+	a.send("UNSUB 1\r\nPING\r\n")
+	a.expect("PONG")
+	c.send("PUB local in 0\r\n\r\n")
+	c.expect("HMSG in 7 37 37", "NATS/1.0 503", "Nats-Subject: local", "", "")
+}
+
+// TestServiceResponses: how many answers each type of response lets through.
+func TestServiceResponses(t *testing.T) {
+	s := startConf(t, chain(
+		`exports: [{service: one}, {service: many, response_type: stream}]`,
+		`imports: [{service: {account: A, subject: one}}, {service: {account: A, subject: many}}]`, ``))
+	a, b := login(t, s, "a"), login(t, s, "b")
+	a.send("SUB * 1\r\nPING\r\n")
+	a.expect("PONG")
+	for _, tt := range []struct {
+		subject string
+		want    []string
+	}{
+		{"one", []string{"MSG in 1 1", "1", "PONG"}},
+		{"many", []string{"MSG in 1 1", "1", "MSG in 1 1", "2", "MSG in 1 0", "", "PONG"}},
+	} {
+		b.send("SUB in 1\r\nPUB %s in 0\r\n\r\nPING\r\n", tt.subject)
+		b.expect("PONG")
+		line, _ := a.message()
+		reply := strings.Fields(line)[3]
+		a.send("PUB %[1]s 1\r\n1\r\nPUB %[1]s 1\r\n2\r\nPUB %[1]s 0\r\n\r\nPUB %[1]s 1\r\n3\r\nPING\r\n", reply)
+		a.expect("PONG")
+		b.send("PING\r\n")
+		b.expect(tt.want...)
+		b.send("UNSUB 1\r\n")
+	}
+}
+
+// TestStreamChain: messages through two stream imports, subscriptions of every
+// relation to the local subjects, and an automatic end that counts all of them.
+func TestStreamChain(t *testing.T) {
+	s := startConf(t, chain(
+		`exports: [{stream: "ev.>"}]`,
+		`imports: [{stream: {account: A, subject: "ev.*.>"}, to: "b.$1.>"}], exports: [{stream: "b.>"}]`,
+		`imports: [{stream: {account: B, subject: "b.>"}, prefix: "c"}]`))
+	a, c := login(t, s, "a"), login(t, s, "c")
+	for _, sub := range []string{"> 1", "c.b.x.y 2", "c.b.*.y 3", "c.*.x.> q 4", "c.b.z.> 5", "*.b.x.y 6"} {
+		c.send("SUB %s\r\n", sub)
+	}
+	c.send("PING\r\n")
+	c.expect("PONG")
+	publish := func() (got map[string]int) {
+		a.send("PUB ev.x.y 2\r\nhi\r\nPING\r\n")
+		a.expect("PONG")
+		c.send("PING\r\n")
+		got = map[string]int{}
+		for {
+			l := c.line()
+			if l == "PONG" {
+				return got
+			}
+			var sid string
+			if n, _ := fmt.Sscanf(l, "MSG c.b.x.y %s 2", &sid); n != 1 {
+				t.Fatalf("got %q", l)
+			}
+			got[sid]++
+			c.expect("hi")
+		}
+	}
+	got := publish()
+	for _, sid := range []string{"1", "2", "3", "4", "6"} {
+		if got[sid] != 1 {
+			t.Errorf("subscription %s got %d", sid, got[sid])
+		}
+	}
+	if got["5"] != 0 {
+		t.Error("a subscription elsewhere got the message")
+	}
+	for _, sid := range []string{"2", "3", "4", "6"} {
+		c.send("UNSUB %s\r\n", sid)
+	}
+	c.send("UNSUB 1 3\r\nPING\r\n")
+	c.expect("PONG")
+	total := 1
+	for range 4 {
+		total += publish()["1"]
+	}
+	if total != 3 {
+		t.Errorf("subscription with a limit of 3 got %d", total)
+	}
+}
+
+// TestAccountsAreApart: the same subjects in two accounts.
+func TestAccountsAreApart(t *testing.T) {
+	s := startConf(t, chain(``, ``, ``))
+	a, b := login(t, s, "a"), login(t, s, "b")
+	a.send("SUB > 1\r\nPING\r\n")
+	a.expect("PONG")
+	b.send("SUB > 1\r\nPUB x 1\r\nb\r\nPING\r\n")
+	b.expect("MSG x 1 1", "b", "PONG")
+	a.send("PING\r\n")
+	a.expect("PONG")
+}
