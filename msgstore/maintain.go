@@ -25,6 +25,7 @@ func (d *disk) maintain(now int64) {
 		d.flush()
 	}
 	d.rewriteSome()
+	d.clean(false)
 	if now-d.stateAt >= stateEvery {
 		d.stateAt = now
 		d.checkpointNow(false)

@@ -60,6 +60,7 @@ func (r *recovery) account() {
 		if x.Torn {
 			continue
 		}
+		r.upToNext(x)
 		s.lost.Bytes += uint64(x.End - x.Start)
 		if x.FirstSeq == 0 && x.b.file.locked != "" {
 			r.lockedSeqs(x)
@@ -78,8 +79,6 @@ func (r *recovery) account() {
 				break
 			}
 		}
-		r.d.host.event(Damaged{Account: r.d.account, Stream: s.cfg.Name, Block: uint32(m.Number),
-			First: m.FirstSeq, Last: m.LastSeq, Reason: ErrNoBlockData.Error()})
 	}
 	for i := 1; i < len(r.files) && r.index == nil; i++ {
 		if r.files[i].num != r.files[i-1].num+1 {
@@ -90,6 +89,21 @@ func (r *recovery) account() {
 		s.lost.Msgs = append(s.lost.Msgs, seq)
 	}
 	slices.Sort(s.lost.Msgs)
+}
+
+// upToNext extends a damage at the end of a block, behind which the scan of the
+// block knew nothing, to the first message of the next block.
+func (r *recovery) upToNext(x *foundDamage) {
+	s := r.s
+	if x.FirstSeq == 0 || int64(x.End) < x.b.size {
+		return
+	}
+	for i := s.blockIndex(x.b) + 1; i > 0 && i < len(s.blocks); i++ {
+		if b := s.blocks[i]; b.msgs > 0 {
+			x.LastSeq = max(x.LastSeq, b.first.seq-1)
+			return
+		}
+	}
 }
 
 // lowest is the first sequence that can be lost: below, messages were removed.
@@ -142,6 +156,11 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 func (r *recovery) mend() error {
 	s, d := r.s, r.d
 	d.readNotes()
+	for i := range r.missing {
+		if err := r.noteMissing(&r.missing[i]); err != nil {
+			return err
+		}
+	}
 	for i := 0; i < len(r.damages); {
 		b := r.damages[i].b
 		n := i
@@ -271,6 +290,29 @@ func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 	return d.rewrite(b, c, keepAll)
 }
 
+// noteMissing reports a block without a file, and remembers it in the quarantine
+// directory.
+func (r *recovery) noteMissing(m *indexdb.Block) error {
+	s, d := r.s, r.d
+	note := quarantineNote{Block: uint32(m.Number), Reason: ErrNoBlockData.Error(), LostBytes: m.Bytes}
+	for _, seq := range s.lost.Msgs {
+		if seq >= m.FirstSeq && seq <= m.LastSeq {
+			note.Lost = append(note.Lost, seq)
+		}
+	}
+	dir := path.Join(d.dir, quarantineDir)
+	if err := vfs.MkdirAllSynced(d.fs, dir, 0o700); err != nil {
+		return err
+	}
+	name := path.Join(dir, blockName(note.Block)+"."+strconv.FormatInt(s.now().Unix(), 10))
+	if err := d.writeNote(name, 0, &note); err != nil {
+		return err
+	}
+	d.host.event(Damaged{Account: d.account, Stream: s.cfg.Name, Block: note.Block, Offset: -1,
+		First: m.FirstSeq, Last: m.LastSeq, Reason: note.Reason})
+	return nil
+}
+
 // cut removes the torn end of a block.
 func (r *recovery) cut(b *block, c *cache, size int) error {
 	d := r.d
@@ -358,7 +400,7 @@ func (d *disk) readNotes() {
 		}
 		s.lost.Bytes += n.LostBytes
 		for _, seq := range n.Lost {
-			if b, _ := s.blockFor(seq); b == nil && seq >= s.first.seq {
+			if b, _ := s.blockFor(seq); b == nil {
 				s.lost.Msgs = append(s.lost.Msgs, seq)
 			}
 		}

@@ -555,8 +555,16 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 		return
 	}
 	if rec.Kind != record.Tombstone {
-		if rec.Seq > s.last.seq {
-			s.applyKind(nil, b, rec)
+		if rec.Seq <= s.last.seq {
+			return
+		}
+		s.applyKind(nil, b, rec)
+		// Index.db, where it cannot be taken over, still proves removals whose
+		// tombstones are gone.
+		if x := r.index; rec.Kind == record.Message && !r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) {
+			if b, i := s.blockFor(rec.Seq); b != nil {
+				s.drop(nil, b, i, rec.Seq, true)
+			}
 		}
 		return
 	}
