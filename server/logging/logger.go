@@ -94,21 +94,23 @@ func (s *Sink) Close() error {
 
 // Logger logs. All methods may be called from any goroutine; a Logger without a sink drops everything.
 type Logger struct {
-	sink  atomic.Pointer[Sink]
+	mu    sync.RWMutex // shared while a line is written, so that no sink is closed under it
+	sink  *Sink
 	debug atomic.Bool
 	trace atomic.Bool
 }
 
 // New returns a logger that writes to the sink.
 func New(s *Sink) *Logger {
-	l := &Logger{}
-	l.sink.Store(s)
-	return l
+	return &Logger{sink: s}
 }
 
 // Replace makes lines go to another sink from here on, and closes the one before.
 func (l *Logger) Replace(s *Sink) error {
-	old := l.sink.Swap(s)
+	l.mu.Lock()
+	old := l.sink
+	l.sink = s
+	l.mu.Unlock()
 	if old == nil {
 		return nil
 	}
@@ -116,7 +118,11 @@ func (l *Logger) Replace(s *Sink) error {
 }
 
 // Sink returns the present sink.
-func (l *Logger) Sink() *Sink { return l.sink.Load() }
+func (l *Logger) Sink() *Sink {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.sink
+}
 
 // SetLevels says which of the levels Debug and Trace are logged.
 func (l *Logger) SetLevels(debug, trace bool) {
@@ -131,8 +137,10 @@ func (l *Logger) Debugging() bool { return l.debug.Load() }
 func (l *Logger) Tracing() bool { return l.trace.Load() }
 
 func (l *Logger) log(level Level, format string, args []any) {
-	if s := l.sink.Load(); s != nil {
-		s.write(level, fmt.Sprintf(format, args...))
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.sink != nil {
+		l.sink.write(level, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -165,7 +173,7 @@ func (l *Logger) Tracef(format string, args ...any) {
 // Reopen closes a log file and opens it again, after somebody moved it away. With another sink it says that there is
 // nothing to do.
 func (l *Logger) Reopen() error {
-	s := l.sink.Load()
+	s := l.Sink()
 	if s == nil || s.config.File == "" {
 		l.Noticef("File log re-open ignored, not a file logger")
 		return nil
