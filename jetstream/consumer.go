@@ -28,6 +28,7 @@ type Consumer struct {
 
 	config atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
 	floor  atomic.Uint64                        // stream sequence; below it no removal matters
+	from   atomic.Uint64                        // where it started; it may be beyond the end of the stream
 
 	in    consumerInbox
 	timer timer
@@ -142,7 +143,7 @@ func (c *Consumer) note(e streamEvent) {
 		}
 		return
 	}
-	if n := len(c.in.events); n > 0 && e.n > 0 && c.in.events[n-1].n > 0 {
+	if n := len(c.in.events); n > 0 && e.n > 0 && c.in.events[n-1].n > 0 && c.in.events[n-1].seq >= c.from.Load() {
 		c.in.events[n-1].n += e.n
 		c.in.events[n-1].seq = e.seq
 	} else {

@@ -246,6 +246,7 @@ func (c *Consumer) begin(cfg *jsapi.ConsumerConfig) error {
 	}
 	c.recount()
 	c.floor.Store(c.m.AckFloor().Stream)
+	c.from.Store(c.m.Cursor())
 	c.set.add(c)
 	c.watch(cfg)
 	c.rearm(time.Now().UnixNano())
@@ -434,6 +435,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 		seq = c.m.Reset(seq, time.Now().UnixNano())
 		c.recount()
 		c.floor.Store(0)
+		c.from.Store(seq)
 	})
 	if !ok {
 		return 0, jsapi.ErrConsumerNotFound

@@ -387,6 +387,7 @@ func (cs *consumerSet) recoverOne(name string) error {
 	c.m.CheckFloor(s.FirstSeq)
 	c.recount()
 	c.floor.Store(c.m.AckFloor().Stream)
+	c.from.Store(c.m.Cursor())
 	cs.add(c)
 	c.watch(cfg)
 	c.rearm(time.Now().UnixNano())

@@ -231,8 +231,12 @@ func (m *Machine) CountFrom() uint64 {
 }
 
 // Stored tells that n matching messages became visible, the last one with
-// sequence last.
+// sequence last. They are all at or above the cursor, or all below it, where a
+// consumer that waits beyond the end of the stream does not want them.
 func (m *Machine) Stored(n, last uint64) {
+	if last < m.next && len(m.list) == 0 {
+		return
+	}
 	m.blocked = false
 	m.count += n
 	m.seen = max(m.seen, last)
