@@ -1,0 +1,196 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scan"
+)
+
+// block is a block file.
+type block struct {
+	number     uint64
+	path       string
+	size       int64 // of the file
+	encrypted  bool
+	cipher     Cipher
+	opened     keys.Opened
+	compressed bool
+	raw        int // decrypted and decompressed size
+	firstSeq   uint64
+	lastSeq    uint64
+	records    int
+	messages   uint64 // live
+	unreadable error
+	oldKey     bool // readable with <N>.key.old only
+
+	after, before uint64 // see scan.Block
+}
+
+// content is a block that was read.
+type content struct {
+	bytes []byte
+	bad   []blockcomp.Range
+	last  [record.SumSize]byte // the last bytes of the file, decrypted
+}
+
+var (
+	errNoKey    = errors.New("the key file is missing")
+	errCompress = errors.New("cannot be decompressed")
+)
+
+// load reads, decrypts and decompresses a block. What is wrong with it as a
+// whole is left in b.unreadable.
+func (s *stream) load(b *block) (content, error) {
+	var c content
+	b.unreadable = nil
+	stored, err := s.read(b.path, blockcomp.MaxSize)
+	if err != nil {
+		return c, err
+	}
+	if stored == nil {
+		return c, fmt.Errorf("%s disappeared while it was being read", b.path)
+	}
+	s.done(int64(len(stored)))
+	if stored, err = s.decrypt(b, stored); err != nil {
+		b.unreadable = err
+		return c, nil
+	}
+	if n := len(stored); n >= record.SumSize {
+		c.last = [record.SumSize]byte(stored[n-record.SumSize:])
+	}
+	c.bytes = stored
+	if b.compressed = blockcomp.Is(stored); b.compressed {
+		var err error
+		if c.bytes, c.bad, err = blockcomp.Decode(stored); c.bytes == nil {
+			b.unreadable = fmt.Errorf("%w: %w", errCompress, err)
+		}
+	}
+	b.raw = len(c.bytes)
+	return c, nil
+}
+
+// decrypt finds the key with which the content makes sense: that of the key
+// file, or the one before an interrupted rewrite.
+func (s *stream) decrypt(b *block, stored []byte) ([]byte, error) {
+	keyPath := filepath.Join(s.msgs, strconv.FormatUint(b.number, 10)+".key")
+	file, err := s.read(keyPath, maxMeta)
+	if err != nil {
+		return nil, err
+	}
+	if file == nil {
+		if !s.sealed || len(stored) == 0 || s.parses(b, stored) {
+			return stored, nil // plain, or not converted yet
+		}
+		return nil, errNoKey
+	}
+	b.encrypted = true
+	object := keys.OfBlock(s.account, s.stream, b.number)
+	key, opened, err := s.opts.Keys.Open(object, file)
+	b.opened, b.cipher = opened, opened.Cipher
+	if err == nil {
+		plain := make([]byte, len(stored))
+		key.Stream().XORAt(plain, stored, 0)
+		if s.parses(b, plain) {
+			return plain, nil
+		}
+		if older := s.decryptOlder(b, stored, keyPath); older != nil {
+			return older, nil
+		}
+		return plain, nil
+	}
+	if older := s.decryptOlder(b, stored, keyPath); older != nil {
+		return older, nil
+	}
+	return nil, fmt.Errorf("%s: %w", filepath.Base(keyPath), err)
+}
+
+// decryptOlder tries what an interrupted conversion leaves: the key before it,
+// or a block that is still plain.
+func (s *stream) decryptOlder(b *block, stored []byte, keyPath string) []byte {
+	if file, err := s.read(keyPath+".old", maxMeta); err == nil && file != nil {
+		if key, opened, err := s.opts.Keys.Open(keys.OfBlock(s.account, s.stream, b.number), file); err == nil {
+			plain := make([]byte, len(stored))
+			key.Stream().XORAt(plain, stored, 0)
+			if s.parses(b, plain) {
+				b.oldKey, b.opened, b.cipher = true, opened, opened.Cipher
+				return plain
+			}
+		}
+	}
+	if len(stored) > 0 && s.parses(b, stored) {
+		b.encrypted, b.cipher = false, NoCipher
+		return stored
+	}
+	return nil
+}
+
+// parses says whether content begins like a block: with a valid record, or
+// compressed.
+func (s *stream) parses(b *block, content []byte) bool {
+	if len(content) == 0 {
+		return true
+	}
+	if blockcomp.Is(content) {
+		c, _, err := blockcomp.Decode(content)
+		return err == nil || c != nil
+	}
+	key := record.NewKey(s.stream, uint32(b.number))
+	_, err := record.Decode(content, &key)
+	return err == nil
+}
+
+// firstSequence is the sequence of the first record of a block that has one, or
+// 0 if it cannot be told without repairing the block.
+func (s *stream) firstSequence(b *block, c *content) uint64 {
+	key := record.NewKey(s.stream, uint32(b.number))
+	for at := 0; at < len(c.bytes); {
+		r, err := record.Decode(c.bytes[at:], &key)
+		if err != nil {
+			return 0
+		}
+		if r.Kind != record.Tombstone && r.Kind != record.Dead {
+			return r.Seq
+		}
+		at += r.Size
+	}
+	return 0
+}
+
+// scanBlock describes a loaded block to the scanner.
+func (s *stream) scanBlock(b *block, c *content) *scan.Block {
+	sb := &scan.Block{
+		Content: c.bytes, Stream: s.stream, Number: uint32(b.number),
+		Last:  b == s.blocks[len(s.blocks)-1],
+		After: b.after, Before: b.before, Unreadable: c.bad,
+		Evidence: s.evidence(b.number),
+	}
+	if len(s.cfg.Subjects) > 0 || len(s.cfg.Sources) > 0 || len(s.cfg.Mirror) > 0 {
+		sb.ValidSubject = validSubject
+	}
+	return sb
+}
+
+// validSubject says whether a message can have the subject.
+func validSubject(subject []byte) bool {
+	start := 0
+	for i := 0; i <= len(subject); i++ {
+		if i < len(subject) && subject[i] != '.' {
+			switch subject[i] {
+			case ' ', '\t', '\r', '\n', '\f', 0:
+				return false
+			}
+			continue
+		}
+		if i == start || i == start+1 && (subject[start] == '*' || subject[start] == '>') {
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}

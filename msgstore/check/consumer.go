@@ -1,0 +1,145 @@
+package check
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/meta"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// consumer is a consumer directory.
+type consumer struct {
+	name    string
+	dir     string
+	inf     []byte // content of meta.inf, decrypted; nil if unreadable
+	state   *consumerstate.State
+	damaged bool
+}
+
+// consumers reads the consumers of the stream and reports what is wrong.
+func (s *stream) consumers() []*consumer {
+	dir := filepath.Join(s.dir, "obs")
+	list, err := s.fs.ReadDir(dir)
+	if err != nil || s.onlyBlock != 0 {
+		return nil
+	}
+	var all []*consumer
+	for _, e := range list {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		c := &consumer{name: e.Name(), dir: filepath.Join(dir, e.Name())}
+		s.readConsumer(c)
+		all = append(all, c)
+	}
+	s.state.Consumers = len(all)
+	return all
+}
+
+func (s *stream) readConsumer(c *consumer) {
+	problem := func(kind, file, detail string) {
+		c.damaged = true
+		s.find(Damage, kind, filepath.Join(c.dir, file), detail).Consumer = c.name
+	}
+	get := func(name string, limit int64) []byte {
+		b, err := s.read(filepath.Join(c.dir, name), limit)
+		if err != nil {
+			problem(KindConsumerMeta, name, err.Error())
+		}
+		return b
+	}
+	f := meta.Files{Inf: get("meta.inf", maxMeta), Sum: get("meta.sum", maxMeta), InfTmp: get("meta.inf.tmp", maxMeta), SumTmp: get("meta.sum.tmp", maxMeta)}
+	inf := f.Inf
+	switch meta.Judge(meta.ConsumerName(s.stream, c.name), f) {
+	case meta.Absent:
+		problem(KindConsumerMeta, "meta.inf", "no meta.inf and meta.sum that belong together")
+		return
+	case meta.Mismatch:
+		problem(KindConsumerMeta, "meta.sum", "checksums do not match")
+	case meta.TakeInf:
+		inf = f.InfTmp
+	}
+	file := get("meta.key", maxMeta)
+	var key *keys.Key
+	if file != nil {
+		var err error
+		if key, _, err = s.opts.Keys.Open(keys.OfConsumer(s.account, s.stream, c.name), file); err != nil {
+			problem(KindConsumerMeta, "meta.key", err.Error())
+			return
+		}
+		if inf, err = key.Unseal(inf); err != nil {
+			problem(KindConsumerMeta, "meta.inf", err.Error())
+			return
+		}
+	}
+	if !json.Valid(inf) {
+		problem(KindConsumerMeta, "meta.inf", "no JSON")
+		return
+	}
+	c.inf = inf
+	state, err := s.read(filepath.Join(c.dir, "o.dat"), maxState)
+	if err == nil && key != nil && len(state) > 0 {
+		state, err = key.Unseal(state)
+	}
+	var decoded consumerstate.State
+	if err == nil {
+		decoded, err = consumerstate.Decode(state)
+	}
+	if err != nil {
+		problem(KindConsumerState, "o.dat", err.Error())
+		return
+	}
+	if len(state) > 0 {
+		c.state = &decoded
+		if d := decoded.Delivered.Stream; d > s.state.LastSeq {
+			s.find(Info, KindConsumerState, filepath.Join(c.dir, "o.dat"), fmt.Sprintf("delivered up to %d, the stream ends at %d", d, s.state.LastSeq)).Consumer = c.name
+		}
+	}
+}
+
+// journalFinding reports a commit journal that is not empty.
+func journalFinding(opts *Options, path string) (Finding, bool) {
+	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
+	if err != nil || t.store == "" {
+		return Finding{}, false
+	}
+	dir := filepath.Join(t.store, "natsd")
+	list, err := t.fs.ReadDir(dir)
+	if err != nil {
+		return Finding{}, false
+	}
+	for _, e := range list {
+		if e.IsDir() {
+			continue
+		}
+		if !hasFrames(t.fs, filepath.Join(dir, e.Name())) {
+			continue
+		}
+		return Finding{Severity: Repairable, Kind: KindJournal, File: filepath.Join(dir, e.Name()),
+			Detail: "records of the last moments may be in the journal only: start natsd once, which replays it"}, true
+	}
+	return Finding{}, false
+}
+
+// hasFrames says whether a segment of the commit journal has a frame of its
+// present use: its header is at the beginning, the first frame at 512, and both
+// name the same use.
+func hasFrames(fsys vfs.FS, name string) bool {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var b [544]byte
+	if n, _ := f.ReadAt(b[:], 0); n < len(b) || string(b[:8]) != "natsdjnl" {
+		return false
+	}
+	return binary.LittleEndian.Uint32(b[512:]) == 0x4d52464e && string(b[520:528]) == string(b[16:24])
+}

@@ -1,0 +1,526 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scan"
+	"github.com/natsd/natsd/msgstore/seqset"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// Verify reads everything at or below path (a store directory, account, stream
+// or block file) and reports what is there and what is wrong with it. An error
+// says that the directory cannot be read, not that it is damaged.
+func Verify(path string, opts Options) (*Report, error) {
+	rep := &Report{Clean: true, Streams: []StreamState{}, Findings: []Finding{}}
+	err := examine(path, &opts, func(s *stream) error {
+		s.consumers()
+		rep.Streams = append(rep.Streams, s.state)
+		rep.Findings = append(rep.Findings, s.findings...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := journalFinding(&opts, path); ok {
+		rep.Findings = append(rep.Findings, f)
+	}
+	for i := range rep.Findings {
+		if rep.Findings[i].Severity == Damage {
+			rep.Clean = false
+		}
+	}
+	return rep, nil
+}
+
+// examine scans every stream at or below path and hands each to fn.
+func examine(path string, opts *Options, fn func(*stream) error) error {
+	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
+	if err != nil {
+		return err
+	}
+	var streams []*stream
+	var total, done int64
+	sealed, opened := 0, 0
+	for _, loc := range t.streams {
+		s, err := openStream(loc, opts)
+		if err != nil {
+			return err
+		}
+		for _, b := range s.blocks {
+			total += b.size
+		}
+		if s.sealed {
+			sealed++
+			if s.key != nil {
+				opened++
+			}
+		}
+		streams = append(streams, s)
+	}
+	if sealed > 1 && opened == 0 {
+		return fmt.Errorf("%s: %w", path, ErrWrongKey)
+	}
+	for _, s := range streams {
+		s.done = func(n int64) {
+			done += n
+			if opts.Progress != nil {
+				opts.Progress(min(done, total), total)
+			}
+		}
+		if err := s.scan(); err != nil {
+			return err
+		}
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan reads all blocks and decides what is live and what is lost.
+func (s *stream) scan() error {
+	s.placeIndex()
+	p := pass{stream: s, history: newHistory(&s.cfg), present: new(seqset.Set), removed: new(seqset.Set), subjects: make(map[string]uint64)}
+	var next *content
+	for i, b := range s.blocks {
+		c := next
+		if c == nil {
+			first, err := s.load(b)
+			if err != nil {
+				return err
+			}
+			c = &first
+		}
+		if i+1 < len(s.blocks) {
+			following, err := s.load(s.blocks[i+1])
+			if err != nil {
+				return err
+			}
+			next = &following
+			if b.before = s.firstSequence(s.blocks[i+1], next); b.before == 0 {
+				b.before = s.indexedFirst(s.blocks[i+1:])
+			}
+		}
+		if err := p.block(b, c); err != nil {
+			return err
+		}
+	}
+	p.finish()
+	return nil
+}
+
+// indexedFirst is the first sequence of the blocks according to index.db, or 0.
+func (s *stream) indexedFirst(blocks []*block) uint64 {
+	for _, b := range blocks {
+		if e := s.evidence(b.number); e.Known && e.LastSeq >= e.FirstSeq {
+			return e.FirstSeq
+		}
+	}
+	return 0
+}
+
+// placeIndex finds out how old index.db is: exact, behind the blocks, or ahead
+// of them, when the end of a block or the last block is gone.
+func (s *stream) placeIndex() {
+	if s.index == nil || s.onlyBlock != 0 {
+		return
+	}
+	if len(s.blocks) == 0 || s.blocks[len(s.blocks)-1].number < s.index.LastBlock {
+		s.ahead = s.index.LastSeq > 0
+		s.exact = !s.ahead
+		return
+	}
+	last := s.blocks[len(s.blocks)-1]
+	if last.number > s.index.LastBlock {
+		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "newer blocks exist: the state is rebuilt from the blocks")
+		return
+	}
+	s.done = func(int64) {} // this block is read twice
+	c, err := s.load(last)
+	if err != nil || last.unreadable != nil {
+		s.ahead = true
+		return
+	}
+	if c.last == s.index.LastChecksum {
+		s.exact = true
+		return
+	}
+	sb := s.scanBlock(last, &c)
+	found := s.index.LastChecksum == [record.SumSize]byte{}
+	scan.Run(sb, func(at int, r *record.Record) error {
+		end := at + r.Size
+		found = found || [record.SumSize]byte(c.bytes[end-record.SumSize:end]) == s.index.LastChecksum
+		return nil
+	})
+	if s.ahead = !found; s.ahead {
+		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "the last block does not hold the record that was its last one")
+	} else {
+		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "the last block has additional entries: the state is rebuilt from the blocks")
+	}
+}
+
+// pass is one reading of all blocks of a stream.
+type pass struct {
+	*stream
+	history  *history
+	present  *seqset.Set       // messages whose record is valid
+	removed  *seqset.Set       // named by tombstones
+	subjects map[string]uint64 // of live messages, if index.db decides
+	bytes    uint64            // likewise
+	damages  []blockDamage
+	last     uint64
+	prev     uint64 // number of the block before
+}
+
+type blockDamage struct {
+	b *block
+	scan.Damage
+}
+
+// indexed says whether index.db knows a sequence, and whether as live.
+func (s *stream) indexed(number, seq uint64) (known, live bool) {
+	if s.index == nil || seq > s.index.LastSeq {
+		return false, false
+	}
+	e := s.evidence(number)
+	return true, e.Known && seq >= e.FirstSeq && seq <= e.LastSeq && (e.Deleted == nil || !e.Deleted.Contains(seq))
+}
+
+func (p *pass) block(b *block, c *content) error {
+	p.gap(b)
+	p.prev = b.number
+	b.after = p.last
+	if b.oldKey {
+		p.find(Repairable, KindConversion, b.path, "readable with the key before an interrupted rewrite only")
+	}
+	if b.unreadable != nil {
+		kind := KindBlockUnreadable
+		if !errors.Is(b.unreadable, errCompress) {
+			kind = KindBlockKey
+		}
+		d := blockDamage{b, scan.Damage{End: int(b.size), Reason: b.unreadable.Error()}}
+		if e := p.evidence(b.number); e.Known && e.LastSeq >= e.FirstSeq {
+			d.FirstSeq, d.LastSeq = e.FirstSeq, e.LastSeq
+		} else if b.before > 0 && p.last+1 < b.before {
+			d.FirstSeq, d.LastSeq = p.last+1, b.before-1
+		}
+		f := p.find(Damage, kind, b.path, b.unreadable.Error())
+		f.FirstSeq, f.LastSeq = d.FirstSeq, d.LastSeq
+		p.damages = append(p.damages, d)
+		p.last = max(p.last, d.LastSeq)
+		return nil
+	}
+	sb := p.scanBlock(b, c)
+	e := &sb.Evidence
+	res, err := scan.Run(sb, func(_ int, r *record.Record) error {
+		if r.Kind == record.Tombstone {
+			p.tombstone(r)
+			return nil
+		}
+		if r.Seq >= p.state.LastSeq {
+			p.state.LastSeq, p.lastTime = r.Seq, r.Time
+		}
+		if b.firstSeq == 0 {
+			b.firstSeq = r.Seq
+		}
+		if r.Kind == record.Message {
+			p.message(b, r, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.records, b.lastSeq = res.Records, res.LastSeq
+	p.last = res.LastSeq
+	for _, d := range res.Damage {
+		p.damages = append(p.damages, blockDamage{b, d})
+	}
+	return nil
+}
+
+func (p *pass) tombstone(r *record.Record) {
+	p.removed.Insert(r.Seq)
+	if r.Seq >= p.state.LastSeq {
+		p.state.LastSeq, p.lastTime = r.Seq, r.Time
+	}
+	p.history.remove(r.Seq)
+}
+
+func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
+	p.present.Insert(r.Seq)
+	if p.index != nil && r.Seq <= p.index.LastSeq {
+		if !e.Known || r.Seq < e.FirstSeq || r.Seq > e.LastSeq || e.Deleted != nil && e.Deleted.Contains(r.Seq) {
+			return // index.db knows that it is gone, and what is gone does not come back
+		}
+		if p.exact || p.ahead {
+			p.live.Insert(r.Seq)
+			p.subjects[string(r.Subject)]++
+			p.bytes += uint64(r.Size)
+			return
+		}
+	}
+	p.history.message(r.Seq, r.Size, r.Subject)
+}
+
+// gap notes block numbers that are not there.
+func (p *pass) gap(b *block) {
+	if p.onlyBlock != 0 || p.prev == 0 {
+		return
+	}
+	for n := p.prev + 1; n < b.number && len(p.missing) < maxMissing; n++ {
+		p.missing = append(p.missing, n)
+	}
+}
+
+// maxMissing bounds the list of missing block numbers: a directory with one
+// stray file of a high number must not fill the memory.
+const maxMissing = 1 << 16
+
+// finish decides what is live, lost and wrong, after all blocks were read.
+func (p *pass) finish() {
+	authority := p.exact || p.ahead
+	if authority {
+		p.state.Bytes = p.bytes
+		if p.index.LastSeq >= p.state.LastSeq {
+			p.state.LastSeq, p.lastTime = p.index.LastSeq, p.index.LastTime
+		}
+	} else {
+		p.live = p.history.live
+		p.state.Bytes = p.history.bytes
+		if p.index != nil && p.index.LastSeq > p.state.LastSeq {
+			p.state.LastSeq, p.lastTime = p.index.LastSeq, p.index.LastTime
+		}
+	}
+	p.reportDamages()
+	p.reportMissingBlocks()
+	if p.exact {
+		p.compareSubjects()
+	}
+	p.lost = mergeLost(p.lost)
+	if n := len(p.lost); n > 0 && p.lost[n-1].LastSeq > p.state.LastSeq {
+		p.state.LastSeq = p.lost[n-1].LastSeq
+	}
+	p.total()
+}
+
+// total fills in the state of the stream.
+func (p *pass) total() {
+	st := &p.state
+	st.Messages = uint64(p.live.Len())
+	st.FirstSeq = st.LastSeq + 1
+	if first, ok := p.live.Min(); ok {
+		st.FirstSeq = first
+	} else if st.LastSeq == 0 && p.cfg.FirstSeq > 1 {
+		st.FirstSeq, st.LastSeq = p.cfg.FirstSeq, p.cfg.FirstSeq-1
+	} else if st.LastSeq == 0 {
+		st.FirstSeq = 0
+		if p.exact {
+			st.FirstSeq = p.index.FirstSeq
+		}
+	}
+	if st.LastSeq > st.FirstSeq || st.LastSeq == st.FirstSeq && st.Messages == 0 && st.LastSeq > 0 {
+		st.NumDeleted = st.LastSeq - st.FirstSeq + 1 - st.Messages
+	}
+	for _, b := range p.blocks {
+		if b.lastSeq >= b.firstSeq && b.firstSeq > 0 {
+			b.messages = uint64(p.live.CountRange(b.firstSeq, b.lastSeq))
+		}
+	}
+}
+
+// loses adds the sequences of [first, last] that had been live to the lost ones
+// and returns their bounds.
+func (p *pass) loses(b uint64, first, last uint64, reason string) (lo, hi uint64) {
+	if last == 0 {
+		return 0, 0
+	}
+	for seq := first; seq <= last; {
+		switch {
+		case p.present.Contains(seq):
+			seq = p.present.NextAbsent(seq)
+			continue
+		case p.removed.Contains(seq):
+			seq = p.removed.NextAbsent(seq)
+			continue
+		}
+		end := last
+		if next, ok := p.present.Next(seq); ok {
+			end = min(end, next-1)
+		}
+		if next, ok := p.removed.Next(seq); ok {
+			end = min(end, next-1)
+		}
+		for _, r := range p.possible(b, seq, end) {
+			if lo == 0 {
+				lo = r.FirstSeq
+			}
+			hi = r.LastSeq
+			r.Reason = reason
+			p.lost = append(p.lost, r)
+		}
+		if end == last {
+			break
+		}
+		seq = end + 1
+	}
+	return lo, hi
+}
+
+// possible are the parts of [first, last] that can have been live: what
+// index.db knows to be gone was not, nor what a limit had removed.
+func (p *pass) possible(number, first, last uint64) (parts []Lost) {
+	if p.index == nil {
+		if first = max(first, p.history.limited+1); first <= last {
+			parts = append(parts, Lost{FirstSeq: first, LastSeq: last})
+		}
+		return parts
+	}
+	if last > p.index.LastSeq {
+		from := max(first, p.index.LastSeq+1)
+		parts = append(parts, Lost{FirstSeq: from, LastSeq: last})
+		last = from - 1
+	}
+	e := p.evidence(number)
+	if !e.Known || first > last {
+		return parts
+	}
+	first, last = max(first, e.FirstSeq), min(last, e.LastSeq)
+	var known []Lost
+	for seq := first; seq <= last; {
+		end := last
+		if e.Deleted != nil {
+			if seq = e.Deleted.NextAbsent(seq); seq > last {
+				break
+			}
+			if next, ok := e.Deleted.Next(seq); ok {
+				end = min(end, next-1)
+			}
+		}
+		known = append(known, Lost{FirstSeq: seq, LastSeq: end})
+		seq = end + 1
+	}
+	return append(known, parts...)
+}
+
+func (p *pass) reportDamages() {
+	for _, d := range p.damages {
+		lo, hi := p.loses(d.b.number, d.FirstSeq, d.LastSeq, d.Reason)
+		if d.b.unreadable != nil {
+			continue // reported when it was read
+		}
+		sev, kind := Damage, KindBadRecord
+		switch {
+		case d.Torn && d.Reason == "zero bytes":
+			sev, kind = Repairable, KindZeroTail
+		case d.Torn:
+			sev, kind = Repairable, KindTornTail
+		case d.Start == d.End:
+			kind = KindMissingRecords
+		}
+		f := p.find(sev, kind, d.b.path, fmt.Sprintf("%s (%d bytes)", d.Reason, d.End-d.Start))
+		f.Offset, f.FirstSeq, f.LastSeq = int64(d.Start), lo, hi
+	}
+}
+
+// reportMissingBlocks judges block numbers without a file. Numbers are never
+// used twice, so a gap alone is normal: a block is removed when its last message
+// is.
+func (p *pass) reportMissingBlocks() {
+	if p.index != nil {
+		have := func(n uint64) bool {
+			return slices.ContainsFunc(p.blocks, func(b *block) bool { return b.number == n })
+		}
+		for i := range p.index.Blocks {
+			k := &p.index.Blocks[i]
+			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 {
+				continue
+			}
+			current := p.exact || p.ahead
+			if !current && (p.removed.CountRange(k.FirstSeq, k.LastSeq) > 0 || k.FirstSeq <= p.history.limited || !p.between(k.Number)) {
+				continue // removed since: by tombstones, by limits, or from the front
+			}
+			path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", k.Number))
+			lo, hi := p.loses(k.Number, k.FirstSeq, k.LastSeq, "block file is missing")
+			f := p.find(Damage, KindMissingBlock, path, fmt.Sprintf("index.db lists this block with %d messages", k.Msgs()))
+			f.FirstSeq, f.LastSeq = lo, hi
+		}
+		return
+	}
+	for _, n := range p.missing {
+		i := slices.IndexFunc(p.blocks, func(b *block) bool { return b.number > n })
+		if i <= 0 {
+			continue
+		}
+		first, last := p.blocks[i-1].lastSeq+1, p.blocks[i].firstSeq-1
+		if p.blocks[i].firstSeq == 0 || first > last || p.blocks[i-1].lastSeq == 0 {
+			continue
+		}
+		path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", n))
+		if !p.plainLimits() || p.removed.CountRange(first, last) > 0 || first <= p.history.limited {
+			continue // an ordinary removal explains it
+		}
+		lo, hi := p.loses(n, first, last, "block file is missing")
+		f := p.find(Damage, KindMissingBlock, path, "the sequences between its neighbours are gone and nothing says that they were removed")
+		f.FirstSeq, f.LastSeq = lo, hi
+	}
+}
+
+// between says whether a block number lies between existing blocks.
+func (p *pass) between(n uint64) bool {
+	return len(p.blocks) > 0 && p.blocks[0].number < n
+}
+
+// plainLimits says whether messages of the stream go away from its front only,
+// unless somebody removes them, which leaves tombstones.
+func (p *pass) plainLimits() bool {
+	return (p.cfg.Retention == "" || p.cfg.Retention == "limits") && p.cfg.MaxPer <= 0
+}
+
+// compareSubjects finds what the checksum of a record does not cover: a wrong
+// length of the subject moves the border between subject and payload.
+func (p *pass) compareSubjects() {
+	if p.index.NumSubjects == 0 || len(p.damages) > 0 || len(p.lost) > 0 {
+		return
+	}
+	differ := len(p.subjects) != p.index.NumSubjects
+	detail := fmt.Sprintf("the blocks hold %d subjects, index.db %d", len(p.subjects), p.index.NumSubjects)
+	for sub := range p.index.Subjects() {
+		if n := p.subjects[string(sub.Name)]; n != sub.Total && !differ {
+			differ = true
+			detail = fmt.Sprintf("the blocks hold %d messages of %q, index.db %d", n, sub.Name, sub.Total)
+		}
+	}
+	if differ {
+		p.find(Damage, KindSubject, filepath.Join(p.msgs, "index.db"), detail)
+	}
+}
+
+func mergeLost(list []Lost) []Lost {
+	slices.SortFunc(list, func(a, b Lost) int {
+		if a.FirstSeq < b.FirstSeq {
+			return -1
+		}
+		return 1
+	})
+	var out []Lost
+	for _, l := range list {
+		if n := len(out); n > 0 && l.FirstSeq <= out[n-1].LastSeq {
+			if l.LastSeq <= out[n-1].LastSeq {
+				continue
+			}
+			l.FirstSeq = out[n-1].LastSeq + 1
+		}
+		if n := len(out); n > 0 && l.FirstSeq == out[n-1].LastSeq+1 && l.Reason == out[n-1].Reason {
+			out[n-1].LastSeq = l.LastSeq
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
+}
