@@ -18,8 +18,9 @@ import (
 type consumer struct {
 	name    string
 	dir     string
-	inf     []byte // content of meta.inf, decrypted; nil if unreadable
-	state   *consumerstate.State
+	inf     []byte               // content of meta.inf, decrypted; nil if unreadable
+	state   *consumerstate.State // nil: none or unreadable
+	plain   []byte               // content of o.dat, decrypted
 	damaged bool
 }
 
@@ -97,7 +98,7 @@ func (s *stream) readConsumer(c *consumer) {
 		return
 	}
 	if len(state) > 0 {
-		c.state = &decoded
+		c.state, c.plain = &decoded, state
 		if d := decoded.Delivered.Stream; d > s.state.LastSeq {
 			s.find(Info, KindConsumerState, filepath.Join(c.dir, "o.dat"), fmt.Sprintf("delivered up to %d, the stream ends at %d", d, s.state.LastSeq)).Consumer = c.name
 		}

@@ -1,0 +1,281 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/indexdb"
+	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/meta"
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scan"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// ErrDamaged says that a directory must be recovered before it can be converted.
+var ErrDamaged = errors.New("is damaged: recover it first")
+
+// Converted is the result of a conversion.
+type Converted struct {
+	Streams   int `json:"streams"`
+	Blocks    int `json:"blocks"`    // files rewritten
+	Unchanged int `json:"unchanged"` // files that were as wanted already
+}
+
+// A conversion changes a directory file by file. Each file is replaced as a
+// whole, by a rename, and whichever key fits is found by trying, so that at any
+// moment every file is readable with what lies beside it: stopping a conversion
+// at any point leaves the original or the result of each file, and running it
+// again does the rest. Files that are as wanted already are left alone.
+//
+// The order for an encrypted block N, where K is its key file:
+//
+//	N.key.new   the key file of the new content, synced
+//	N.blk.tmp   the new content, synced
+//	N.key.old   the key file so far, a second name
+//	N.key       replaced by N.key.new        from here on N.key.old fits
+//	N.blk       replaced by N.blk.tmp        from here on N.key fits
+//	            directory synced, N.key.old removed
+//
+// index.db is sealed with the stream's key and written anew as well.
+
+// ConvertCipher makes all of a directory encrypted with the key and cipher of
+// to, or plain if to has no key. opts.Keys are the keys so far; after an
+// interruption files of both kinds lie side by side, so both are tried. Every
+// record is verified before it is written. A damaged stream is not touched.
+func ConvertCipher(path string, to Keys, opts Options) (*Converted, error) {
+	ring := opts.Keys
+	switch {
+	case !ring.Enabled():
+		opts.Keys = to
+	case to.Enabled():
+		opts.Keys = Keys{Key: to.Key, PrevKey: ring.Key, Cipher: to.Cipher}
+	}
+	if to.Enabled() && to.Cipher == NoCipher {
+		to.Cipher = ChaCha
+	}
+	c := conversion{opts: &opts, target: to, recode: true}
+	return c.run(path)
+}
+
+// ConvertCompression makes all blocks of a directory, except the last of each
+// stream, compressed or not, and sets the stream's configuration accordingly.
+// Every record is verified before it is written. A damaged stream is not touched.
+func ConvertCompression(path string, s2 bool, opts Options) (*Converted, error) {
+	c := conversion{opts: &opts, compress: &s2}
+	return c.run(path)
+}
+
+type conversion struct {
+	opts     *Options
+	target   Keys  // with recode: what is written is encrypted with
+	recode   bool  // the cipher changes
+	compress *bool // nil: blocks keep their form
+	result   Converted
+}
+
+func (c *conversion) run(path string) (*Converted, error) {
+	// Everything is verified first: a stream that turns out to be damaged when
+	// others were converted already would leave a mixture.
+	err := examine(path, c.opts, func(s *stream) error {
+		s.consumers()
+		for _, f := range s.findings {
+			if f.Severity == Damage {
+				return fmt.Errorf("%s > %s %w (%s)", s.account, s.stream, ErrDamaged, f)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = examine(path, c.opts, c.stream)
+	return &c.result, err
+}
+
+// ring is the key ring for what is written in s.
+func (c *conversion) ring(s *stream) Keys {
+	if c.recode {
+		return c.target
+	}
+	if !s.sealed {
+		return Keys{}
+	}
+	r := s.opts.Keys
+	r.Cipher = s.opened.Cipher
+	return r
+}
+
+// current says whether something opened so is as wanted.
+func (c *conversion) current(encrypted bool, opened keys.Opened) bool {
+	if !c.recode {
+		return true
+	}
+	if !c.target.Enabled() {
+		return !encrypted
+	}
+	return encrypted && opened.Current(c.target)
+}
+
+// stream converts a stream: blocks, then the small files, the stream's own key
+// last, since it says whether the conversion is complete.
+func (c *conversion) stream(s *stream) error {
+	c.result.Streams++
+	if s.msgs != filepath.Join(s.dir, "msgs") {
+		return fmt.Errorf("%s: a purge was interrupted: start a server once, which completes it", s.dir)
+	}
+	sum, changed, err := c.blocks(s)
+	if err != nil {
+		return err
+	}
+	if !changed && c.current(s.sealed, s.opened) && (c.compress == nil || s.cfg.Compression == compression(*c.compress)) {
+		return nil
+	}
+	list := s.consumers()
+	for _, con := range list {
+		if err := c.small(s, con.dir, keys.OfConsumer(s.account, s.stream, con.name), meta.ConsumerName(s.stream, con.name), con.inf, con.plain); err != nil {
+			return err
+		}
+	}
+	if err := c.index(s, sum); err != nil {
+		return err
+	}
+	inf := s.metaRaw
+	if c.compress != nil {
+		if inf, err = setCompression(inf, compression(*c.compress)); err != nil {
+			return err
+		}
+	}
+	return c.small(s, s.dir, keys.OfStream(s.account, s.stream), meta.StreamName(s.stream), inf, nil)
+}
+
+func compression(s2 bool) string {
+	if s2 {
+		return "s2"
+	}
+	return "none"
+}
+
+func (c *conversion) blocks(s *stream) (last [record.SumSize]byte, changed bool, err error) {
+	for i, b := range s.blocks {
+		in, err := s.load(b)
+		if err != nil {
+			return last, changed, err
+		}
+		if b.unreadable != nil || len(in.bad) > 0 {
+			return last, changed, fmt.Errorf("%s changed while it was being converted", b.path)
+		}
+		last = in.last
+		isLast := i == len(s.blocks)-1
+		want := b.compressed
+		if c.compress != nil {
+			want = *c.compress && !isLast && len(in.bytes) > record.MinSize
+		}
+		if c.current(b.encrypted, b.opened) && !b.oldKey && want == b.compressed {
+			c.result.Unchanged++
+			continue
+		}
+		res, err := scan.Run(s.scanBlock(b, &in), func(int, *record.Record) error { return nil })
+		if err != nil {
+			return last, changed, err
+		}
+		if res.Damaged() {
+			return last, changed, fmt.Errorf("%s %w", b.path, ErrDamaged)
+		}
+		out := in.bytes
+		if want {
+			out = blockcomp.Encode(nil, in.bytes)
+		}
+		if err := c.replaceBlock(s, b, out); err != nil {
+			return last, changed, err
+		}
+		c.result.Blocks++
+		changed = true
+	}
+	return last, changed, s.opts.fs().SyncDir(s.msgs)
+}
+
+// replaceBlock puts content in the place of a block, in the order that is
+// described above.
+func (c *conversion) replaceBlock(s *stream, b *block, content []byte) error {
+	fsys := s.opts.fs()
+	base := filepath.Join(s.msgs, strconv.FormatUint(b.number, 10))
+	ring := c.ring(s)
+	if ring.Enabled() {
+		k, file, err := ring.New(keys.OfBlock(s.account, s.stream, b.number))
+		if err != nil {
+			return err
+		}
+		sealed := make([]byte, len(content))
+		k.Stream().XORAt(sealed, content, 0)
+		content = sealed
+		if err := vfs.WriteSynced(fsys, base+".key.new", file, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := vfs.WriteSynced(fsys, base+".blk.tmp", content, 0o600); err != nil {
+		return err
+	}
+	hadKey := s.exists(base + ".key")
+	if hadKey && !b.oldKey { // with oldKey the old name is there already, and is the one that fits
+		if err := removeIfThere(fsys, base+".key.old"); err != nil {
+			return err
+		}
+		if err := fsys.Link(base+".key", base+".key.old"); err != nil {
+			return err
+		}
+		if err := fsys.SyncDir(s.msgs); err != nil {
+			return err
+		}
+	}
+	if ring.Enabled() {
+		if err := fsys.Rename(base+".key.new", base+".key"); err != nil {
+			return err
+		}
+		if err := fsys.SyncDir(s.msgs); err != nil {
+			return err
+		}
+	}
+	if err := fsys.Rename(base+".blk.tmp", base+".blk"); err != nil {
+		return err
+	}
+	if err := fsys.SyncDir(s.msgs); err != nil {
+		return err
+	}
+	if !ring.Enabled() {
+		if err := removeIfThere(fsys, base+".key"); err != nil {
+			return err
+		}
+	}
+	if err := removeIfThere(fsys, base+".key.old"); err != nil {
+		return err
+	}
+	return fsys.SyncDir(s.msgs)
+}
+
+// index writes index.db anew for the converted blocks if it was exact, and
+// removes it otherwise: a server then rebuilds it.
+func (c *conversion) index(s *stream, last [record.SumSize]byte) error {
+	fsys := s.opts.fs()
+	path := filepath.Join(s.msgs, "index.db")
+	// The bytes at the end of the last block, which is never compressed after a
+	// conversion, are the same before and after.
+	if err := removeIfThere(fsys, path); err != nil {
+		return err
+	}
+	if !s.exact || s.index.LastChecksum != last {
+		return fsys.SyncDir(s.msgs)
+	}
+	ring := c.ring(s)
+	if ring.Enabled() {
+		return fsys.SyncDir(s.msgs) // sealed with the stream's key, which is about to change
+	}
+	file, err := indexdb.Seal(s.index.Append(nil, s.index.Subjects()), s.stream, nil)
+	if err != nil {
+		return err
+	}
+	return vfs.ReplaceFile(fsys, path, file, 0o600)
+}
