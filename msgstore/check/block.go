@@ -84,7 +84,7 @@ func (s *stream) decrypt(b *block, stored []byte) ([]byte, error) {
 		return nil, err
 	}
 	if file == nil {
-		if !s.sealed || len(stored) == 0 || s.parses(b, stored) {
+		if !s.keys.sealed || len(stored) == 0 || s.parses(b, stored) {
 			return stored, nil // plain, or not converted yet
 		}
 		return nil, errNoKey

@@ -21,6 +21,7 @@ type consumer struct {
 	inf     []byte               // content of meta.inf, decrypted; nil if unreadable
 	state   *consumerstate.State // nil: none or unreadable
 	plain   []byte               // content of o.dat, decrypted
+	keys    sealer
 	damaged bool
 }
 
@@ -67,18 +68,16 @@ func (s *stream) readConsumer(c *consumer) {
 	case meta.TakeInf:
 		inf = f.InfTmp
 	}
-	file := get("meta.key", maxMeta)
-	var key *keys.Key
-	if file != nil {
-		var err error
-		if key, _, err = s.opts.Keys.Open(keys.OfConsumer(s.account, s.stream, c.name), file); err != nil {
-			problem(KindConsumerMeta, "meta.key", err.Error())
-			return
-		}
-		if inf, err = key.Unseal(inf); err != nil {
-			problem(KindConsumerMeta, "meta.inf", err.Error())
-			return
-		}
+	var err error
+	if c.keys, err = s.openKeys(c.dir, keys.OfConsumer(s.account, s.stream, c.name)); err == nil {
+		inf, err = c.keys.open(inf, json.Valid)
+	}
+	if err != nil {
+		problem(KindConsumerMeta, "meta.inf", err.Error())
+		return
+	}
+	if c.keys.pending {
+		s.find(Repairable, KindConversion, filepath.Join(c.dir, "meta.key.old"), "a conversion was interrupted").Consumer = c.name
 	}
 	if !json.Valid(inf) {
 		problem(KindConsumerMeta, "meta.inf", "no JSON")
@@ -86,8 +85,8 @@ func (s *stream) readConsumer(c *consumer) {
 	}
 	c.inf = inf
 	state, err := s.read(filepath.Join(c.dir, "o.dat"), maxState)
-	if err == nil && key != nil && len(state) > 0 {
-		state, err = key.Unseal(state)
+	if err == nil && len(state) > 0 {
+		state, err = c.keys.open(state, func(b []byte) bool { _, err := consumerstate.Decode(b); return err == nil })
 	}
 	var decoded consumerstate.State
 	if err == nil {

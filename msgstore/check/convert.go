@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
-	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/meta"
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -101,11 +100,11 @@ func (c *conversion) ring(s *stream) Keys {
 	if c.recode {
 		return c.target
 	}
-	if !s.sealed {
+	if !s.keys.sealed {
 		return Keys{}
 	}
 	r := s.opts.Keys
-	r.Cipher = s.opened.Cipher
+	r.Cipher = s.keys.opened.Cipher
 	return r
 }
 
@@ -120,36 +119,44 @@ func (c *conversion) current(encrypted bool, opened keys.Opened) bool {
 	return encrypted && opened.Current(c.target)
 }
 
-// stream converts a stream: blocks, then the small files, the stream's own key
-// last, since it says whether the conversion is complete.
+// stream converts a stream: blocks, consumers, and the stream's own small files
+// last, whose key says whether the conversion is complete.
 func (c *conversion) stream(s *stream) error {
 	c.result.Streams++
 	if s.msgs != filepath.Join(s.dir, "msgs") {
 		return fmt.Errorf("%s: a purge was interrupted: start a server once, which completes it", s.dir)
 	}
-	sum, changed, err := c.blocks(s)
-	if err != nil {
+	if err := c.blocks(s); err != nil {
 		return err
 	}
-	if !changed && c.current(s.sealed, s.opened) && (c.compress == nil || s.cfg.Compression == compression(*c.compress)) {
-		return nil
-	}
-	list := s.consumers()
-	for _, con := range list {
-		if err := c.small(s, con.dir, keys.OfConsumer(s.account, s.stream, con.name), meta.ConsumerName(s.stream, con.name), con.inf, con.plain); err != nil {
+	for _, con := range s.consumers() {
+		if c.current(con.keys.sealed, con.keys.opened) && !con.keys.pending {
+			continue
+		}
+		object := keys.OfConsumer(s.account, s.stream, con.name)
+		err := c.small(s, con.dir, object, meta.ConsumerName(s.stream, con.name), con.inf, func(key *keys.Key) error {
+			if con.state == nil {
+				return nil
+			}
+			return sealFile(s.opts.fs(), filepath.Join(con.dir, "o.dat"), con.plain, key)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	if err := c.index(s, sum); err != nil {
-		return err
-	}
 	inf := s.metaRaw
-	if c.compress != nil {
+	if c.compress != nil && s.cfg.Compression != compression(*c.compress) {
+		var err error
 		if inf, err = setCompression(inf, compression(*c.compress)); err != nil {
 			return err
 		}
+		if !c.recode && !s.keys.sealed {
+			return writePair(s.opts.fs(), s.dir, meta.StreamName(s.stream), inf)
+		}
+	} else if c.current(s.keys.sealed, s.keys.opened) && !s.keys.pending {
+		return nil
 	}
-	return c.small(s, s.dir, keys.OfStream(s.account, s.stream), meta.StreamName(s.stream), inf, nil)
+	return c.small(s, s.dir, keys.OfStream(s.account, s.stream), meta.StreamName(s.stream), inf, func(key *keys.Key) error { return c.index(s, key) })
 }
 
 func compression(s2 bool) string {
@@ -159,43 +166,59 @@ func compression(s2 bool) string {
 	return "none"
 }
 
-func (c *conversion) blocks(s *stream) (last [record.SumSize]byte, changed bool, err error) {
+func (c *conversion) blocks(s *stream) error {
 	for i, b := range s.blocks {
 		in, err := s.load(b)
 		if err != nil {
-			return last, changed, err
+			return err
 		}
 		if b.unreadable != nil || len(in.bad) > 0 {
-			return last, changed, fmt.Errorf("%s changed while it was being converted", b.path)
+			return fmt.Errorf("%s changed while it was being converted", b.path)
 		}
-		last = in.last
-		isLast := i == len(s.blocks)-1
 		want := b.compressed
 		if c.compress != nil {
-			want = *c.compress && !isLast && len(in.bytes) > record.MinSize
+			want = *c.compress && i < len(s.blocks)-1 && len(in.bytes) > record.MinSize
 		}
 		if c.current(b.encrypted, b.opened) && !b.oldKey && want == b.compressed {
 			c.result.Unchanged++
+			if err := c.tidy(s, b); err != nil {
+				return err
+			}
 			continue
 		}
 		res, err := scan.Run(s.scanBlock(b, &in), func(int, *record.Record) error { return nil })
 		if err != nil {
-			return last, changed, err
+			return err
 		}
 		if res.Damaged() {
-			return last, changed, fmt.Errorf("%s %w", b.path, ErrDamaged)
+			return fmt.Errorf("%s %w", b.path, ErrDamaged)
 		}
 		out := in.bytes
 		if want {
 			out = blockcomp.Encode(nil, in.bytes)
 		}
 		if err := c.replaceBlock(s, b, out); err != nil {
-			return last, changed, err
+			return err
 		}
 		c.result.Blocks++
-		changed = true
 	}
-	return last, changed, s.opts.fs().SyncDir(s.msgs)
+	return s.opts.fs().SyncDir(s.msgs)
+}
+
+// tidy removes what a conversion that was interrupted behind the last rename of
+// a block left beside it.
+func (c *conversion) tidy(s *stream, b *block) error {
+	base := filepath.Join(s.msgs, strconv.FormatUint(b.number, 10))
+	names := []string{base + ".key.old", base + ".key.new", base + ".blk.tmp"}
+	if !b.encrypted {
+		names = append(names, base+".key")
+	}
+	for _, name := range names {
+		if err := removeIfThere(s.opts.fs(), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replaceBlock puts content in the place of a block, in the order that is
@@ -254,28 +277,4 @@ func (c *conversion) replaceBlock(s *stream, b *block, content []byte) error {
 		return err
 	}
 	return fsys.SyncDir(s.msgs)
-}
-
-// index writes index.db anew for the converted blocks if it was exact, and
-// removes it otherwise: a server then rebuilds it.
-func (c *conversion) index(s *stream, last [record.SumSize]byte) error {
-	fsys := s.opts.fs()
-	path := filepath.Join(s.msgs, "index.db")
-	// The bytes at the end of the last block, which is never compressed after a
-	// conversion, are the same before and after.
-	if err := removeIfThere(fsys, path); err != nil {
-		return err
-	}
-	if !s.exact || s.index.LastChecksum != last {
-		return fsys.SyncDir(s.msgs)
-	}
-	ring := c.ring(s)
-	if ring.Enabled() {
-		return fsys.SyncDir(s.msgs) // sealed with the stream's key, which is about to change
-	}
-	file, err := indexdb.Seal(s.index.Append(nil, s.index.Subjects()), s.stream, nil)
-	if err != nil {
-		return err
-	}
-	return vfs.ReplaceFile(fsys, path, file, 0o600)
 }

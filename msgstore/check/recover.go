@@ -71,10 +71,10 @@ func (s *stream) recoverTo(dir string) (RecoveredStream, error) {
 		r.Lost = []Lost{}
 	}
 	ring := s.opts.Keys
-	if !s.sealed {
+	if !s.keys.sealed {
 		ring = Keys{}
 	} else if ring.Cipher == NoCipher {
-		ring.Cipher = s.opened.Cipher // the cipher stays what it was
+		ring.Cipher = s.keys.opened.Cipher // the cipher stays what it was
 	}
 	fsys := s.opts.fs()
 	w, err := newStreamWriter(fsys, dir, s.account, s.stream, &s.cfg, ring)

@@ -53,9 +53,7 @@ type stream struct {
 
 	metaRaw []byte // content of meta.inf, decrypted; nil if unreadable
 	cfg     config
-	key     *keys.Key // nil: plain
-	opened  keys.Opened
-	sealed  bool // encrypted, whether or not the key was opened
+	keys    sealer
 
 	msgs         string // the directory of the blocks
 	index        *indexdb.Index
@@ -118,18 +116,18 @@ func (s *stream) readMeta() error {
 		}
 		*into = b
 	}
-	keyPath := filepath.Join(s.dir, "meta.key")
-	keyFile, err := s.read(keyPath, maxMeta)
-	if err != nil {
+	var err error
+	if s.keys, err = s.openKeys(s.dir, keys.OfStream(s.account, s.stream)); err != nil {
 		return err
 	}
-	if s.sealed = keyFile != nil; s.sealed {
-		if !s.opts.Keys.Enabled() && len(s.opts.Keys.PrevKey) == 0 {
-			return fmt.Errorf("%s: %w", s.dir, ErrKeyNeeded)
-		}
-		if s.key, s.opened, err = s.opts.Keys.Open(keys.OfStream(s.account, s.stream), keyFile); err != nil {
-			s.find(Damage, KindMetaKey, keyPath, err.Error())
-		}
+	if s.keys.sealed && !s.opts.Keys.Enabled() && len(s.opts.Keys.PrevKey) == 0 {
+		return fmt.Errorf("%s: %w", s.dir, ErrKeyNeeded)
+	}
+	if s.keys.err != nil {
+		s.find(Damage, KindMetaKey, filepath.Join(s.dir, "meta.key"), s.keys.err.Error())
+	}
+	if s.keys.pending {
+		s.find(Repairable, KindConversion, filepath.Join(s.dir, "meta.key.old"), "a conversion was interrupted")
 	}
 	path := filepath.Join(s.dir, "meta.inf")
 	inf := f.Inf
@@ -147,14 +145,8 @@ func (s *stream) readMeta() error {
 	if inf == nil {
 		return nil
 	}
-	if s.key != nil {
-		plain, err := s.key.Unseal(inf)
-		if err != nil {
-			s.find(Damage, KindMetaUnreadable, path, err.Error())
-			return nil
-		}
-		inf = plain
-	} else if s.sealed {
+	if inf, err = s.keys.open(inf, json.Valid); err != nil {
+		s.find(Damage, KindMetaUnreadable, path, err.Error())
 		return nil
 	}
 	if err := json.Unmarshal(inf, &s.cfg); err != nil {
@@ -259,12 +251,12 @@ func (s *stream) readIndex() {
 		return
 	}
 	s.indexFile = true
-	if s.sealed && s.key == nil {
-		return // it cannot be read for a reason that was reported already
-	}
-	plain, err := indexdb.Unseal(file, s.stream, s.key)
+	content, err := indexdb.Unseal(file, s.stream, nil)
 	if err == nil {
-		s.index, err = indexdb.Decode(plain)
+		content, err = s.keys.open(content, func(b []byte) bool { _, err := indexdb.Decode(b); return err == nil })
+	}
+	if err == nil {
+		s.index, err = indexdb.Decode(content)
 	}
 	if err == nil {
 		err = s.index.CheckTotals()

@@ -54,9 +54,9 @@ func examine(path string, opts *Options, fn func(*stream) error) error {
 		for _, b := range s.blocks {
 			total += b.size
 		}
-		if s.sealed {
+		if s.keys.sealed {
 			sealed++
-			if s.key != nil {
+			if s.keys.key != nil || s.keys.older != nil {
 				opened++
 			}
 		}

@@ -1,0 +1,367 @@
+package check
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/archive"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// maxLine bounds a line of JSON: a message of 32 MiB in base64.
+const maxLine = 48 << 20
+
+// ImportOptions say what becomes of imported messages.
+type ImportOptions struct {
+	Options
+	Account string // for archives, which do not name one; "" is $G
+	// Configs are stream configurations, JSON as in the API, for JSON lines,
+	// which have none. A stream without one gets a configuration that keeps
+	// everything.
+	Configs []json.RawMessage
+}
+
+// Imported is the result of an import.
+type Imported struct {
+	Streams []ImportedStream `json:"streams"`
+}
+
+// ImportedStream is a stream that was written.
+type ImportedStream struct {
+	Account  string `json:"account"`
+	Stream   string `json:"stream"`
+	Messages uint64 `json:"messages"`
+}
+
+// ImportLines writes messages in the form of ExportLines into the new store
+// directory to. Lines of one stream follow each other, with ascending sequences.
+// What is written is encrypted if opts.Keys has a key.
+func ImportLines(r io.Reader, to string, opts ImportOptions) (*Imported, error) {
+	if err := mustBeEmpty(opts.fs(), to); err != nil {
+		return nil, err
+	}
+	im := importer{opts: &opts, to: to, seen: make(map[string]bool)}
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 1<<20), maxLine)
+	n := 0
+	for in.Scan() {
+		n++
+		if len(bytes.TrimSpace(in.Bytes())) == 0 {
+			continue
+		}
+		var l line
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if err := im.line(&l); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := in.Err(); err != nil {
+		return nil, fmt.Errorf("line %d: %w", n+1, err)
+	}
+	if err := im.finish(); err != nil {
+		return nil, err
+	}
+	return &im.result, nil
+}
+
+type importer struct {
+	opts   *ImportOptions
+	to     string
+	w      *streamWriter
+	inf    []byte
+	seen   map[string]bool // "account/stream" begun so far
+	result Imported
+}
+
+var errName = errors.New("is no name of an account or stream")
+
+func goodName(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.HasPrefix(s, ".") && !strings.ContainsAny(s, "/\\ \t\r\n\x00*>")
+}
+
+// begin starts a stream; inf is its configuration, nil if it has to be made up.
+func (im *importer) begin(account, stream string, inf []byte) error {
+	if err := im.finish(); err != nil {
+		return err
+	}
+	for _, name := range []string{account, stream} {
+		if !goodName(name) {
+			return fmt.Errorf("%q %w", name, errName)
+		}
+	}
+	id := account + "/" + stream
+	if im.seen[id] {
+		return fmt.Errorf("%s > %s appears in two places", account, stream)
+	}
+	im.seen[id] = true
+	var cfg config
+	if inf == nil {
+		for _, c := range im.opts.Configs {
+			var named config
+			if err := json.Unmarshal(c, &named); err != nil {
+				return fmt.Errorf("configuration: %w", err)
+			}
+			if named.Name == stream {
+				inf = c
+			}
+		}
+	}
+	if inf != nil {
+		if err := json.Unmarshal(inf, &cfg); err != nil {
+			return fmt.Errorf("configuration of %s: %w", stream, err)
+		}
+		if cfg.Name != stream {
+			return fmt.Errorf("configuration of %s names the stream %q", stream, cfg.Name)
+		}
+		if cfg.Created.IsZero() {
+			created, err := json.Marshal(time.Now().UTC())
+			if err != nil {
+				return err
+			}
+			if inf, err = editMember(inf, "Created", created); err != nil {
+				return err
+			}
+		}
+	}
+	im.inf = inf
+	var err error
+	im.w, err = newStreamWriter(im.opts.fs(), filepath.Join(im.to, jetstreamDir, account, streamsDir, stream), account, stream, &cfg, im.opts.Keys)
+	return err
+}
+
+func (im *importer) finish() error {
+	if im.w == nil {
+		return nil
+	}
+	return im.finishAt(im.w.last, 0)
+}
+
+func (im *importer) finishAt(last uint64, ts int64) error {
+	w := im.w
+	im.w = nil
+	im.result.Streams = append(im.result.Streams, ImportedStream{w.account, w.stream, w.messages})
+	return w.finish(last, ts, im.inf)
+}
+
+func (im *importer) line(l *line) error {
+	ts, err := time.Parse(time.RFC3339Nano, l.Time)
+	if err != nil {
+		return err
+	}
+	if !validSubject([]byte(l.Subject)) {
+		return fmt.Errorf("%q is no subject", l.Subject)
+	}
+	if len(l.Hdrs) > 0 && (!bytes.HasPrefix(l.Hdrs, []byte("NATS/1.0")) || !bytes.HasSuffix(l.Hdrs, []byte("\r\n\r\n"))) {
+		return errors.New("hdrs is no header block")
+	}
+	if im.w == nil || im.w.account != l.Account || im.w.stream != l.Stream {
+		if err := im.begin(l.Account, l.Stream, nil); err != nil {
+			return err
+		}
+	}
+	return im.w.message(l.Seq, ts.UnixNano(), l.Subject, l.Hdrs, l.Data)
+}
+
+// ImportBackup writes the stream of a backup into the new store directory to:
+// path is a directory with backup.json and stream.tar.s2, or an archive alone.
+// Both versions of archives are taken.
+func ImportBackup(path, to string, opts ImportOptions) (*Imported, error) {
+	if err := mustBeEmpty(opts.fs(), to); err != nil {
+		return nil, err
+	}
+	file, inf := path, []byte(nil)
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if info.IsDir() {
+		file = filepath.Join(path, archiveName)
+		b, err := vfs.ReadFile(opts.fs(), filepath.Join(path, backupName), maxMeta)
+		if err != nil {
+			return nil, err
+		}
+		var backup struct {
+			Config json.RawMessage `json:"config"`
+		}
+		if err := json.Unmarshal(b, &backup); err != nil {
+			return nil, fmt.Errorf("%s: %w", backupName, err)
+		}
+		inf = backup.Config
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := archive.NewReader(bufio.NewReaderSize(f, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if opts.Account == "" {
+		opts.Account = "$G"
+	}
+	im := importer{opts: &opts, to: to, seen: make(map[string]bool)}
+	if r.Version() == 1 {
+		err = im.files(r)
+	} else {
+		err = im.entries(r, inf, strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &im.result, nil
+}
+
+// files unpacks a version 1 archive beside the target, and recovers from there,
+// so that only what is whole gets in.
+func (im *importer) files(r *archive.Reader) error {
+	fsys := im.opts.fs()
+	scratch := filepath.Join(im.to, ".import")
+	defer fsys.RemoveAll(scratch)
+	dir := filepath.Join(scratch, jetstreamDir, im.opts.Account, streamsDir, "unnamed")
+	for {
+		f, err := r.NextFile()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := vfs.MkdirAllSynced(fsys, filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		out, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(&fileWriter{f: out}, f.Content)
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// The checksums are keyed by the stream's name, which only meta.inf tells.
+	inf, err := vfs.ReadFile(fsys, filepath.Join(dir, "meta.inf"), maxMeta)
+	if err != nil {
+		return err
+	}
+	var cfg config
+	if err := json.Unmarshal(inf, &cfg); err != nil {
+		return fmt.Errorf("meta.inf: %w", err)
+	}
+	if !goodName(cfg.Name) {
+		return fmt.Errorf("%q %w", cfg.Name, errName)
+	}
+	named := filepath.Join(filepath.Dir(dir), cfg.Name)
+	if err := fsys.Rename(dir, named); err != nil {
+		return err
+	}
+	opts := im.opts.Options
+	return examine(named, &opts, func(s *stream) error {
+		if n := s.numLost(); n > 0 {
+			return fmt.Errorf("%d messages are damaged (first: %d, %s)", n, s.lost[0].FirstSeq, s.lost[0].Reason)
+		}
+		if s.metaRaw == nil {
+			return errors.New("meta.inf is damaged")
+		}
+		if err := im.begin(s.account, s.stream, s.metaRaw); err != nil {
+			return err
+		}
+		err := s.each(func(m *Message) error { return im.w.message(m.Seq, m.Time, m.Subject, m.Header, m.Data) })
+		if err != nil {
+			return err
+		}
+		for _, c := range s.consumers() {
+			if c.damaged {
+				return fmt.Errorf("consumer %s is damaged", c.name)
+			}
+			if err := im.w.consumer(c.name, c.inf, c.plain); err != nil {
+				return err
+			}
+		}
+		return im.finishAt(s.state.LastSeq, s.lastTime)
+	})
+}
+
+// entries reads a version 2 archive.
+func (im *importer) entries(r *archive.Reader, inf []byte, name string) error {
+	if inf != nil {
+		var cfg config
+		if err := json.Unmarshal(inf, &cfg); err != nil {
+			return err
+		}
+		name = cfg.Name
+	}
+	if err := im.begin(im.opts.Account, name, inf); err != nil {
+		return err
+	}
+	var state apiState
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		switch e.Kind {
+		case archive.State:
+			err = json.Unmarshal(e.Data, &state)
+		case archive.Consumer:
+			err = im.consumer(e)
+		case archive.Message:
+			err = im.w.message(e.Seq, e.Time, e.Name, e.Header, e.Data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return im.finishAt(max(state.LastSeq, im.w.last), state.LastTime.UnixNano())
+}
+
+func (im *importer) consumer(e archive.Entry) error {
+	var c struct {
+		Config json.RawMessage      `json:"config"`
+		State  *consumerstate.State `json:"state"`
+	}
+	if err := json.Unmarshal(e.Data, &c); err != nil {
+		return fmt.Errorf("consumer %s: %w", e.Name, err)
+	}
+	inf := []byte(c.Config)
+	name, err := json.Marshal(e.Name)
+	if err != nil {
+		return err
+	}
+	created, err := json.Marshal(time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		name  string
+		value []byte
+	}{{"Name", name}, {"Created", created}} {
+		if inf, err = editMember(inf, m.name, m.value); err != nil {
+			return fmt.Errorf("consumer %s: %w", e.Name, err)
+		}
+	}
+	var state []byte
+	if c.State != nil {
+		if err := c.State.Check(); err != nil {
+			return fmt.Errorf("consumer %s: %w", e.Name, err)
+		}
+		state = c.State.Append(nil, time.Now().UnixNano())
+	}
+	return im.w.consumer(e.Name, inf, state)
+}

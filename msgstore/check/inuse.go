@@ -1,0 +1,119 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// InUseError says that a server works with a directory.
+type InUseError struct {
+	File    string // that it holds open or has locked
+	PID     int    // 0 if unknown
+	Command string
+}
+
+func (e *InUseError) Error() string {
+	who := "another process"
+	if e.PID > 0 {
+		who = fmt.Sprintf("process %d", e.PID)
+	}
+	if e.Command != "" {
+		who += " (" + e.Command + ")"
+	}
+	return fmt.Sprintf("%s is in use by %s: stop it first", e.File, who)
+}
+
+// Acquire makes sure that no server works with the store directory of path, and
+// that none starts until the result is closed: natsd's lock is taken, and on
+// Linux the open files of all processes are looked at, since nats-server takes
+// no lock. With write the lock file is made if it does not exist; without it an
+// absent one means that no natsd ever ran there. Errors: *InUseError.
+func Acquire(path string, write bool, opts Options) (io.Closer, error) {
+	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
+	if err != nil {
+		return nil, err
+	}
+	root := t.store
+	if root == "" {
+		root = path
+	}
+	release := io.Closer(nopCloser{})
+	lock := filepath.Join(root, "natsd.lock")
+	if _, err := opts.fs().Stat(lock); err == nil || write && t.store != "" {
+		held, err := opts.fs().Lock(lock)
+		var locked *vfs.LockedError
+		switch {
+		case errors.As(err, &locked):
+			return nil, &InUseError{File: lock, PID: locked.PID, Command: commandOf(locked.PID)}
+		case err == nil:
+			release = held
+		case write || !errors.Is(err, fs.ErrPermission): // a reader may not be allowed to open it
+			return nil, err
+		}
+	}
+	if e := openBy(root); e != nil {
+		release.Close()
+		return nil, e
+	}
+	return release, nil
+}
+
+type nopCloser struct{}
+
+func (nopCloser) Close() error { return nil }
+
+// openBy looks for another process that has a file below root open.
+func openBy(root string) *InUseError {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	list, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil // no such thing on this system
+	}
+	for _, e := range list {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		dir := filepath.Join("/proc", e.Name(), "fd")
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue // of another user, or gone
+		}
+		for _, fd := range fds {
+			target, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			if err != nil || !strings.HasPrefix(target, abs+string(filepath.Separator)) {
+				continue
+			}
+			if info, err := os.Stat(target); err != nil || info.IsDir() {
+				continue // a shell that stands in the directory does no harm
+			}
+			return &InUseError{File: target, PID: pid, Command: commandOf(pid)}
+		}
+	}
+	return nil
+}
+
+func commandOf(pid int) string {
+	if pid <= 0 {
+		return ""
+	}
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
