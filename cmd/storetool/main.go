@@ -1,4 +1,112 @@
-// Command storetool examines and repairs store directories offline.
+// Command storetool examines and repairs JetStream store directories offline:
+// those of natsd and those of nats-server.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, which scripts rely on.
+const (
+	exitClean  = 0
+	exitDamage = 1 // damage was found, data was lost, or directories differ
+	exitUsage  = 2
+	exitRead   = 3 // the directory cannot be read or written
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// codeError is an error that ends the program with a certain code. Without an
+// error everything was said already.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *codeError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &codeError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// run is the program; it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := command(&tool{stdin: stdin, stdout: stdout, stderr: stderr})
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitClean
+	}
+	code := exitUsage // cobra's own errors are about arguments
+	var ce *codeError
+	if errors.As(err, &ce) {
+		code, err = ce.code, ce.err
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "storetool:", err)
+		if code == exitUsage {
+			fmt.Fprintln(stderr, "Run 'storetool --help' for how to use it.")
+		}
+	}
+	return code
+}
+
+func command(t *tool) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "storetool",
+		Short: "Examine and repair JetStream store directories offline",
+		Long: `storetool examines and repairs JetStream store directories while no server
+runs on them: those of natsd and those of nats-server.
+
+DIR is a store directory (the parent of "jetstream"), or any part of one: the
+jetstream directory, an account, a stream, a block file.
+
+Encrypted directories are opened with the key in the file that --key-file names,
+or in the environment variable NATSD_STORE_KEY. The cipher is found by itself.
+
+Exit codes: 0 all is well, 1 damage or loss was found, 2 wrong usage,
+3 the directory cannot be read, is in use, or cannot be written.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	f := root.PersistentFlags()
+	f.BoolVar(&t.json, "json", false, "print JSON instead of text")
+	f.StringVar(&t.keyFile, "key-file", "", "`FILE` with the encryption key")
+	f.StringVar(&t.prevKeyFile, "prev-key-file", "", "`FILE` with the key before a rotation")
+	f.BoolVarP(&t.quiet, "quiet", "q", false, "show no progress")
+	root.AddCommand(
+		t.verify(), t.inspect(), t.stats(), t.diff(),
+		t.recover(), t.convertCipher(), t.convertCompression(),
+		t.export(), t.importCmd(),
+	)
+	return root
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // block is a block file.
@@ -56,7 +57,9 @@ func (s *stream) load(b *block) (content, error) {
 	if stored == nil {
 		return c, fmt.Errorf("%s disappeared while it was being read", b.path)
 	}
-	s.done(int64(len(stored)))
+	if err := s.done(int64(len(stored))); err != nil {
+		return c, err
+	}
 	if stored, err = s.decrypt(b, stored); err != nil {
 		b.unreadable = err
 		return c, nil
@@ -177,20 +180,4 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 }
 
 // validSubject says whether a message can have the subject.
-func validSubject(subject []byte) bool {
-	start := 0
-	for i := 0; i <= len(subject); i++ {
-		if i < len(subject) && subject[i] != '.' {
-			switch subject[i] {
-			case ' ', '\t', '\r', '\n', '\f', 0:
-				return false
-			}
-			continue
-		}
-		if i == start || i == start+1 && (subject[start] == '*' || subject[start] == '>') {
-			return false
-		}
-		start = i + 1
-	}
-	return true
-}
+func validSubject(subject []byte) bool { return subjecttree.ValidPublish(subject) }

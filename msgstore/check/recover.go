@@ -112,15 +112,20 @@ func (s *stream) recoverTo(dir string) (RecoveredStream, error) {
 }
 
 // copyExtras copies what belongs to a stream besides messages and consumers: the
-// progress of its sources, and batches whose commit may have been interrupted.
+// progress of its sources, batches whose commit may have been interrupted, and
+// bytes that were put aside before.
 func (s *stream) copyExtras(dir string) error {
 	if b, err := s.read(filepath.Join(s.dir, "sources.db"), maxState); err == nil && b != nil {
 		if err := vfs.WriteSynced(s.opts.fs(), filepath.Join(dir, "sources.db"), b, 0o600); err != nil {
 			return err
 		}
 	}
-	if batches := filepath.Join(s.dir, "batches"); s.exists(batches) {
-		return copyTree(s.opts.fs(), batches, filepath.Join(dir, "batches"))
+	for _, name := range []string{"batches", "quarantine"} {
+		if from := filepath.Join(s.dir, name); s.exists(from) {
+			if err := copyTree(s.opts.fs(), from, filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

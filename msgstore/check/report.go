@@ -44,8 +44,10 @@ var (
 type Options struct {
 	FS   vfs.FS // nil: the operating system's
 	Keys Keys
-	// Progress is told about bytes of blocks read, from the calling goroutine.
-	Progress func(done, total int64)
+	// Progress is told about bytes of blocks read, from the calling goroutine,
+	// before each block. An error ends the work there and is returned; that is
+	// safe at every point.
+	Progress func(done, total int64) error
 }
 
 func (o *Options) fs() vfs.FS {

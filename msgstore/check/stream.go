@@ -67,7 +67,7 @@ type stream struct {
 	live     *seqset.Set
 	lost     []Lost
 	findings []Finding
-	done     func(int64) // progress
+	done     func(int64) error // progress
 }
 
 func (s *stream) find(sev Severity, kind, file, detail string) *Finding {
@@ -80,7 +80,7 @@ func (s *stream) find(sev Severity, kind, file, detail string) *Finding {
 // openStream reads everything about a stream but its records. An error says that
 // the tool cannot go on, not that something is damaged.
 func openStream(loc location, opts *Options) (*stream, error) {
-	s := &stream{location: loc, opts: opts, fs: vfs.ReadOnly(opts.fs()), live: new(seqset.Set), done: func(int64) {}}
+	s := &stream{location: loc, opts: opts, fs: vfs.ReadOnly(opts.fs()), live: new(seqset.Set), done: func(int64) error { return nil }}
 	s.state.Account, s.state.Stream = loc.account, loc.stream
 	s.msgs = filepath.Join(loc.dir, "msgs")
 	if err := s.readMeta(); err != nil {

@@ -66,11 +66,12 @@ func examine(path string, opts *Options, fn func(*stream) error) error {
 		return fmt.Errorf("%s: %w", path, ErrWrongKey)
 	}
 	for _, s := range streams {
-		s.done = func(n int64) {
+		s.done = func(n int64) error {
 			done += n
-			if opts.Progress != nil {
-				opts.Progress(min(done, total), total)
+			if opts.Progress == nil {
+				return nil
 			}
+			return opts.Progress(min(done, total), total)
 		}
 		if err := s.scan(); err != nil {
 			return err
@@ -140,7 +141,6 @@ func (s *stream) placeIndex() {
 		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "newer blocks exist: the state is rebuilt from the blocks")
 		return
 	}
-	s.done = func(int64) {} // this block is read twice
 	c, err := s.load(last)
 	if err != nil || last.unreadable != nil {
 		s.ahead = true

@@ -12,6 +12,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/highway"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/seqset"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 const (
@@ -167,7 +168,7 @@ func Decode(plain []byte) (*Index, error) {
 		}
 		if len(s.Name) == 0 {
 			empty++
-		} else if !literal(s.Name) {
+		} else if !subjecttree.ValidPublish(s.Name) {
 			return nil, fmt.Errorf("%w: subject %q", ErrCorrupt, s.Name)
 		}
 	}
@@ -250,25 +251,6 @@ func (x *Index) Subjects() iter.Seq[Subject] {
 			}
 		}
 	}
-}
-
-// literal says whether s can be the subject of a message.
-func literal(s []byte) bool {
-	start := 0
-	for i := 0; i <= len(s); i++ {
-		if i < len(s) && s[i] != '.' {
-			switch s[i] {
-			case ' ', '\t', '\r', '\n', '\f', 0:
-				return false
-			}
-			continue
-		}
-		if i == start || i == start+1 && (s[start] == '*' || s[start] == '>') {
-			return false
-		}
-		start = i + 1
-	}
-	return true
 }
 
 // CheckTotals compares the totals with the blocks, as a reader must before it

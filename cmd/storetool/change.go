@@ -1,0 +1,363 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/natsd/natsd/msgstore/check"
+)
+
+func (t *tool) recover() *cobra.Command {
+	var to, backup string
+	var inPlace bool
+	cmd := &cobra.Command{
+		Use:   "recover DIR {--to NEW | --in-place --backup BACKUP}",
+		Short: "Save everything that is readable",
+		Long: `recover writes everything that is readable into a new store directory that
+nats-server and natsd open, and says what was lost. DIR is not changed.
+
+With --in-place, streams that are damaged are repaired where they are; each is
+first copied to BACKUP. Streams without damage are not touched.
+
+Exit code 1 says that messages were lost.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case inPlace && (to != "" || backup == ""):
+				return usage("--in-place goes with --backup BACKUP and without --to")
+			case !inPlace && to == "":
+				return usage("one of --to NEW and --in-place is needed")
+			case !inPlace && backup != "":
+				return usage("--backup goes with --in-place")
+			}
+			j, err := t.begin(cmd.Context(), args[0], inPlace)
+			if err != nil {
+				return err
+			}
+			var res *check.Recovered
+			err = j.do(func() (err error) {
+				if inPlace {
+					res, err = check.RecoverInPlace(args[0], backup, j.opts)
+				} else {
+					res, err = check.Recover(args[0], to, j.opts)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			lost := uint64(0)
+			for _, s := range res.Streams {
+				for _, l := range s.Lost {
+					lost += l.LastSeq - l.FirstSeq + 1
+				}
+			}
+			if t.json {
+				err = t.printJSON(res)
+			} else {
+				t.printRecovered(res)
+				t.printf("%s, %d lost\n", plural(len(res.Streams), "stream"), lost)
+			}
+			if err == nil && lost > 0 {
+				return &codeError{code: exitDamage}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "new store `DIR`, empty or not existing")
+	cmd.Flags().BoolVar(&inPlace, "in-place", false, "repair DIR itself")
+	cmd.Flags().StringVar(&backup, "backup", "", "`DIR` that gets a copy of each stream before it is repaired")
+	return cmd
+}
+
+func (t *tool) printRecovered(res *check.Recovered) {
+	for _, s := range res.Streams {
+		t.printf("%s > %s: %s recovered\n", s.Account, s.Stream, plural(s.Recovered, "message"))
+		for _, l := range s.Lost {
+			t.printf("  lost %d to %d: %s\n", l.FirstSeq, l.LastSeq, l.Reason)
+		}
+		for _, n := range s.Notes {
+			t.printf("  %s\n", n)
+		}
+	}
+}
+
+func (t *tool) convertCipher() *cobra.Command {
+	var to, newKey string
+	cmd := &cobra.Command{
+		Use:   "convert-cipher DIR --to {chacha|aes|none}",
+		Short: "Encrypt, decrypt, or change the cipher or key",
+		Long: `convert-cipher makes all of a directory encrypted with another cipher or key, or
+plain. --key-file is the key so far; --new-key-file the one to encrypt with, if it
+is another one or the directory is plain.
+
+Every record is verified on the way; a damaged stream is not touched. It may be
+stopped at any point and goes on when it is started again with the same flags.
+Do not start a server before it is complete.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			j, err := t.begin(cmd.Context(), args[0], true)
+			if err != nil {
+				return err
+			}
+			target, err := t.target(to, newKey, j.opts.Keys)
+			if err != nil {
+				return j.end(err)
+			}
+			return t.convert(j, func() (*check.Converted, error) { return check.ConvertCipher(args[0], target, j.opts) })
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "`CIPHER`: chacha, aes or none")
+	cmd.Flags().StringVar(&newKey, "new-key-file", "", "`FILE` with the key to encrypt with")
+	cmd.MarkFlagRequired("to")
+	return cmd
+}
+
+// target is the key ring that a conversion writes with.
+func (t *tool) target(to, newKey string, now check.Keys) (check.Keys, error) {
+	if to == "none" {
+		if newKey != "" {
+			return check.Keys{}, usage("--new-key-file makes no sense with --to none")
+		}
+		return check.Keys{}, nil
+	}
+	cipher, err := check.ParseCipher(to)
+	if err != nil || to == "" {
+		return check.Keys{}, usage("--to is chacha, aes or none, not %q", to)
+	}
+	k := check.Keys{Key: now.Key, Cipher: cipher}
+	if newKey != "" {
+		if k.Key, err = readKey(newKey); err != nil {
+			return k, err
+		}
+	}
+	if !k.Enabled() {
+		return k, usage("a key is needed to encrypt: use --new-key-file, --key-file or %s", keyVariable)
+	}
+	return k, nil
+}
+
+func (t *tool) convertCompression() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "convert-compression DIR --to {s2|none}",
+		Short: "Compress or decompress blocks",
+		Long: `convert-compression compresses or decompresses the blocks of each stream, except
+the last one, which servers append to, and sets the configuration accordingly.
+
+Every record is verified on the way; a damaged stream is not touched. It may be
+stopped at any point and goes on when it is started again.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if to != "s2" && to != "none" {
+				return usage("--to is s2 or none, not %q", to)
+			}
+			j, err := t.begin(cmd.Context(), args[0], true)
+			if err != nil {
+				return err
+			}
+			return t.convert(j, func() (*check.Converted, error) { return check.ConvertCompression(args[0], to == "s2", j.opts) })
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "`FORM`: s2 or none")
+	cmd.MarkFlagRequired("to")
+	return cmd
+}
+
+func (t *tool) convert(j *job, work func() (*check.Converted, error)) error {
+	var res *check.Converted
+	err := j.do(func() (err error) {
+		res, err = work()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if t.json {
+		return t.printJSON(res)
+	}
+	t.printf("%s: %d blocks rewritten, %d as wanted already\n", plural(res.Streams, "stream"), res.Blocks, res.Unchanged)
+	return nil
+}
+
+func (t *tool) export() *cobra.Command {
+	var format, to string
+	cmd := &cobra.Command{
+		Use:   "export DIR [--format jsonl|snapshot] [--to PATH]",
+		Short: "Write messages as JSON lines, or streams as snapshots",
+		Long: `export --format jsonl writes one JSON object per message, in the order of account,
+stream and sequence, to standard output or to the file --to:
+  {"account","stream","seq","time","subject","hdrs","data"}
+hdrs is the raw header block and data the payload, both in base64.
+
+export --format snapshot writes each stream as a backup for 'nats stream restore',
+to the directory --to: <account>/<stream>/backup.json and stream.tar.s2.
+
+Exit code 1 says that some messages could not be read.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "jsonl" && format != "snapshot" {
+				return usage("--format is jsonl or snapshot, not %q", format)
+			}
+			if format == "snapshot" && to == "" {
+				return usage("--format snapshot needs a directory: --to DIR")
+			}
+			j, err := t.begin(cmd.Context(), args[0], false)
+			if err != nil {
+				return err
+			}
+			var res *check.Exported
+			err = j.do(func() (err error) {
+				if format == "snapshot" {
+					res, err = check.ExportSnapshot(args[0], to, j.opts)
+				} else {
+					res, err = t.exportLines(args[0], to, j.opts)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			switch {
+			case t.json && to != "":
+				err = t.printJSON(res)
+			case res.Lost > 0 || to != "":
+				fmt.Fprintf(t.stderr, "%s, %s, %d lost\n", plural(res.Streams, "stream"), plural(res.Messages, "message"), res.Lost)
+			}
+			if err == nil && res.Lost > 0 {
+				return &codeError{code: exitDamage}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "jsonl", "`FORMAT`: jsonl or snapshot")
+	cmd.Flags().StringVar(&to, "to", "", "file or directory to write to")
+	return cmd
+}
+
+// exportLines writes to standard output or to a file that appears under its
+// name when it is complete.
+func (t *tool) exportLines(dir, to string, opts check.Options) (*check.Exported, error) {
+	if to == "" {
+		return check.ExportLines(dir, t.stdout, opts)
+	}
+	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	res, err := check.ExportLines(dir, f, opts)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), to)
+	}
+	return res, err
+}
+
+func (t *tool) importCmd() *cobra.Command {
+	var to, format, account, configFile, cipher string
+	cmd := &cobra.Command{
+		Use:   "import FILE --to NEW",
+		Short: "Make a store directory from JSON lines or a snapshot",
+		Long: `import writes the messages of FILE into a new store directory that nats-server
+and natsd open. FILE is what export writes: JSON lines ("-" reads standard input),
+or a backup directory or archive.
+
+JSON lines hold no configurations: --config names a file with the configuration
+of a stream, or a list of them, in JSON; a stream without one gets a configuration
+that keeps everything. With a key the new directory is encrypted.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usage("a new store directory is needed: --to NEW")
+			}
+			opts := check.ImportOptions{Account: account}
+			var err error
+			if opts.Keys, err = t.keys(); err != nil {
+				return err
+			}
+			if opts.Keys.Cipher, err = check.ParseCipher(cipher); err != nil {
+				return usage("--cipher is chacha or aes, not %q", cipher)
+			}
+			if configFile != "" {
+				if opts.Configs, err = readConfigs(configFile); err != nil {
+					return err
+				}
+			}
+			res, err := t.importFrom(args[0], to, format, opts)
+			if err != nil {
+				return &codeError{exitRead, err}
+			}
+			if t.json {
+				return t.printJSON(res)
+			}
+			for _, s := range res.Streams {
+				t.printf("%s > %s: %s\n", s.Account, s.Stream, plural(s.Messages, "message"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "new store `DIR`, empty or not existing")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: jsonl or snapshot (default: by the file)")
+	cmd.Flags().StringVar(&account, "account", "$G", "`ACCOUNT` for snapshots, which do not name one")
+	cmd.Flags().StringVar(&configFile, "config", "", "`FILE` with stream configurations")
+	cmd.Flags().StringVar(&cipher, "cipher", "chacha", "`CIPHER` for an encrypted directory: chacha or aes")
+	return cmd
+}
+
+func (t *tool) importFrom(from, to, format string, opts check.ImportOptions) (*check.Imported, error) {
+	if from == "-" {
+		return check.ImportLines(t.stdin, to, opts)
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, err
+	}
+	if format == "" {
+		format = "jsonl"
+		if info.IsDir() || filepath.Ext(from) == ".s2" {
+			format = "snapshot"
+		}
+	}
+	if format == "snapshot" {
+		return check.ImportBackup(from, to, opts)
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return check.ImportLines(f, to, opts)
+}
+
+// maxConfigs bounds the file of configurations.
+const maxConfigs = 64 << 20
+
+func readConfigs(file string) ([]json.RawMessage, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigs))
+	if err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(b, &list) == nil {
+		return list, nil
+	}
+	var one json.RawMessage
+	if err := json.Unmarshal(b, &one); err != nil {
+		return nil, usage("%s: %v", file, err)
+	}
+	return []json.RawMessage{one}, nil
+}

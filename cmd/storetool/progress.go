@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// progress draws one line on a terminal: share, rate, time to go. It also is
+// where an interruption is noticed, between two files.
+type progress struct {
+	ctx     context.Context
+	out     io.Writer // nil: draw nothing
+	start   time.Time
+	drawn   time.Time
+	pending bool // a line is on the screen
+}
+
+// redraw is how often the line changes; faster cannot be read.
+const redraw = 100 * time.Millisecond
+
+func newProgress(ctx context.Context, t *tool) *progress {
+	p := &progress{ctx: ctx, start: time.Now()}
+	if f, ok := t.stderr.(*os.File); ok && !t.quiet && isTerminal(f) {
+		p.out = f
+	}
+	return p
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}
+
+func (p *progress) update(done, total int64) error {
+	if p.ctx.Err() != nil {
+		return errInterrupted
+	}
+	now := time.Now()
+	if p.out == nil || total == 0 || now.Sub(p.drawn) < redraw && done < total {
+		return nil
+	}
+	p.drawn = now
+	p.pending = true
+	fmt.Fprintf(p.out, "\r\x1b[K%s", progressLine(done, total, now.Sub(p.start)))
+	return nil
+}
+
+// errInterrupted ends the work when the user asks for it. Every change is made
+// by a rename, so any point is a good one.
+var errInterrupted = errors.New("interrupted; running the same command again goes on")
+
+func progressLine(done, total int64, elapsed time.Duration) string {
+	rate := float64(done) / max(elapsed.Seconds(), 0.001)
+	s := fmt.Sprintf("%3d %%  %s of %s  %s/s", done*100/total, size(done), size(total), size(int64(rate)))
+	if rate > 0 && done < total {
+		eta := time.Duration(float64(total-done) / rate * float64(time.Second)).Round(time.Second)
+		s += fmt.Sprintf("  %s to go", eta)
+	}
+	return s
+}
+
+func (p *progress) finish() {
+	if p.pending {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/natsd/natsd/msgstore/check"
+)
+
+// keyVariable holds the key when there is no --key-file.
+const keyVariable = "NATSD_STORE_KEY"
+
+// tool is one run of the program: its flags and streams.
+type tool struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	json, quiet          bool
+	keyFile, prevKeyFile string
+}
+
+// keys reads the encryption keys. They never come from the command line, where
+// every user of the machine can read them.
+func (t *tool) keys() (check.Keys, error) {
+	var k check.Keys
+	var err error
+	switch {
+	case t.keyFile != "":
+		k.Key, err = readKey(t.keyFile)
+	case os.Getenv(keyVariable) != "":
+		k.Key = []byte(os.Getenv(keyVariable))
+	}
+	if err == nil && t.prevKeyFile != "" {
+		k.PrevKey, err = readKey(t.prevKeyFile)
+	}
+	return k, err
+}
+
+// maxKey bounds a key file; keys are passphrases.
+const maxKey = 64 << 10
+
+func readKey(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
+	if err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	// An editor ends the file with a newline, which is not part of the key.
+	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	if len(b) == 0 || len(b) > maxKey {
+		return nil, usage("key file %s: a key of %d bytes", file, len(b))
+	}
+	return b, nil
+}
+
+// job is the part that commands share: keys, progress, the lock on a directory.
+type job struct {
+	opts     check.Options
+	progress *progress
+	release  io.Closer
+}
+
+// begin prepares a command that works on dir; write says that it changes it.
+func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) {
+	k, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	j := &job{opts: check.Options{Keys: k}}
+	if _, err := os.Stat(dir); err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	if j.release, err = check.Acquire(dir, write, j.opts); err != nil {
+		return nil, &codeError{exitRead, err}
+	}
+	j.progress = newProgress(ctx, t)
+	j.opts.Progress = j.progress.update
+	return j, nil
+}
+
+// end finishes the progress line and gives the directory back. It translates
+// the error of the work into the program's.
+func (j *job) end(err error) error {
+	j.progress.finish()
+	j.release.Close()
+	var ce *codeError
+	switch {
+	case err == nil || errors.As(err, &ce):
+		return err
+	case errors.Is(err, check.ErrKeyNeeded):
+		return &codeError{exitRead, fmt.Errorf("%w: use --key-file or %s", err, keyVariable)}
+	case errors.Is(err, check.ErrDamaged):
+		return &codeError{exitDamage, err}
+	}
+	return &codeError{exitRead, err}
+}
+
+// do runs the work of a command and finishes the job.
+func (j *job) do(work func() error) error { return j.end(work()) }
+
+func (t *tool) printJSON(v any) error {
+	enc := json.NewEncoder(t.stdout)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return &codeError{exitRead, err}
+	}
+	return nil
+}
+
+func (t *tool) printf(format string, args ...any) { fmt.Fprintf(t.stdout, format, args...) }
+
+// size writes a number of bytes for people.
+func size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+// plural is "1 message", "2 messages".
+func plural[T int | uint64](n T, word string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, word)
+	}
+	return fmt.Sprintf("%d %s", n, word+map[bool]string{true: "es", false: "s"}[strings.HasSuffix(word, "s")])
+}
