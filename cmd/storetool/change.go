@@ -25,7 +25,7 @@ With --in-place, streams that are damaged are repaired where they are; each is
 first copied to BACKUP. Streams without damage are not touched.
 
 Exit code 1 says that messages were lost.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case inPlace && (to != "" || backup == ""):
@@ -99,7 +99,7 @@ is another one or the directory is plain.
 Every record is verified on the way; a damaged stream is not touched. It may be
 stopped at any point and goes on when it is started again with the same flags.
 Do not start a server before it is complete.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := t.begin(cmd.Context(), args[0], true)
 			if err != nil {
@@ -152,7 +152,7 @@ the last one, which servers append to, and sets the configuration accordingly.
 
 Every record is verified on the way; a damaged stream is not touched. It may be
 stopped at any point and goes on when it is started again.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to != "s2" && to != "none" {
 				return usage("--to is s2 or none, not %q", to)
@@ -199,7 +199,7 @@ export --format snapshot writes each stream as a backup for 'nats stream restore
 to the directory --to: <account>/<stream>/backup.json and stream.tar.s2.
 
 Exit code 1 says that some messages could not be read.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "jsonl" && format != "snapshot" {
 				return usage("--format is jsonl or snapshot, not %q", format)
@@ -274,7 +274,7 @@ or a backup directory or archive.
 JSON lines hold no configurations: --config names a file with the configuration
 of a stream, or a list of them, in JSON; a stream without one gets a configuration
 that keeps everything. With a key the new directory is encrypted.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to == "" {
 				return usage("a new store directory is needed: --to NEW")

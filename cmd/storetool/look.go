@@ -22,7 +22,7 @@ it, and prints what it finds, with file, offset and sequences. It changes nothin
 Findings are of three kinds: "damage" (data is lost or unreadable; exit code 1),
 "repairable" (a derived file is missing, stale or corrupt, or the end of a write
 was torn before it was acknowledged; servers repair it by themselves) and "info".`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := t.begin(cmd.Context(), args[0], false)
 			if err != nil {
@@ -80,7 +80,7 @@ func (t *tool) inspect() *cobra.Command {
 		Short: "Show how a directory is laid out",
 		Long: `inspect shows each stream of a directory as it is stored: state, encryption,
 compression, index; with flags also its blocks, records, subjects and consumers.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if filter != "" {
 				if !subjecttree.Valid(filter) {
@@ -181,7 +181,7 @@ func (t *tool) stats() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats DIR",
 		Short: "Show figures about the messages of each stream",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := t.begin(cmd.Context(), args[0], false)
 			if err != nil {
@@ -237,7 +237,7 @@ func (t *tool) diff() *cobra.Command {
 		Long: `diff compares two directories by what they hold: messages, configurations and
 consumers. How it is stored, encrypted and compressed does not matter.
 Exit code 1 says that they differ.`,
-		Args: cobra.ExactArgs(2),
+		Args: arguments("A", "B"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := t.begin(cmd.Context(), args[0], false)
 			if err != nil {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/natsd/natsd/msgstore/check"
 )
 
@@ -61,6 +63,19 @@ func readKey(file string) ([]byte, error) {
 		return nil, usage("key file %s: a key of %d bytes", file, len(b))
 	}
 	return b, nil
+}
+
+// arguments demands exactly the arguments of these names.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("%s is missing", names[len(args)])
+		case len(args) > len(names):
+			return fmt.Errorf("one argument too many: %q", args[len(names)])
+		}
+		return nil
+	}
 }
 
 // job is the part that commands share: keys, progress, the lock on a directory.

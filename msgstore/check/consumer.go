@@ -22,6 +22,7 @@ type consumer struct {
 	state   *consumerstate.State // nil: none or unreadable
 	plain   []byte               // content of o.dat, decrypted
 	keys    sealer
+	torn    bool // an update of meta.inf and meta.sum was interrupted
 	damaged bool
 }
 
@@ -65,7 +66,10 @@ func (s *stream) readConsumer(c *consumer) {
 		return
 	case meta.Mismatch:
 		problem(KindConsumerMeta, "meta.sum", "checksums do not match")
+	case meta.TakeSum:
+		c.torn = true
 	case meta.TakeInf:
+		c.torn = true
 		inf = f.InfTmp
 	}
 	var err error
@@ -75,9 +79,6 @@ func (s *stream) readConsumer(c *consumer) {
 	if err != nil {
 		problem(KindConsumerMeta, "meta.inf", err.Error())
 		return
-	}
-	if c.keys.pending {
-		s.find(Repairable, KindConversion, filepath.Join(c.dir, "meta.key.old"), "a conversion was interrupted").Consumer = c.name
 	}
 	if !json.Valid(inf) {
 		problem(KindConsumerMeta, "meta.inf", "no JSON")
@@ -95,6 +96,9 @@ func (s *stream) readConsumer(c *consumer) {
 	if err != nil {
 		problem(KindConsumerState, "o.dat", err.Error())
 		return
+	}
+	if c.keys.pending || c.torn {
+		s.find(Repairable, KindConversion, c.dir, "an update or conversion was interrupted").Consumer = c.name
 	}
 	if len(state) > 0 {
 		c.state, c.plain = &decoded, state

@@ -130,7 +130,7 @@ func (c *conversion) stream(s *stream) error {
 		return err
 	}
 	for _, con := range s.consumers() {
-		if c.current(con.keys.sealed, con.keys.opened) && !con.keys.pending {
+		if c.current(con.keys.sealed, con.keys.opened) && !con.keys.pending && !con.torn {
 			continue
 		}
 		object := keys.OfConsumer(s.account, s.stream, con.name)
@@ -145,15 +145,15 @@ func (c *conversion) stream(s *stream) error {
 		}
 	}
 	inf := s.metaRaw
+	done := c.current(s.keys.sealed, s.keys.opened) && !s.keys.pending
 	if c.compress != nil && s.cfg.Compression != compression(*c.compress) {
+		done = false
 		var err error
 		if inf, err = setCompression(inf, compression(*c.compress)); err != nil {
 			return err
 		}
-		if !c.recode && !s.keys.sealed {
-			return writePair(s.opts.fs(), s.dir, meta.StreamName(s.stream), inf)
-		}
-	} else if c.current(s.keys.sealed, s.keys.opened) && !s.keys.pending {
+	}
+	if done {
 		return nil
 	}
 	return c.small(s, s.dir, keys.OfStream(s.account, s.stream), meta.StreamName(s.stream), inf, func(key *keys.Key) error { return c.index(s, key) })

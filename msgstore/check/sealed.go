@@ -2,6 +2,7 @@ package check
 
 import (
 	"path/filepath"
+	"strconv"
 
 	"github.com/natsd/natsd/msgstore/internal/keys"
 )
@@ -12,7 +13,7 @@ type sealer struct {
 	key, older *keys.Key
 	opened     keys.Opened
 	sealed     bool // there is a key file
-	pending    bool // a conversion was interrupted
+	pending    bool // a conversion was interrupted, as far as is known
 	err        error
 }
 
@@ -49,6 +50,7 @@ func (u *sealer) open(b []byte, valid func([]byte) bool) ([]byte, error) {
 		}
 		plain, kerr := k.Unseal(b)
 		if kerr == nil {
+			u.pending = u.pending || k == u.older
 			return plain, nil
 		}
 		if err == nil {
@@ -56,10 +58,29 @@ func (u *sealer) open(b []byte, valid func([]byte) bool) ([]byte, error) {
 		}
 	}
 	if valid(b) {
+		u.pending = true
 		return b, nil
 	}
 	if err == nil {
 		err = keys.ErrNotRecovered
 	}
 	return nil, err
+}
+
+// anyKeyOpens says whether any key file of the stream opens with the given keys:
+// if none does, they are the wrong keys, and nothing is known to be damaged.
+func (s *stream) anyKeyOpens() bool {
+	if s.keys.key != nil || s.keys.older != nil {
+		return true
+	}
+	for _, b := range s.blocks {
+		file, err := s.read(filepath.Join(s.msgs, strconv.FormatUint(b.number, 10)+".key"), maxMeta)
+		if err != nil || file == nil {
+			continue
+		}
+		if _, _, err := s.opts.Keys.Open(keys.OfBlock(s.account, s.stream, b.number), file); err == nil {
+			return true
+		}
+	}
+	return false
 }

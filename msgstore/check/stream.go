@@ -92,6 +92,9 @@ func openStream(loc location, opts *Options) (*stream, error) {
 	}
 	s.readIndex()
 	s.readDerived()
+	if s.keys.pending && s.keys.sealed {
+		s.find(Repairable, KindConversion, s.dir, "a conversion was interrupted: run it again")
+	}
 	return s, nil
 }
 
@@ -126,9 +129,6 @@ func (s *stream) readMeta() error {
 	if s.keys.err != nil {
 		s.find(Damage, KindMetaKey, filepath.Join(s.dir, "meta.key"), s.keys.err.Error())
 	}
-	if s.keys.pending {
-		s.find(Repairable, KindConversion, filepath.Join(s.dir, "meta.key.old"), "a conversion was interrupted")
-	}
 	path := filepath.Join(s.dir, "meta.inf")
 	inf := f.Inf
 	switch meta.Judge(meta.StreamName(s.stream), f) {
@@ -137,8 +137,10 @@ func (s *stream) readMeta() error {
 	case meta.Mismatch:
 		s.find(Damage, KindMetaMismatch, path, fmt.Sprintf("checksums do not match %q vs %q: a server does not recover the stream", f.Sum, meta.Sum(meta.StreamName(s.stream), f.Inf)))
 	case meta.TakeSum:
+		s.keys.pending = true
 		s.find(Repairable, KindMetaTorn, path, "the checksum of the new configuration is still in meta.sum.tmp")
 	case meta.TakeInf:
+		s.keys.pending = true
 		inf = f.InfTmp
 		s.find(Repairable, KindMetaTorn, path, "the new configuration is still in meta.inf.tmp")
 	}

@@ -45,7 +45,7 @@ func examine(path string, opts *Options, fn func(*stream) error) error {
 	}
 	var streams []*stream
 	var total, done int64
-	sealed, opened := 0, 0
+	sealed, opened := false, false
 	for _, loc := range t.streams {
 		s, err := openStream(loc, opts)
 		if err != nil {
@@ -54,15 +54,11 @@ func examine(path string, opts *Options, fn func(*stream) error) error {
 		for _, b := range s.blocks {
 			total += b.size
 		}
-		if s.keys.sealed {
-			sealed++
-			if s.keys.key != nil || s.keys.older != nil {
-				opened++
-			}
-		}
+		sealed = sealed || s.keys.sealed
+		opened = opened || s.anyKeyOpens()
 		streams = append(streams, s)
 	}
-	if sealed > 1 && opened == 0 {
+	if sealed && !opened {
 		return fmt.Errorf("%s: %w", path, ErrWrongKey)
 	}
 	for _, s := range streams {

@@ -1,0 +1,530 @@
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/natsd/natsd/msgstore/archive"
+	"github.com/natsd/natsd/msgstore/internal/fixture"
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// made writes a store with one stream by the package's own writer.
+func made(t testing.TB, ring Keys, cfg string, write func(*streamWriter)) string {
+	t.Helper()
+	dir := t.TempDir()
+	var c config
+	if cfg == "" {
+		cfg = `{"Created":"2026-01-01T00:00:00Z","name":"S","subjects":["foo.>"]}`
+	}
+	if err := json.Unmarshal([]byte(cfg), &c); err != nil {
+		t.Fatal(err)
+	}
+	w, err := newStreamWriter(&stopFS{vfs.OS, -1}, filepath.Join(dir, "jetstream", "A", "streams", "S"), "A", "S", &c, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(w)
+	if err := w.finish(w.last, 0, []byte(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func some(t testing.TB, n int) func(*streamWriter) {
+	return func(w *streamWriter) {
+		for seq := 1; seq <= n; seq++ {
+			var header []byte
+			if seq%3 == 0 {
+				header = []byte("NATS/1.0\r\nA: <&>\r\n\r\n")
+			}
+			if err := w.message(uint64(seq), int64(seq)*1e9+7, fmt.Sprintf("foo.%d", seq%7), header, bytes.Repeat([]byte{byte(seq)}, seq%50)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Whatever part of a directory is named, the same streams are found.
+func TestPaths(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 20))
+	js := filepath.Join(dir, "jetstream")
+	stream := filepath.Join(js, "A", "streams", "S")
+	for _, path := range []string{dir, dir + "/", js, filepath.Join(js, "A"), stream, filepath.Join(stream, "msgs", "1.blk")} {
+		rep, err := Verify(path, Options{})
+		if err != nil || len(rep.Streams) != 1 || rep.Streams[0].Account != "A" || rep.Streams[0].Stream != "S" || rep.Streams[0].Messages != 20 {
+			t.Errorf("%s: %+v, %v", path, rep, err)
+		}
+	}
+	t.Chdir(stream)
+	if rep, err := Verify(".", Options{}); err != nil || len(rep.Streams) != 1 || rep.Streams[0].Stream != "S" {
+		t.Errorf("working directory: %+v, %v", rep, err)
+	}
+	empty := t.TempDir()
+	for path, want := range map[string]error{empty: ErrNoStore, filepath.Join(stream, "meta.inf"): ErrNoStore, filepath.Join(empty, "x"): fs.ErrNotExist} {
+		if _, err := Verify(path, Options{}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	ring := Keys{Key: []byte("k"), Cipher: AES}
+	dir := made(t, ring, "", some(t, 20))
+	for name, tc := range map[string]struct {
+		keys Keys
+		want error
+	}{
+		"right":           {Keys{Key: []byte("k")}, nil},
+		"as the previous": {Keys{Key: []byte("n"), PrevKey: []byte("k")}, nil},
+		"none":            {Keys{}, ErrKeyNeeded},
+		"wrong":           {Keys{Key: []byte("x")}, ErrWrongKey},
+	} {
+		rep, err := Verify(dir, Options{Keys: tc.keys})
+		if !errors.Is(err, tc.want) || err == nil && (!rep.Clean || rep.Streams[0].Messages != 20) {
+			t.Errorf("%s: %+v, %v", name, rep, err)
+		}
+	}
+}
+
+func TestLinesRoundTrip(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 500))
+	var out bytes.Buffer
+	res, err := ExportLines(dir, &out, Options{})
+	if err != nil || res.Messages != 500 || res.Lost != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	first, _, _ := strings.Cut(out.String(), "\n")
+	if want := `{"account":"A","stream":"S","seq":1,"time":"1970-01-01T00:00:01.000000007Z","subject":"foo.1","data":"AQ=="}`; first != want {
+		t.Errorf("first line %s\nwant %s", first, want)
+	}
+	cfg := json.RawMessage(`{"name":"S","subjects":["foo.>"]}`)
+	for _, ring := range []Keys{{}, {Key: []byte("k"), Cipher: ChaCha}} {
+		to := filepath.Join(t.TempDir(), "new")
+		im, err := ImportLines(bytes.NewReader(out.Bytes()), to, ImportOptions{Options: Options{Keys: ring}, Configs: []json.RawMessage{cfg}})
+		if err != nil || len(im.Streams) != 1 || im.Streams[0].Messages != 500 {
+			t.Fatalf("%+v, %v", im, err)
+		}
+		d, err := Compare(dir, to, Options{}, Options{Keys: ring})
+		if err != nil || !d.Identical || d.Messages != 500 {
+			t.Errorf("%+v, %v", d, err)
+		}
+	}
+	to := t.TempDir()
+	if _, err := ImportLines(bytes.NewReader(out.Bytes()), to, ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Compare(dir, to, Options{}, Options{})
+	if err != nil || len(d.Differences) != 1 || d.Differences[0].Kind != "config" {
+		t.Errorf("with a made up configuration: %+v, %v", d, err)
+	}
+	if _, err := ImportLines(bytes.NewReader(out.Bytes()), to, ImportOptions{}); !errors.Is(err, ErrExists) {
+		t.Errorf("into a directory that is not empty: %v", err)
+	}
+}
+
+func TestLinesRefused(t *testing.T) {
+	good := `{"account":"A","stream":"S","seq":5,"time":"2026-01-01T00:00:00Z","subject":"a","data":""}`
+	other := strings.Replace(good, `"S"`, `"T"`, 1)
+	for want, lines := range map[string]string{
+		"line 1: ":                      "x",
+		"cannot be written behind":      good + "\n" + good,
+		"appears in two places":         good + "\n" + other + "\n" + strings.Replace(good, "5", "6", 1),
+		"is no name":                    strings.Replace(good, `"S"`, `"../S"`, 1),
+		"is no subject":                 strings.Replace(good, `"a"`, `"a.*"`, 1),
+		"hdrs is no header block":       strings.Replace(good, `"data"`, `"hdrs":"eA==","data"`, 1),
+		"parsing time":                  strings.Replace(good, "2026-01-01T00:00:00Z", "yesterday", 1),
+		"line 2: illegal base64":        good + "\n" + strings.Replace(good, `"data":""`, `"data":"?"`, 1),
+		"cannot be written behind sequ": strings.Replace(good, `"seq":5`, `"seq":0`, 1),
+	} {
+		if _, err := ImportLines(strings.NewReader(lines), t.TempDir(), ImportOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestSnapshotRoundTrip(t *testing.T) {
+	for _, name := range []string{"consumers", "enc-chacha-s2", "deletes", "delete-all", "accounts"} {
+		dir, c := fixture.Unpack(t, name)
+		backups := filepath.Join(t.TempDir(), "backups")
+		res, err := ExportSnapshot(dir, backups, optionsFor(t, c))
+		if err != nil || res.Streams != len(c.Streams) {
+			t.Fatalf("%s: %+v, %v", name, res, err)
+		}
+		for _, s := range c.Streams {
+			to := filepath.Join(t.TempDir(), "new")
+			backup := filepath.Join(backups, s.Account, s.Name)
+			im, err := ImportBackup(backup, to, ImportOptions{Account: s.Account})
+			if err != nil || im.Streams[0].Messages != s.State.Messages || im.Streams[0].Stream != s.Name {
+				t.Fatalf("%s: %+v, %v", name, im, err)
+			}
+			d, err := Compare(filepath.Join(dir, "jetstream", s.Account, "streams", s.Name), to, optionsFor(t, c), Options{})
+			if err != nil || !d.Identical {
+				t.Errorf("%s: %+v, %v", name, d, err)
+			}
+			var b struct {
+				Config map[string]any
+				State  struct {
+					Messages uint64
+					LastSeq  uint64 `json:"last_seq"`
+				}
+			}
+			text, err := os.ReadFile(filepath.Join(backup, "backup.json"))
+			if err == nil {
+				err = json.Unmarshal(text, &b)
+			}
+			if err != nil || b.Config["name"] != s.Name || b.Config["Created"] != nil || b.State.Messages != s.State.Messages || b.State.LastSeq != s.State.LastSeq {
+				t.Errorf("%s: backup.json %+v, %v", name, b, err)
+			}
+			if list, _ := os.ReadDir(to); len(list) != 1 {
+				t.Errorf("%s: import left something: %v", name, list)
+			}
+		}
+	}
+}
+
+func TestVersion2Archive(t *testing.T) {
+	var out bytes.Buffer
+	w := archive.NewWriter(&out)
+	for _, err := range []error{
+		w.State([]byte(`{"messages":2,"last_seq":9,"last_ts":"2026-01-01T00:00:00Z","consumer_count":1}`)),
+		w.Consumer("C", []byte(`{"config":{"durable_name":"C"},"state":{"delivered":{"consumer_seq":1,"stream_seq":4},"ack_floor":{"consumer_seq":0,"stream_seq":0},"pending":{"4":{"Sequence":1,"Timestamp":5000000000}}}}`)),
+		w.Message("foo.a", 1, 4, nil, []byte("x")),
+		w.Message("foo.b", 2, 6, []byte("NATS/1.0\r\n\r\n"), nil),
+		w.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "ORDERS.s2")
+	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	im, err := ImportBackup(file, to, ImportOptions{Account: "A"})
+	if err != nil || im.Streams[0] != (ImportedStream{"A", "ORDERS", 2}) {
+		t.Fatalf("%+v, %v", im, err)
+	}
+	rep, err := Verify(to, Options{})
+	want := StreamState{Account: "A", Stream: "ORDERS", Messages: 2, Bytes: 36 + 51, FirstSeq: 4, LastSeq: 9, NumDeleted: 4, Consumers: 1}
+	if err != nil || rep.Streams[0] != want || !rep.Clean {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+func TestRecoverInPlace(t *testing.T) {
+	for stop, finished := 0, false; !finished; stop += 1 + stop/8 {
+		dir, c := fixture.Unpack(t, "dmg-bitflip-middle-block")
+		opts := optionsFor(t, c)
+		opts.FS = &stopFS{vfs.OS, stop}
+		backup := filepath.Join(t.TempDir(), "backup")
+		_, err := RecoverInPlace(dir, backup, opts)
+		finished = err == nil
+		if err != nil && !errors.Is(err, errStopped) {
+			t.Fatal(err)
+		}
+		opts.FS = &stopFS{vfs.OS, -1}
+		if !finished {
+			if _, err := RecoverInPlace(dir, filepath.Join(t.TempDir(), "second"), opts); err != nil {
+				t.Fatalf("stopped at %d, resumed: %v", stop, err)
+			}
+		}
+		rep, err := Verify(dir, opts)
+		if err != nil || !rep.Clean || len(rep.Streams) != 1 || rep.Streams[0].Messages != 201 || rep.Streams[0].LastSeq != 204 {
+			t.Fatalf("stopped at %d: %+v, %v", stop, rep, err)
+		}
+		if !finished {
+			continue
+		}
+		saved, err := Verify(filepath.Join(backup, "$G", "DMGBM"), opts)
+		if err != nil || saved.Clean {
+			t.Errorf("the backup: %+v, %v", saved, err)
+		}
+	}
+	// What is not damaged is not touched.
+	dir, c := fixture.Unpack(t, "plain")
+	before := fingerprint(t, dir)
+	res, err := RecoverInPlace(dir, filepath.Join(t.TempDir(), "b"), optionsFor(t, c))
+	if err != nil || len(res.Streams) != 0 || fingerprint(t, dir) != before {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	a := made(t, Keys{}, "", some(t, 10))
+	b := made(t, Keys{}, `{"name":"S","subjects":["foo.>"],"max_age":7}`, func(w *streamWriter) {
+		for seq := uint64(2); seq <= 12; seq++ {
+			if seq == 5 || seq == 6 {
+				continue
+			}
+			data := bytes.Repeat([]byte{byte(seq)}, int(seq%50))
+			var header []byte
+			if seq%3 == 0 {
+				header = []byte("NATS/1.0\r\nA: <&>\r\n\r\n")
+			}
+			ts, subject := int64(seq)*1e9+7, fmt.Sprintf("foo.%d", seq%7)
+			switch seq {
+			case 3:
+				header = nil
+			case 4:
+				data = nil
+			case 7:
+				ts++
+			case 8:
+				subject = "foo.other"
+			}
+			if err := w.message(seq, ts, subject, header, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	d, err := Compare(a, b, Options{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, x := range d.Differences {
+		got = append(got, x.String())
+	}
+	want := []string{
+		"A > S: config: the configurations differ", "A > S: last-seq: 10 and 12",
+		"A > S: only-in-a 1", "A > S: differs 3: headers", "A > S: differs 4: payload", "A > S: only-in-a 5 to 6",
+		"A > S: differs 7: time", "A > S: differs 8: subject", "A > S: only-in-b 11 to 12",
+	}
+	if !slices.Equal(got, want) || d.Identical || d.Messages != 7 {
+		t.Errorf("%s\n%+v", strings.Join(got, "\n"), d)
+	}
+}
+
+func TestInspectAndStats(t *testing.T) {
+	dir, c := fixture.Unpack(t, "s2")
+	var x *Inspection
+	err := Inspect(dir, InspectOptions{Options: optionsFor(t, c), Blocks: true, Records: true, Subjects: true, Consumers: true}, func(i *Inspection) error {
+		x = i
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := c.Streams[0].State
+	if x.Compression != "s2" || x.Encryption != "none" || x.Index != "exact" || x.NumBlocks != 4 || x.NumSubjects != st.NumSubjects || !x.Blocks[0].Compressed || x.Blocks[3].Compressed || x.Blocks[0].RawSize != 31914 {
+		t.Errorf("%+v", x)
+	}
+	for _, s := range x.Subjects {
+		if st.Subjects[s.Subject] != s.Messages {
+			t.Errorf("%+v, want %d", s, st.Subjects[s.Subject])
+		}
+	}
+	live := uint64(0)
+	for _, r := range x.Records {
+		if r.Live {
+			live++
+		}
+	}
+	if live != st.Messages || len(x.Records) <= int(live) {
+		t.Errorf("%d live of %d records", live, len(x.Records))
+	}
+	err = Summarise(dir, optionsFor(t, c), func(s *Stats) error {
+		total := uint64(0)
+		for _, k := range s.Sizes {
+			total += k.Messages
+		}
+		if s.State.Messages != st.Messages || total != st.Messages || s.NumSubjects != st.NumSubjects || s.RawBytes <= s.DiskBytes || s.MinSize < record.MinSize || len(s.Top) == 0 {
+			t.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestInUse(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 3))
+	stream := filepath.Join(dir, "jetstream", "A", "streams", "S")
+	c, err := Acquire(stream, false, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := os.Stat(filepath.Join(dir, "natsd.lock")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("looking made a lock file")
+	}
+	// natsd, which locks.
+	lock, err := vfs.OS.Lock(filepath.Join(dir, "natsd.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, write := range []bool{false, true} {
+		var in *InUseError
+		if _, err := Acquire(stream, write, Options{}); !errors.As(err, &in) || in.PID != os.Getpid() || !strings.Contains(err.Error(), "natsd.lock") {
+			t.Errorf("locked: %v", err)
+		}
+	}
+	lock.Close()
+	c, err = Acquire(dir, true, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vfs.OS.Lock(filepath.Join(dir, "natsd.lock")); !errors.Is(err, vfs.ErrLocked) {
+		t.Errorf("natsd could start: %v", err)
+	}
+	c.Close()
+	// nats-server, which only has files open.
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Log("no /proc: open files of other processes cannot be seen here")
+		return
+	}
+	block, err := os.Open(filepath.Join(stream, "msgs", "1.blk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer block.Close()
+	if c, err = Acquire(dir, false, Options{}); err != nil {
+		t.Fatalf("our own open file: %v", err)
+	}
+	c.Close()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	cmd := exec.Command("cat")
+	cmd.Stdin = reader // it waits here, with the block open as its third file
+	cmd.ExtraFiles = []*os.File{block}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var in *InUseError
+	if _, err := Acquire(dir, false, Options{}); !errors.As(err, &in) || in.PID != cmd.Process.Pid || in.Command != "cat" || filepath.Base(in.File) != "1.blk" {
+		t.Errorf("a file is open: %v", err)
+	}
+	writer.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestProgressAndInterruption(t *testing.T) {
+	dir, c := fixture.Unpack(t, "multiblock")
+	opts := optionsFor(t, c)
+	var calls int
+	var last, total int64
+	opts.Progress = func(d, n int64) error {
+		if d < last || d > n {
+			t.Errorf("progress %d of %d after %d", d, n, last)
+		}
+		calls, last, total = calls+1, d, n
+		return nil
+	}
+	if _, err := Verify(dir, opts); err != nil || calls < 3 || last != total {
+		t.Errorf("%d calls, %d of %d, %v", calls, last, total, err)
+	}
+	stop := errors.New("stop")
+	opts.Progress = func(int64, int64) error { return stop }
+	if _, err := Verify(dir, opts); !errors.Is(err, stop) {
+		t.Error(err)
+	}
+}
+
+// A subject length is not covered by the checksum: only the totals in index.db
+// tell that the border between subject and payload was moved.
+func TestSubjectLength(t *testing.T) {
+	dir, c := fixture.Unpack(t, "plain")
+	blk := filepath.Join(dir, "jetstream", "$G", "streams", "PLAIN", "msgs", "1.blk")
+	b, err := os.ReadFile(blk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[20] -= 2 // "p.0.a" becomes "p.0", which is a subject as well
+	if err := os.WriteFile(blk, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Verify(dir, optionsFor(t, c))
+	if err != nil || rep.Clean || len(rep.Findings) != 1 || rep.Findings[0].Kind != KindSubject {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+func TestJournalIsReported(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 3))
+	if err := os.MkdirAll(filepath.Join(dir, "natsd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	seg := make([]byte, 4096)
+	copy(seg, "natsdjnl")
+	seg[16] = 3
+	write := func() *Report {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "natsd", "1.jnl"), seg, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := Verify(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	if rep := write(); len(rep.Findings) != 1 {
+		t.Errorf("an empty segment: %+v", rep.Findings)
+	}
+	copy(seg[512:], "\x4e\x46\x52\x4d\x00\x00\x00\x00\x03")
+	if rep := write(); rep.Findings[len(rep.Findings)-1].Kind != KindJournal || !rep.Clean {
+		t.Errorf("a segment with a frame: %+v", rep.Findings)
+	}
+}
+
+// A stream whose configuration is lost is saved with one that keeps everything.
+func TestRecoverWithoutConfiguration(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 30))
+	stream := filepath.Join(dir, "jetstream", "A", "streams", "S")
+	if err := os.WriteFile(filepath.Join(stream, "meta.inf"), []byte("{garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	rec, err := Recover(dir, to, Options{})
+	if err != nil || rec.Streams[0].Recovered != 30 || len(rec.Streams[0].Notes) != 1 {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	rep, err := Verify(to, Options{})
+	if err != nil || !rep.Clean || rep.Streams[0].Messages != 30 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	var cfg config
+	inf, err := os.ReadFile(filepath.Join(to, "jetstream", "A", "streams", "S", "meta.inf"))
+	if err == nil {
+		err = json.Unmarshal(inf, &cfg)
+	}
+	if err != nil || cfg.Name != "S" || !slices.Equal(cfg.Subjects, []string{"foo", "foo.>"}) || time.Since(cfg.Created) > time.Hour {
+		t.Errorf("%s, %v", inf, err)
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	dir := made(b, Keys{}, "", func(w *streamWriter) {
+		data := make([]byte, 100)
+		for seq := uint64(1); seq <= 500_000; seq++ {
+			if err := w.message(seq, int64(seq), "foo.bar", nil, data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.SetBytes(500_000 * 137)
+	for b.Loop() {
+		if _, err := Verify(dir, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
