@@ -38,6 +38,7 @@ type request struct {
 	silent       bool   // do not answer
 	unaudited    bool   // no audit advisory and no counting of a success
 	replyHeaders []byte // header block of the reply
+	after        func() // called when the reply was sent
 
 	next *request // an identical request that shares this one's execution
 }
@@ -197,6 +198,9 @@ func (r *request) respond(reply apiReply) {
 	}
 	if failed || !r.unaudited {
 		r.audit(body)
+	}
+	if r.after != nil {
+		r.after()
 	}
 }
 

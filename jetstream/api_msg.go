@@ -7,10 +7,12 @@ import (
 	"github.com/natsd/natsd/msgstore"
 )
 
-// messageEndpoints are the lines of the API's table about single messages.
+// messageEndpoints are the lines of the API's table about messages.
 var messageEndpoints = []*endpoint{
 	newEndpoint("STREAM.MSG.GET", 1, "stream_msg_get_response", 0, serveMsgGet),
 	newEndpoint("STREAM.MSG.DELETE", 1, "stream_msg_delete_response", 0, serveMsgDelete),
+	newEndpoint("STREAM.SNAPSHOT", 1, "stream_snapshot_response", 0, serveSnapshot),
+	newEndpoint("STREAM.RESTORE", 1, "stream_restore_response", 0, serveRestore),
 }
 
 func serveMsgGet(r *request, reply *jsapi.MsgGetResponse) *jsapi.Error {

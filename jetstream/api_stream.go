@@ -134,6 +134,7 @@ func serveStreamUpdate(r *request, reply *jsapi.StreamUpdateResponse) *jsapi.Err
 	}
 	st, err := a.updateStream(cfg)
 	if err != nil {
+		r.delayed = err.ErrCode == jsapi.ErrStreamOfflineReason.ErrCode
 		return err
 	}
 	reply.StreamInfo = st.info(false)

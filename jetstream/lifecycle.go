@@ -15,6 +15,7 @@ import (
 // holds while it works outside of Account.mu.
 type pendingStream struct {
 	config *jsapi.StreamConfig // what the stream will be; nil for a deletion
+	long   bool                // a restore: nobody waits for its end
 }
 
 // offlineStream was found on disk and needs what this server does not have.
@@ -25,9 +26,13 @@ type offlineStream struct {
 }
 
 // reserveName claims a stream's name; the caller gives it back by releaseName.
-// It waits for others who hold it. Under a.mu.
+// It waits for others who hold it, but not for a restore: then it returns nil.
+// Under a.mu.
 func (a *Account) reserveName(name string) *pendingStream {
 	for a.pending[name] != nil {
+		if a.pending[name].long {
+			return nil
+		}
 		a.changed.Wait()
 	}
 	p := &pendingStream{}
@@ -47,6 +52,10 @@ func (a *Account) releaseName(name string) {
 func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created bool, err *jsapi.Error) {
 	a.mu.Lock()
 	p := a.reserveName(cfg.Name)
+	if p == nil {
+		a.mu.Unlock()
+		return nil, false, jsapi.ErrStreamNameExist
+	}
 	defer a.releaseName(cfg.Name)
 	if st := a.streams[cfg.Name]; st != nil {
 		a.mu.Unlock()
@@ -129,6 +138,11 @@ func (a *Account) openStream(cfg *jsapi.StreamConfig, created time.Time) (*Strea
 	if err != nil {
 		return nil, err
 	}
+	return a.newStream(cfg, created, store), nil
+}
+
+// newStream makes a stream around an open store.
+func (a *Account) newStream(cfg *jsapi.StreamConfig, created time.Time, store msgstore.Store) *Stream {
 	st := &Stream{engine: a.engine, account: a, name: cfg.Name, created: created, store: store}
 	st.ackPrefix = ackPrefix(cfg.Name, a.engine.opts.Domain)
 	st.proposer = localProposer{store}
@@ -144,7 +158,7 @@ func (a *Account) openStream(cfg *jsapi.StreamConfig, created time.Time) (*Strea
 	st.consumers.recover()
 	list := st.originsOf(cfg)
 	st.origins.p.Store(&list)
-	return st, nil
+	return st
 }
 
 // stored hears from the store what became visible, and what is gone.
@@ -254,7 +268,10 @@ func (st *Stream) storedBytes() uint64 {
 // deleteStream removes a stream with everything that belongs to it.
 func (a *Account) deleteStream(name string) *jsapi.Error {
 	a.mu.Lock()
-	a.reserveName(name)
+	if a.reserveName(name) == nil {
+		a.mu.Unlock()
+		return jsapi.ErrStreamNotFound
+	}
 	defer a.releaseName(name)
 	st, off := a.streams[name], a.offline[name]
 	a.mu.Unlock()
@@ -290,10 +307,17 @@ func (st *Stream) advise(what, action string) {
 func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) {
 	a.mu.Lock()
 	p := a.reserveName(cfg.Name)
+	if p == nil {
+		a.mu.Unlock()
+		return nil, jsapi.ErrStreamNotFound
+	}
 	defer a.releaseName(cfg.Name)
-	st := a.streams[cfg.Name]
+	st, off := a.streams[cfg.Name], a.offline[cfg.Name]
 	if st == nil {
 		a.mu.Unlock()
+		if off != nil {
+			return nil, jsapi.ErrStreamOfflineReason.With(off.reason)
+		}
 		return nil, jsapi.ErrStreamNotFound
 	}
 	old := st.Config()

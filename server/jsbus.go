@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
 )
@@ -23,10 +24,10 @@ func (b bus) Subscribe(subject, queue string, h jetstream.Handler) (jetstream.Su
 	return busSub{s}, nil
 }
 
-func toJetStream(_ *account.Producer, _ *account.Sub, m *account.Msg) (jetstream.Msg, bool) {
+func toJetStream(_ *account.Producer, s *account.Sub, m *account.Msg) (jetstream.Msg, bool) {
 	j := jetstream.Msg{Subject: m.Subject, Shown: m.Show, Reply: m.Reply, Header: m.Header, Data: m.Payload}
 	if c, ok := m.From.(*client.Client); ok {
-		j.From = requester{c}
+		j.From = requester{c, s.Account(), m}
 	}
 	return j, true
 }
@@ -49,10 +50,28 @@ func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func
 }
 
 // requester is a client as JetStream's advisories show it.
-type requester struct{ c *client.Client }
+type requester struct {
+	c   *client.Client
+	acc *account.Account // that is asked
+	m   *account.Msg     // valid while the handler runs
+}
 
+// ClientInfo implements jetstream.Requester. Through a service import it is what
+// the importing account shares, and names the account that is asked.
 func (r requester) ClientInfo() json.RawMessage {
-	i := r.c.Info()
+	var i client.RequestInfo
+	if json.Unmarshal(r.c.AppendRequestInfo(nil, true, "", r.acc), &i) != nil {
+		return nil
+	}
+	if r.m.Imported() {
+		shared := natsproto.HeaderValue(r.m.Header, account.RequestInfo)
+		server, cluster := i.Server, i.Cluster
+		i = client.RequestInfo{}
+		if json.Unmarshal(shared, &i) != nil {
+			return nil
+		}
+		i.Service, i.Server, i.Cluster = r.acc.Name(), server, cluster
+	}
 	i.JWT, i.Alternates = "", nil
 	b, err := json.Marshal(i)
 	if err != nil {

@@ -1,0 +1,468 @@
+package jetstream
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/archive"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/vfs"
+	"github.com/natsd/natsd/natsproto"
+)
+
+// maxRestoreBuffer bounds the chunks that wait for being read, for senders that
+// do not wait for answers.
+const maxRestoreBuffer = 64 << 20
+
+func serveRestore(r *request, reply *jsapi.StreamRestoreResponse) *jsapi.Error {
+	if jsapi.IsEmpty(r.body) {
+		return jsapi.ErrBadRequest
+	}
+	var req jsapi.StreamRestoreRequest
+	if err := r.decode(&req); err != nil {
+		return err
+	}
+	cfg := &req.Config
+	a := r.account
+	if cfg.Name == "" {
+		cfg.Name = r.args[0]
+	}
+	if cfg.Name != r.args[0] {
+		return jsapi.ErrStreamMismatch
+	}
+	if err := jsapi.CheckStream(cfg, a.environment(false, cfg.Replicas)); err != nil {
+		return err
+	}
+	if cfg.Replicas > 1 {
+		return jsapi.ErrStreamReplicasNotSupported
+	}
+	rs, err := a.beginRestore(cfg)
+	if err != nil {
+		return err
+	}
+	rs.client = r.client
+	rs.subject = "$JS.SNAPSHOT.RESTORE." + cfg.Name + "." + randomID(8)
+	sub, serr := a.bus.Subscribe(rs.subject, "", rs.receive)
+	if serr != nil {
+		a.releaseName(cfg.Name)
+		return jsapi.ErrRestoreSubscribeFailed.With(rs.subject, serr)
+	}
+	rs.sub = sub
+	reply.DeliverSubject = rs.subject
+	go rs.run()
+	return nil
+}
+
+// restore is a restore under way: the chunks that came, and the goroutine that
+// makes a stream of them. Until it ends it holds the stream's name.
+type restore struct {
+	account *Account
+	config  *jsapi.StreamConfig
+	subject string
+	sub     Subscription
+	client  json.RawMessage
+
+	mu     sync.Mutex // guards the rest of this block
+	wake   chan struct{}
+	chunks []restoreChunk
+	queued int // bytes in chunks
+	failed error
+
+	// The goroutine's own.
+	current []byte
+	last    []byte // where the final answer goes
+	read    int64
+	began   time.Time
+}
+
+// restoreChunk is a piece of the archive; empty data are its end.
+type restoreChunk struct{ data, reply []byte }
+
+var (
+	errRestoreStalled = errors.New("restore stalled")
+	errNoChunkReply   = errors.New("requires reply subject for each chunk")
+	errRestoreFlood   = errors.New("too many unanswered chunks")
+)
+
+// beginRestore takes the name of the stream that is to be.
+func (a *Account) beginRestore(cfg *jsapi.StreamConfig) (*restore, *jsapi.Error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.pending[cfg.Name] != nil {
+		return nil, jsapi.ErrStreamNameExistRestoreFailed
+	}
+	if err := a.checkLimits(cfg, nil); err != nil {
+		return nil, err
+	}
+	if a.overlaps(cfg) {
+		return nil, jsapi.ErrStreamSubjectOverlap
+	}
+	a.pending[cfg.Name] = &pendingStream{config: cfg, long: true}
+	return &restore{account: a, config: cfg, wake: make(chan struct{}, 1), began: time.Now().UTC()}, nil
+}
+
+// receive is the handler of the subject for chunks.
+func (rs *restore) receive(msgs []Msg) {
+	rs.mu.Lock()
+	for i := range msgs {
+		m := &msgs[i]
+		switch {
+		case rs.failed != nil:
+		case len(m.Reply) == 0:
+			rs.failed = errNoChunkReply
+		case rs.queued+len(m.Data) > maxRestoreBuffer:
+			rs.failed = errRestoreFlood
+		default:
+			rs.queued += len(m.Data)
+			rs.chunks = append(rs.chunks, restoreChunk{bytes.Clone(m.Data), bytes.Clone(m.Reply)})
+		}
+	}
+	rs.mu.Unlock()
+	select {
+	case rs.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Read implements io.Reader over the chunks. A chunk is answered when it is
+// taken up, the end of the archive when all is done.
+func (rs *restore) Read(p []byte) (int, error) {
+	for len(rs.current) == 0 {
+		if rs.last != nil {
+			return 0, io.EOF
+		}
+		c, err := rs.next()
+		if err != nil {
+			return 0, err
+		}
+		if len(c.data) == 0 {
+			rs.last = c.reply
+			return 0, io.EOF
+		}
+		rs.account.publish(c.reply, nil, nil, nil)
+		rs.current = c.data
+		rs.read += int64(len(c.data))
+	}
+	n := copy(p, rs.current)
+	rs.current = rs.current[n:]
+	return n, nil
+}
+
+// next waits for the next chunk.
+func (rs *restore) next() (restoreChunk, error) {
+	stall := time.NewTimer(transferStall)
+	defer stall.Stop()
+	for {
+		rs.mu.Lock()
+		if len(rs.chunks) > 0 {
+			c := rs.chunks[0]
+			rs.chunks = rs.chunks[1:]
+			rs.queued -= len(c.data)
+			rs.mu.Unlock()
+			return c, nil
+		}
+		failed := rs.failed
+		rs.mu.Unlock()
+		if failed != nil {
+			return restoreChunk{}, failed
+		}
+		select {
+		case <-rs.wake:
+		case <-stall.C:
+			return restoreChunk{}, errRestoreStalled
+		}
+	}
+}
+
+// run makes the stream, answers, and tells of it.
+func (rs *restore) run() {
+	a := rs.account
+	name := rs.config.Name
+	a.advise("$JS.EVENT.ADVISORY.STREAM.RESTORE_CREATE."+name, &jsapi.RestoreCreate{
+		Event: newEvent(jsapi.AdvisoryPrefix + "restore_create"), Stream: name, Client: clientOrNull(rs.client), Domain: a.engine.opts.Domain,
+	})
+	st, err := rs.restore()
+	rs.drain(err)
+	rs.sub.Unsubscribe()
+	a.releaseName(name)
+	if errors.Is(err, errRestoreStalled) || errors.Is(err, errNoChunkReply) || errors.Is(err, errRestoreFlood) {
+		a.engine.event(WarningEvent{fmt.Sprintf("restore for stream '%s > %s' %v", a.name, name, err)})
+		return
+	}
+	resp := jsapi.StreamCreateResponse{Response: jsapi.Response{Type: jsapi.TypePrefix + "stream_create_response"}}
+	if err != nil {
+		resp.Error = jsapi.ErrStreamRestore.Wrap(err)
+	} else {
+		st.serve()
+		resp.StreamInfo = st.info(false)
+		resp.StreamInfo.Domain = ""
+	}
+	if body, err := json.Marshal(&resp); err == nil {
+		a.publish(rs.last, nil, nil, body)
+	}
+	a.advise("$JS.EVENT.ADVISORY.STREAM.RESTORE_COMPLETE."+name, &jsapi.RestoreComplete{
+		Event: newEvent(jsapi.AdvisoryPrefix + "restore_complete"), Stream: name, Start: rs.began, End: time.Now().UTC(),
+		Bytes: rs.read, Client: clientOrNull(rs.client), Domain: a.engine.opts.Domain,
+	})
+}
+
+// drain finds the place for the final answer: the end of the archive, or after
+// a failure the next chunk.
+func (rs *restore) drain(err error) {
+	if err == nil {
+		var rest [512]byte
+		for rs.last == nil {
+			if _, err := rs.Read(rest[:]); err != nil {
+				break
+			}
+		}
+	}
+	if rs.last == nil {
+		if c, err := rs.next(); err == nil {
+			rs.last = c.reply
+		}
+	}
+}
+
+// restore reads the archive. A failure leaves nothing behind.
+func (rs *restore) restore() (*Stream, error) {
+	r, err := archive.NewReader(rs)
+	if err != nil {
+		if rs.read == 0 && rs.last != nil {
+			return nil, io.EOF
+		}
+		return nil, err
+	}
+	jsapi.SetRequiredLevel(rs.config)
+	var st *Stream
+	if r.Version() == 1 {
+		st, err = rs.restoreFiles(r)
+	} else {
+		st, err = rs.restoreEntries(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rs.account.add(st)
+	return st, nil
+}
+
+// restoreEntries makes a stream of an archive of version 2.
+func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
+	a := rs.account
+	e, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	var state jsapi.StreamState
+	if e.Kind != archive.State {
+		return nil, errors.New("expected state.json first")
+	}
+	if err := json.Unmarshal(e.Data, &state); err != nil {
+		return nil, fmt.Errorf("reading state.json: %w", err)
+	}
+	if err := rs.reserve(&state); err != nil {
+		return nil, err
+	}
+	created := time.Now().UTC()
+	cfg := *rs.config
+	if state.FirstSeq > 0 {
+		cfg.FirstSeq = state.FirstSeq
+	}
+	store, err := a.engine.disk.openStore(a, &cfg, created)
+	if err != nil {
+		return nil, err
+	}
+	consumers, err := rs.fill(store, r, &state)
+	if err == nil {
+		err = rs.writeConsumers(consumers, created)
+	}
+	if err == nil && cfg.FirstSeq != rs.config.FirstSeq {
+		err = store.UpdateConfig(storeConfig(rs.config, created))
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Delete(true))
+	}
+	return a.newStream(rs.config, created, store), nil
+}
+
+// reserve checks the archive's size against the limits before anything is stored.
+func (rs *restore) reserve(state *jsapi.StreamState) error {
+	a := rs.account
+	if state.Bytes > 1<<62 || a.overLimit(rs.config, int64(state.Bytes), func() int64 { return 0 }) {
+		if rs.config.Storage == jsapi.MemoryStorage {
+			return jsapi.ErrMemoryResourcesExceeded
+		}
+		return jsapi.ErrStorageResourcesExceeded
+	}
+	return nil
+}
+
+// restoreBatch is how many bytes of messages are stored at a time.
+const restoreBatch = 1 << 20
+
+// fill stores the messages of an archive, and returns its consumers.
+func (rs *restore) fill(store msgstore.Store, r *archive.Reader, state *jsapi.StreamState) (consumers map[string][]byte, err error) {
+	consumers = make(map[string][]byte)
+	next := max(state.FirstSeq, 1)
+	var batch []msgstore.RawMsg
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		done := make(chan error, 1)
+		store.StoreRawMsgs(batch, func(err error) { done <- err })
+		batch, size = batch[:0], 0
+		return <-done
+	}
+	skipTo := func(seq uint64) {
+		if seq > next {
+			batch = append(batch, msgstore.RawMsg{Seq: next, Skip: seq - next})
+			next = seq
+		}
+	}
+	now := time.Now().UnixNano()
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.Kind == archive.Consumer {
+			consumers[e.Name] = bytes.Clone(e.Data)
+			continue
+		}
+		if e.Seq < next {
+			return nil, fmt.Errorf("%w: sequence %d behind %d", archive.ErrCorrupt, e.Seq, next)
+		}
+		ttl, _ := parseTTL(natsproto.HeaderValue(e.Header, hdrTTL))
+		if !rs.config.AllowMsgTTL {
+			ttl = 0
+		}
+		if ttl > 0 && e.Time+ttl*int64(time.Second) <= now {
+			continue // its time has passed: a deleted sequence
+		}
+		skipTo(e.Seq)
+		batch = append(batch, msgstore.RawMsg{
+			Subject: e.Name, Header: bytes.Clone(e.Header), Data: bytes.Clone(e.Data), Seq: e.Seq, Time: e.Time, TTL: ttl,
+		})
+		next = e.Seq + 1
+		if size += len(e.Name) + len(e.Header) + len(e.Data); size >= restoreBatch || len(batch) >= 1024 {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	skipTo(state.LastSeq + 1)
+	return consumers, flush()
+}
+
+// writeConsumers makes the files of the archive's consumers, for the stream to
+// find when it is opened.
+func (rs *restore) writeConsumers(consumers map[string][]byte, created time.Time) error {
+	if rs.account.engine.disk.host == nil || rs.config.Storage != jsapi.FileStorage {
+		return nil // consumers of memory streams are in memory and end with it
+	}
+	for name, data := range consumers {
+		if !jsapi.ValidName(name) || len(name) > jsapi.MaxNameLen {
+			return fmt.Errorf("invalid consumer name %q", name)
+		}
+		var c archivedConsumer
+		if err := json.Unmarshal(data, &c); err != nil {
+			return fmt.Errorf("reading consumer %s: %w", name, err)
+		}
+		if c.Config == nil {
+			return fmt.Errorf("reading consumer %s: no configuration", name)
+		}
+		var state consumerstate.State
+		if err := json.Unmarshal(c.State, &state); err != nil {
+			return fmt.Errorf("reading the state of consumer %s: %w", name, err)
+		}
+		meta, err := json.Marshal(consumerMeta{created, name, *c.Config})
+		if err != nil {
+			return err
+		}
+		if _, err := consumerstate.CreateFiles(rs.filesOptions(name), meta, &state, consumerstate.Checkpoint{}, time.Now().UnixNano()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rs *restore) filesOptions(consumer string) consumerstate.FilesOptions {
+	d := rs.account.engine.disk
+	return consumerstate.FilesOptions{
+		FS: d.fs, Dir: filepath.Join(d.streamDir(rs.account.name, rs.config.Name), "obs", consumer),
+		Account: rs.account.name, Stream: rs.config.Name, Consumer: consumer, Ring: d.keys,
+	}
+}
+
+// restoreFiles makes a stream of an archive of version 1, which is the files of
+// a stream directory.
+func (rs *restore) restoreFiles(r *archive.Reader) (st *Stream, err error) {
+	a, d := rs.account, rs.account.engine.disk
+	if d.host == nil || rs.config.Storage != jsapi.FileStorage {
+		return nil, msgstore.ErrStoreWrongType
+	}
+	dir := d.streamDir(a.name, rs.config.Name)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.fs.RemoveAll(dir))
+		}
+	}()
+	var stored struct {
+		Created time.Time
+		Name    string `json:"name"`
+	}
+	for {
+		f, err := r.NextFile()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(f.Content)
+		if err != nil {
+			return nil, err
+		}
+		if f.Name == "meta.inf" {
+			if err := json.Unmarshal(content, &stored); err != nil {
+				return nil, fmt.Errorf("reading meta.inf: %w", err)
+			}
+			if stored.Name != rs.config.Name {
+				return nil, errors.New("stream names do not match")
+			}
+		}
+		name := filepath.Join(dir, f.Name)
+		if err := vfs.MkdirAllSynced(d.fs, filepath.Dir(name), 0o750); err != nil {
+			return nil, err
+		}
+		if err := vfs.WriteSynced(d.fs, name, content, 0o640); err != nil {
+			return nil, err
+		}
+	}
+	if stored.Name == "" {
+		return nil, io.EOF
+	}
+	created := stored.Created.UTC()
+	store, err := d.openStore(a, rs.config, created)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.UpdateConfig(storeConfig(rs.config, created)); err != nil {
+		return nil, errors.Join(err, store.Stop())
+	}
+	return a.newStream(rs.config, created, store), nil
+}
