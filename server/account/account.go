@@ -1,6 +1,7 @@
 package account
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -224,30 +225,77 @@ func (a *Account) afterRemoval(s *Sub) {
 }
 
 // Configure replaces the configuration: service imports and the shadows of
-// stream imports follow.
+// stream imports follow. Imports that are the same as before stay as they are,
+// so that no message through them is lost; they take the places of their equals
+// in c.
 func (a *Account) Configure(c *Config) {
 	a.set.wiring.Lock()
 	defer a.set.wiring.Unlock()
-	old := a.config.Swap(c)
-	for _, s := range a.services {
-		s.closed.Store(true)
-		a.list.Remove(s.Subject, "", s)
-	}
-	a.services = a.services[:0]
-	for _, imp := range c.Services {
-		s := &Sub{Subject: imp.Local, To: imp, acc: a}
-		if a.list.Insert(s.Subject, "", s) == nil {
-			a.services = append(a.services, s)
+	old := a.config.Load()
+	changed := keepStreams(old.Streams, c.Streams)
+	services := a.keepServices(c.Services)
+	a.config.Store(c)
+	gone := a.services
+	a.services = services
+	for _, s := range gone {
+		if !slices.Contains(services, s) {
+			s.closed.Store(true)
+			a.list.Remove(s.Subject, "", s)
 		}
 	}
-	for _, streams := range [][]*StreamImport{old.Streams, c.Streams} {
-		for _, imp := range streams {
-			for _, s := range a.list.ReverseMatch(imp.Local) {
-				a.unwire(s.Value)
-				a.wire(s.Value)
+	for _, imp := range changed {
+		for _, s := range a.list.ReverseMatch(imp.Local) {
+			a.unwire(s.Value)
+			a.wire(s.Value)
+		}
+	}
+}
+
+// keepServices returns the subscriptions of imports: those that exist for equal
+// ones, and new ones.
+func (a *Account) keepServices(imports []*ServiceImport) []*Sub {
+	kept := make(map[string][]*Sub, len(a.services))
+	for _, s := range a.services {
+		kept[s.Subject] = append(kept[s.Subject], s)
+	}
+	subs := make([]*Sub, 0, len(imports))
+next:
+	for i, imp := range imports {
+		for j, s := range kept[imp.Local] {
+			if before := s.To.(*ServiceImport); before.equal(imp) {
+				kept[imp.Local] = slices.Delete(kept[imp.Local], j, j+1)
+				imports[i] = before
+				subs = append(subs, s)
+				continue next
 			}
 		}
+		s := &Sub{Subject: imp.Local, To: imp, acc: a}
+		if a.list.Insert(s.Subject, "", s) == nil {
+			subs = append(subs, s)
+		}
 	}
+	return subs
+}
+
+// keepStreams puts the old imports in the places of their equals, and returns
+// those on either side that have none.
+func keepStreams(old, new []*StreamImport) (changed []*StreamImport) {
+	kept := make(map[*StreamImport]bool, len(old))
+	for i, imp := range new {
+		j := slices.IndexFunc(old, func(o *StreamImport) bool { return !kept[o] && o.equal(imp) })
+		if j < 0 {
+			changed = append(changed, imp)
+			continue
+		}
+		kept[old[j]] = true
+		new[i] = old[j]
+	}
+	for _, imp := range old {
+		if !kept[imp] {
+			changed = append(changed, imp)
+		}
+	}
+	return changed
 }
 
 // Interested tells whether a message on subject would reach anybody other than

@@ -2,6 +2,7 @@ package account
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"time"
 
@@ -76,6 +77,12 @@ func NewServiceImport(importer, exporter *Account, subject, to string, export *E
 		imp.toSubject = toSubject
 	}
 	return imp, nil
+}
+
+// equal tells whether both do the same.
+func (imp *ServiceImport) equal(o *ServiceImport) bool {
+	return imp.Importer == o.Importer && imp.Exporter == o.Exporter && imp.Subject == o.Subject && imp.Local == o.Local &&
+		imp.Share == o.Share && sameTransform(imp.toSubject, o.toSubject) && reflect.DeepEqual(imp.Export, o.Export)
 }
 
 // Kind is Internal.

@@ -32,6 +32,20 @@ func NewStreamImport(importer, exporter *Account, subject, to string, allowTrace
 	}, nil
 }
 
+// equal tells whether both do the same.
+func (imp *StreamImport) equal(o *StreamImport) bool {
+	return imp.Importer == o.Importer && imp.Exporter == o.Exporter && imp.Subject == o.Subject && imp.Local == o.Local &&
+		imp.AllowTrace == o.AllowTrace && sameTransform(imp.toSubject, o.toSubject)
+}
+
+// sameTransform tells whether both make the same of every subject.
+func sameTransform(a, b *subjecttree.Transform) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Source() == b.Source() && a.Destination() == b.Destination()
+}
+
 // importTransforms are the ways between an exported subject and the local one.
 func importTransforms(subject, to string) (toLocal, toSubject *subjecttree.Transform, err error) {
 	if to == "" {
