@@ -167,7 +167,7 @@ func (p publishing) client(ctx context.Context, srv *Server) (Load, error) {
 	began := time.Now()
 	futures := make([]jetstream.PubAckFuture, p.n)
 	for i := range futures {
-		if futures[i], err = js.PublishAsync("js.0", p.payload); err != nil {
+		if futures[i], err = js.PublishAsync("js.0", p.payload, jetstream.WithStallWait(10*time.Second)); err != nil {
 			return Load{}, err
 		}
 	}
@@ -255,7 +255,7 @@ func (r reading) setup(ctx context.Context, srv *Server) (*nats.Conn, jetstream.
 		return nc, nil, nil, err
 	}
 	for i := range r.n {
-		if _, err := js.PublishAsync(fmt.Sprintf("js.%d", i%1000), r.payload); err != nil {
+		if _, err := js.PublishAsync(fmt.Sprintf("js.%d", i%1000), r.payload, jetstream.WithStallWait(10*time.Second)); err != nil {
 			return nc, nil, nil, err
 		}
 	}
