@@ -27,6 +27,7 @@ type publish struct {
 	data    []byte
 	h       *pubHeader // what header says; nil if there is no header
 	from    Requester
+	trace   Trace // nil unless it is traced
 
 	subjectText string // subject, after the stream's transform
 	ttl         int64  // seconds, 0 none, negative never
@@ -47,7 +48,7 @@ func (st *Stream) admitBatch(b *msgBatch) {
 	now := time.Now().UnixNano()
 	for i := range b.msgs {
 		in := &b.msgs[i]
-		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from}
+		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from, trace: in.trace}
 		if in.feed != nil {
 			st.admitOrigin(p, in.feed, &m, now)
 		} else {
@@ -71,6 +72,10 @@ func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now
 			m.h = nil
 		}
 	}
+	if m.trace != nil {
+		// Held by the inbox; a message that is stored alone holds it itself.
+		defer m.trace.Release()
+	}
 	switch {
 	case isFastReply(m.reply):
 		st.admitFast(p, cfg, m, now)
@@ -84,7 +89,13 @@ func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now
 // admitSingle decides about a message that stands for itself.
 func (st *Stream) admitSingle(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
 	st.transformSubject(m)
-	if err := st.check(p, cfg, m, now); err != nil {
+	msgs, bytes := p.msgs, p.bytes
+	err := st.check(p, cfg, m, now)
+	if m.trace != nil && st.traceAdmission(p, m, err) {
+		p.msgs, p.bytes = msgs, bytes
+		return
+	}
+	if err != nil {
 		if dup := (*duplicateError)(nil); errors.As(err, &dup) {
 			st.replyDuplicate(p, m.reply, pubAck{seq: dup.seq, duplicate: true})
 			return

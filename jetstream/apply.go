@@ -27,6 +27,7 @@ func (st *Stream) apply(p *proposal) {
 	if t.inflight == 0 {
 		t.overlay.settle()
 	}
+	st.finishTraces(p)
 	p.recycle()
 }
 

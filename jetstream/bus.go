@@ -45,6 +45,19 @@ type Msg struct {
 	Header  []byte // the whole header block, from "NATS/1.0" to the empty line; nil if none
 	Data    []byte
 	From    Requester // nil if this server published it
+	Trace   Trace     // nil unless the way of the message is traced
+}
+
+// Trace collects what becomes of a message whose way is traced (ADR-41). Whoever
+// goes on with it after the handler returned calls Hold before and Release at
+// the end.
+type Trace interface {
+	// Only tells that nothing is to be done but to find out what would be.
+	Only() bool
+	// Stream notes that a stream took the message, or for which reason not.
+	Stream(stream, subject string, noInterest bool, reason string)
+	Hold()
+	Release()
 }
 
 // Requester is the connection or account that a message came from.

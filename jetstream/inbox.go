@@ -31,6 +31,7 @@ type inMsg struct {
 	start                        int // of subject, in the buffer
 	subject, reply, header, data int // lengths; the parts follow each other
 	from                         Requester
+	trace                        Trace
 	feed                         *originFeed // that delivered it; nil for publishes
 }
 
@@ -59,6 +60,10 @@ func (b *msgBatch) add(m *Msg, feed *originFeed) {
 		start: len(b.buf), subject: len(subject), reply: len(m.Reply),
 		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
 	})
+	if feed == nil && m.Trace != nil {
+		m.Trace.Hold()
+		b.msgs[len(b.msgs)-1].trace = m.Trace
+	}
 	b.buf = append(b.buf, subject...)
 	b.buf = append(b.buf, m.Reply...)
 	b.buf = append(b.buf, m.Header...)

@@ -44,6 +44,7 @@ type proposal struct {
 	raw     []msgstore.RawMsg
 	stored  []storedMsg
 	replies []pendingReply
+	traces  []pendingTrace
 	cancels []string // subjects of schedules that end
 	scratch []byte   // bytes made at admission: changed headers, counter values, subjects
 	size    int      // bytes of the messages, for the bound of what is in flight

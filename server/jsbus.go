@@ -7,6 +7,7 @@ import (
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/msgtrace"
 )
 
 // bus is the messaging of one account as JetStream sees it.
@@ -29,7 +30,19 @@ func toJetStream(_ *account.Producer, s *account.Sub, m *account.Msg) (jetstream
 	if c, ok := m.From.(*client.Client); ok {
 		j.From = requester{c, s.Account(), m}
 	}
+	if m.Trace != nil {
+		j.Trace = traced{m.Trace}
+	}
 	return j, true
+}
+
+// traced is a message trace as JetStream sees it.
+type traced struct{ *msgtrace.Trace }
+
+func (t traced) Only() bool { return t.Trace.Only }
+
+func (t traced) Stream(stream, subject string, noInterest bool, reason string) {
+	t.Add(msgtrace.Event{Type: msgtrace.Stream, Stream: stream, StreamSubj: subject, NoInterest: noInterest, Error: reason})
 }
 
 type busSub struct{ s *account.Sub }

@@ -43,6 +43,10 @@ func (h *Handler[M]) Deliver(p *Producer, s *Sub, m *Msg) bool {
 	}
 	s.delivered.Add(1)
 	p.volatile = true
+	if m.Trace != nil {
+		m.Trace.Hold() // until the handler has seen it
+		p.traces = append(p.traces, m.Trace)
+	}
 	var b *handlerBatch[M]
 	// The newest is the most likely.
 	for i := len(p.batches) - 1; i >= 0; i-- {

@@ -52,7 +52,8 @@ type Producer struct {
 	frames []*frame
 	depth  int
 
-	batches  []batch // of receivers inside the server
+	batches  []batch           // of receivers inside the server
+	traces   []*msgtrace.Trace // of messages in batches, held
 	arena    []byte
 	full     [][]byte // arenas that have no room left
 	volatile bool     // memory outside of the read buffer is referred to
@@ -301,6 +302,11 @@ func (p *Producer) Flush() {
 		p.batches = p.batches[:last]
 		b.flush(p)
 	}
+	for i, t := range p.traces {
+		t.Release()
+		p.traces[i] = nil
+	}
+	p.traces = p.traces[:0]
 	p.Out.Flush()
 	p.count()
 	p.volatile = false

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"regexp"
 
 	"github.com/natsd/natsd/natsproto"
@@ -27,17 +28,13 @@ func (c *Client) tracePub(op *natsproto.Op) {
 }
 
 func (c *Client) traceMsg(s *account.Sub, m *account.Msg, hdr, size int) {
-	verb := "MSG"
+	line := appendHead(nil, s, m, hdr, size)
 	var header []byte
 	if hdr > 0 {
-		verb, header = "HMSG", m.Header
+		header = m.Header
+		line = line[:len(line)-hdr]
 	}
-	line := appendHead(nil, s, m, 0, size)
-	if hdr > 0 {
-		line = natsproto.AppendHMsg(nil, m.Subject, s.SID, m.Reply, hdr, size)
-	}
-	c.trace("->> ", "[%s]", []any{line[:len(line)-len(natsproto.CRLF)]})
-	_ = verb
+	c.trace("->> ", "[%s]", []any{bytes.TrimSuffix(line, []byte(natsproto.CRLF))})
 	c.tracePayload("->> ", header, m.Payload)
 }
 
@@ -45,9 +42,7 @@ func (c *Client) tracePayload(direction string, header, payload []byte) {
 	o := c.host.Options()
 	b := payload
 	if o.TraceHeaders {
-		if b = header; len(b) >= 2 {
-			b = b[:len(b)-2]
-		}
+		b = bytes.TrimSuffix(header, []byte("\r\n\r\n"))
 	} else if len(header) > 0 {
 		b = append(append([]byte(nil), header...), payload...)
 	}
