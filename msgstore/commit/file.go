@@ -103,8 +103,9 @@ func (f *File) Close() error {
 }
 
 // Drop ends the committer's use of a file that was removed or replaced, or whose
-// content no longer matters, without syncing it. All ops of the file must be
-// complete. It waits for a background sync that is in flight.
+// content no longer matters, without syncing it: the removal or replacement is
+// durable already. All ops of the file must be complete. It waits for a background
+// sync that is in flight.
 func (f *File) Drop() {
 	q := f.queue
 	q.mu.Lock()
@@ -149,13 +150,19 @@ func (f *File) fail(err error) {
 func (f *File) refusal() error {
 	f.queue.mu.Lock()
 	defer f.queue.mu.Unlock()
-	if f.failed != nil {
+	return f.refused()
+}
+
+// refused is refusal for a caller that holds the queue's mu.
+func (f *File) refused() error {
+	switch {
+	case f.failed != nil:
 		return f.failed
-	}
-	if f.vf == nil {
+	case f.kind == kindBlock && f.vf == nil:
 		return errDropped
+	default:
+		return f.queue.err
 	}
-	return f.queue.err
 }
 
 var errDropped = errors.New("commit: file is closed")

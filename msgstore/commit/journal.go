@@ -269,6 +269,11 @@ func (c *Committer) doJournal() {
 	for i := range entries {
 		e := &entries[i]
 		switch {
+		case e.err != nil:
+			for _, o := range e.ops {
+				o.Err = e.err
+			}
+			e.f.queue.finish(e.f, e.ops)
 		case e.f.kind == kindRuns:
 			for _, o := range e.ops {
 				o.Err = err
@@ -292,6 +297,12 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 		q := f.queue
 		q.mu.Lock()
 		if (f.state != queued && f.state != waiting) || f.pending.n == 0 {
+			q.mu.Unlock()
+			continue
+		}
+		if err := f.refused(); f.kind == kindBlock && err != nil {
+			// In the journal it would stand where something else is appended later.
+			entries = append(entries, entry{f: f, ops: f.take(1<<62, nil), err: err})
 			q.mu.Unlock()
 			continue
 		}
@@ -394,6 +405,9 @@ func (s *segment) encode(w *workspace, entries []entry, number uint64) []byte {
 	for i := range entries {
 		e := &entries[i]
 		f := e.f
+		if e.err != nil {
+			continue
+		}
 		if f.jseq != s.seq {
 			f.jseq, f.jid, f.jindex = s.seq, s.ids, len(s.has)
 			s.ids++
@@ -451,32 +465,29 @@ func (c *Committer) letJournalGo() {
 	c.call()
 }
 
-// writeBack writes what the journal holds to the file itself, and completes it.
+// writeBack writes what the journal holds to the file itself, and completes it. It
+// does so even if another file of the queue has failed meanwhile, so that the next
+// append goes behind what the journal holds.
 func (c *Committer) writeBack(e *entry, w *workspace) {
 	f := e.f
-	err := f.refusal()
 	var explicit bool
 	for _, o := range e.ops {
 		explicit = explicit || o.Sync
 	}
-	if err == nil {
-		var end int64
-		var tail [8]byte
-		end, tail, err = f.write(e.ops, w)
-		if err == nil && explicit {
-			err = f.vf.SyncData()
+	end, tail, err := f.write(e.ops, w)
+	if err == nil && explicit {
+		err = f.vf.SyncData()
+	}
+	if err != nil {
+		f.fail(err)
+	} else {
+		q := f.queue
+		q.mu.Lock()
+		f.end, f.tail, f.journaled = end, tail, end
+		if explicit {
+			f.synced = end
 		}
-		if err != nil {
-			f.fail(err)
-		} else {
-			q := f.queue
-			q.mu.Lock()
-			f.end, f.tail, f.journaled = end, tail, end
-			if explicit {
-				f.synced = end
-			}
-			q.mu.Unlock()
-		}
+		q.mu.Unlock()
 	}
 	for _, o := range e.ops {
 		o.Err = err
@@ -516,14 +527,15 @@ func (c *Committer) forget(q *Queue, name string) error {
 	}
 	q.mu.Unlock()
 	for _, f := range files {
-		if err := c.syncForForget(f); err != nil {
+		if err := c.syncNow(f); err != nil {
 			return err
 		}
 	}
 	return c.forgetInJournal(name)
 }
 
-func (c *Committer) syncForForget(f *File) error {
+// syncNow syncs what a file holds, for a barrier of its queue.
+func (c *Committer) syncNow(f *File) error {
 	q := f.queue
 	q.mu.Lock()
 	if !f.acquire() {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -90,8 +91,10 @@ type modelStore struct {
 	vf   vfs.File
 	size int64
 	blk  int
-	side *File // another file of the same queue, whose content does not matter
-	log  *RunLog
+	// firstOfBlock is the number of records in the blocks before the last.
+	firstOfBlock int
+	side         *File // another file of the same queue, whose content does not matter
+	log          *RunLog
 
 	mu   sync.Mutex
 	ops  []modelOp // in flight, in order
@@ -148,6 +151,9 @@ func openStore(c *Committer, fsys vfs.FS, name string, t *truth) (*modelStore, e
 	s := &modelStore{t: t, dir: "jetstream/A/streams/" + name, c: c, fs: fsys}
 	s.q = c.NewQueue(s.completed)
 	s.cq = c.NewQueue(s.runsDone)
+	if err := fsys.RemoveAll(path.Join(modelRoot, path.Dir(s.dir), "."+name)); err != nil {
+		return nil, err // a removal that was interrupted
+	}
 	msgs := path.Join(modelRoot, s.dir, "msgs")
 	entries, err := fsys.ReadDir(msgs)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -174,25 +180,36 @@ func openStore(c *Committer, fsys vfs.FS, name string, t *truth) (*modelStore, e
 	var ids []uint64
 	var end int
 	var content []byte
+	torn := false
 	s.blk = 1
-	for i, n := range blocks {
-		content, err = vfs.ReadFile(fsys, path.Join(modelRoot, s.block(n)), 1<<30)
+	for _, n := range blocks {
+		got, err := vfs.ReadFile(fsys, path.Join(modelRoot, s.block(n)), 1<<30)
 		if err != nil {
 			return nil, err
 		}
-		var seqs, got []uint64
-		seqs, got, end = scan(content)
-		for _, seq := range seqs {
-			if len(ids) == 0 && i == 0 && seq != 1 || len(ids) > 0 && seq != uint64(len(ids))+1 {
+		seqs, found, length := scan(got)
+		for i, seq := range seqs {
+			if seq != uint64(len(ids))+1 {
 				return nil, violation("block %d holds sequence %d behind %d records", n, seq, len(ids))
 			}
-			ids = append(ids, got[0])
-			got = got[1:]
+			ids = append(ids, found[i])
 		}
-		if end < len(content) && i < len(blocks)-1 {
-			return nil, violation("block %d of %v ends in bytes that are no records: a later block has some", n, blocks)
+		if len(seqs) > 0 && torn {
+			return nil, violation("block %d of %v has records, but one before ends in bytes that are none", n, blocks)
 		}
+		if torn { // left by a rotation that failed
+			if err := fsys.Remove(path.Join(modelRoot, s.block(n))); err != nil {
+				return nil, err
+			}
+			if err := fsys.SyncDir(msgs); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		content, end = got, length
+		torn = length < len(content)
 		s.blk = n
+		s.firstOfBlock = len(ids) - len(seqs)
 	}
 	if err := t.judge(ids); err != nil {
 		return nil, err
@@ -289,6 +306,12 @@ func (s *modelStore) openRuns() error {
 	return nil
 }
 
+// giveUp ends a life early, as a server does whose disk fails again and again.
+func (l *life) giveUp(err error) {
+	l.gaveUp = err
+	l.fs.Cut()
+}
+
 // life is one run of the simulated server, until the power is cut.
 type life struct {
 	rng    *rand.Rand
@@ -297,6 +320,7 @@ type life struct {
 	truths map[string]*truth
 	stores map[string]*modelStore
 	nextID *uint64
+	gaveUp error
 }
 
 func (l *life) open(opts Options) error {
@@ -342,23 +366,18 @@ func (l *life) both(s *modelStore) {
 
 // rotate begins a new block: the old one is synced first, the new one's entry after.
 func (l *life) rotate(s *modelStore) {
-	s.submit(&Op{File: s.file, Sync: true})
 	name := path.Join(modelRoot, s.block(s.blk+1))
 	old := s.file
-	created := make(chan *File, 1)
-	err := s.q.Perform(&Op{Do: func() error {
-		if err := old.Err(); err != nil {
-			return err
-		}
+	err := s.q.Perform(&Op{File: old, Sync: true, Do: func() error {
 		vf, err := l.fs.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return err
 		}
 		if err := l.fs.SyncDir(path.Dir(name)); err != nil {
+			l.giveUp(err) // a block that may be there or not
 			return err
 		}
 		s.vf = vf
-		created <- nil
 		return nil
 	}})
 	if err != nil {
@@ -366,6 +385,9 @@ func (l *life) rotate(s *modelStore) {
 	}
 	old.Drop()
 	s.blk, s.size = s.blk+1, 0
+	s.mu.Lock()
+	s.firstOfBlock = len(s.t.ids)
+	s.mu.Unlock()
 	s.file = s.q.NewFile(s.block(s.blk), s.vf, 0, [8]byte{}, s.t.mode)
 }
 
@@ -407,6 +429,7 @@ func (l *life) rewrite(s *modelStore) {
 		return err
 	}})
 	if err != nil {
+		l.giveUp(err) // what is there now is not known
 		return
 	}
 	old.Drop()
@@ -442,6 +465,7 @@ func (l *life) recreate(s *modelStore) {
 		}})
 	}
 	if err != nil {
+		l.giveUp(err)
 		return
 	}
 	s.file.Drop()
@@ -451,14 +475,17 @@ func (l *life) recreate(s *modelStore) {
 	s.t.runs, s.t.runAck = nil, 0
 	s.mu.Unlock()
 	if err = s.q.Perform(&Op{Forget: s.dir}); err != nil {
+		l.giveUp(err)
 		return
 	}
 	if err := l.fs.RemoveAll(gone); err != nil {
+		l.giveUp(err)
 		return
 	}
 	s.t.epoch++
 	n, err := openStore(l.c, l.fs, path.Base(s.dir), s.t)
 	if err != nil {
+		l.giveUp(err)
 		return
 	}
 	l.stores[path.Base(s.dir)] = n
@@ -486,10 +513,76 @@ func (l *life) checkpoint(s *modelStore) {
 	}
 }
 
+// repair lets a store whose queue failed go on: what is durable moves to a new file.
+func (l *life) repair(s *modelStore) error {
+	s.q.Perform(&Op{Do: func() error { return nil }}) // all before is complete
+	name := path.Join(modelRoot, s.block(s.blk))
+	_, durable := s.file.Durable()
+	content, err := vfs.ReadFile(l.fs, name, 1<<30)
+	if err != nil {
+		return err
+	}
+	kept := content[:durable]
+	_, ids, end := scan(kept)
+	if int64(end) != durable {
+		return violation("durable length %d, records end at %d", durable, end)
+	}
+	if err := s.q.Perform(&Op{Do: func() error { return vfs.ReplaceFile(l.fs, name, kept, 0o600) }}); err != nil {
+		return err
+	}
+	s.file.Drop()
+	if err := s.q.Perform(&Op{Forget: s.block(s.blk)}); err != nil {
+		return err
+	}
+	if s.vf, err = l.fs.OpenFile(name, os.O_RDWR, 0o600); err != nil {
+		return err
+	}
+	var tail [8]byte
+	if len(kept) >= 8 {
+		tail = [8]byte(kept[len(kept)-8:])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0 // records in this block were submitted behind this many
+	for n < len(s.t.ids) && (len(ids) == 0 || s.t.ids[n] != ids[0]) {
+		n++
+	}
+	if len(ids) == 0 {
+		n = s.firstOfBlock
+	}
+	if n+len(ids) < s.t.acked {
+		return violation("%d records kept, %d were durable", n+len(ids), s.t.acked)
+	}
+	s.t.ids = s.t.ids[:n+len(ids)]
+	s.t.acked = len(s.t.ids)
+	s.size = durable
+	s.q.Reset()
+	s.file = s.q.NewFile(s.block(s.blk), s.vf, s.size, tail, s.t.mode)
+	s.side.Drop()
+	name = path.Join(s.dir, "msgs/side")
+	side, err := l.fs.OpenFile(path.Join(modelRoot, name+strconv.Itoa(int(*l.nextID))), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	s.side = s.q.NewFile(name, side, 0, [8]byte{}, Always)
+	return nil
+}
+
 // step does something random to a random store.
-func (l *life) step() {
+func (l *life) step() error {
 	name := slices.Sorted(maps.Keys(l.stores))[l.rng.IntN(len(l.stores))]
 	s := l.stores[name]
+	if s.q.Err() != nil && l.rng.IntN(5) == 0 {
+		err := l.repair(s)
+		var v *violationError
+		if errors.As(err, &v) {
+			return err
+		}
+		if err != nil {
+			l.giveUp(err)
+		}
+		return nil
+	}
 	switch x := l.rng.IntN(1000); {
 	case x < 10:
 		l.rotate(s)
@@ -521,6 +614,7 @@ func (l *life) step() {
 		l.append(s)
 		s.q.Start()
 	}
+	return nil
 }
 
 // settle ends a life after the cut: everything in flight completes, with an error.
@@ -580,6 +674,27 @@ func foreignServer(rng *rand.Rand, fsys vfs.FS, name string, t *truth, nextID *u
 	return vfs.ReplaceFile(fsys, last, content, 0o600)
 }
 
+// faulty makes some calls fail: everywhere, outside of the journal, or in it.
+func faulty(rng *rand.Rand, where int) func(crashfs.Call) error {
+	var mu sync.Mutex
+	return func(c crashfs.Call) error {
+		inJournal := strings.HasPrefix(c.Name, modelRoot+"/natsd")
+		if where == 1 && inJournal || where == 2 && !inJournal {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case c.N == 0 || rng.IntN(100) > 0:
+			return nil
+		case c.Kind == crashfs.Write && rng.IntN(2) == 0:
+			return syscall.ENOSPC
+		default:
+			return syscall.EIO
+		}
+	}
+}
+
 // powerCuts runs a few lives of a server with random work, each ended by a power cut
 // at a random I/O call, or by an orderly stop, and returns what was violated.
 func powerCuts(seed uint64, m mutations, count func(Event)) error {
@@ -600,6 +715,7 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 	}
 	nextID := uint64(0)
 	disk := crashfs.New(seed)
+	faults := rng.IntN(3) == 0
 	for range 4 {
 		opts.FS = disk
 		l := &life{rng: rng, fs: disk, truths: truths, nextID: &nextID}
@@ -613,6 +729,9 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 			return err
 		}
 		if err == nil {
+			if faults && !orderly {
+				disk.Inject(faulty(rand.New(rand.NewPCG(seed, 2)), rng.IntN(3)))
+			}
 			for n := 0; n < 1000; n++ {
 				select {
 				case <-disk.Done():
@@ -622,11 +741,15 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 						n = 1000
 						break
 					}
-					l.step()
+					if err := l.step(); err != nil {
+						return err
+					}
 				}
 			}
 			if orderly {
-				err = l.stop()
+				if err = l.gaveUp; err == nil {
+					err = l.stop()
+				}
 			} else {
 				disk.Cut()
 				err = l.settle()

@@ -13,7 +13,9 @@ import (
 //   - Do: call a function that does what needs a sync of its own: create a file and
 //     sync its directory, replace a state file. It is called when all ops before it
 //     in the queue are complete, and the ops behind it are begun when it has
-//     returned. If File is set too, an error counts as a failure of that file.
+//     returned. If File is set too, Do is not called once the file or its queue has
+//     failed, and its error counts as a failure of the file; with Sync the file is
+//     synced before: so a store begins a new block.
 //   - Forget: what the journal holds of the paths at and below Forget is void from
 //     here on. Required before a file changes in another way than by appending
 //     (truncation, rewriting) and before its name is used again (a stream that was
@@ -243,9 +245,14 @@ func (q *Queue) Err() error {
 	return q.err
 }
 
-// Reset lets appends go on after a failure. The owner calls it when all its ops
-// are complete, and everything that it wants to keep of the failed files was
-// written to new files that took their place; it must not append to a failed File.
+// Reset lets appends go on after a failure. Before it, the owner waits until all its
+// ops are complete, and repairs: with a Do op it writes what it wants to keep of the
+// failed file (up to [File.Durable], and in the modes that complete early what it has
+// shown) to a new file, syncs it, renames it over the old one and syncs the
+// directory; then, in this order, it calls Drop of the old File, performs a Forget of
+// its path, calls Reset, and registers the new file with NewFile. Dropping or
+// forgetting before the new file is durable would let go of what the journal alone
+// holds.
 func (q *Queue) Reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -302,7 +309,7 @@ func (q *Queue) finish(f *File, ops []*Op) {
 				}
 				o.next = nil
 				q.bytes -= len(o.Data)
-				if o.File != nil && !o.barrier() {
+				if o.File != nil {
 					// What comes behind a failure is no use, though it may be durable:
 					// what is complete is a prefix.
 					if o.Err != nil {

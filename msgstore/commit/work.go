@@ -249,7 +249,9 @@ func (c *Committer) barrier(f *File, ops []*Op) {
 	o := ops[0]
 	var err error
 	if o.File != nil {
-		err = o.File.refusal()
+		if err = o.File.refusal(); err == nil && o.Sync {
+			err = c.syncNow(o.File)
+		}
 	}
 	if err == nil && o.Forget != "" {
 		err = c.forget(f.queue, o.Forget)

@@ -480,7 +480,9 @@ func (f *FS) SyncDir(dir string) error {
 		if !errors.Is(err, ErrPowerCut) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.settle() // as for files: what was dirty is lost, or not, but no longer dirty
+			if d, lerr := f.lookup(dir); lerr == nil {
+				f.settle(d) // as for files: what was dirty is lost, or not, but no longer dirty
+			}
 		}
 		return pathErr("sync", dir, err)
 	}
@@ -496,11 +498,18 @@ func (f *FS) SyncDir(dir string) error {
 	if !d.dir {
 		return pathErr("sync", dir, errNotDir)
 	}
+	f.resolve(f.concerning(d), func(*dirOp) bool { return true })
+	return nil
+}
+
+// concerning marks the unsynced changes of a directory's entries, and the earlier
+// changes of the same names elsewhere that they rest on. All changes if d is nil.
+func (f *FS) concerning(d *node) []bool {
 	need := map[entryKey]bool{}
 	take := make([]bool, len(f.dirOps))
 	for i := len(f.dirOps) - 1; i >= 0; i-- {
 		for _, s := range f.dirOps[i].sets {
-			if s.dir == d || need[entryKey{s.dir, s.name}] {
+			if d == nil || s.dir == d || need[entryKey{s.dir, s.name}] {
 				take[i] = true
 			}
 		}
@@ -510,37 +519,41 @@ func (f *FS) SyncDir(dir string) error {
 			}
 		}
 	}
+	return take
+}
+
+// resolve makes the marked changes durable that keep wants, and forgets the others
+// of them.
+func (f *FS) resolve(marked []bool, keep func(*dirOp) bool) {
 	rest := f.dirOps[:0]
 	for i, op := range f.dirOps {
-		if take[i] {
-			op.persist()
-		} else {
+		if !marked[i] {
 			rest = append(rest, op)
+		} else if keep(op) {
+			op.persist()
 		}
 	}
 	clear(f.dirOps[len(rest):])
 	f.dirOps = rest
-	return nil
 }
 
-// settle decides which unsynced changes of directories reach the disk.
-func (f *FS) settle() {
+// settle decides which unsynced changes of a directory, or of all if d is nil, reach
+// the disk.
+func (f *FS) settle(d *node) {
 	lost := map[entryKey]bool{}
 	p := f.rng.Float64() // so that runs with nearly all and with nearly none occur
-	for _, op := range f.dirOps {
+	f.resolve(f.concerning(d), func(op *dirOp) bool {
 		keep := f.rng.Float64() < p
 		for _, s := range op.sets {
 			keep = keep && !lost[entryKey{s.dir, s.name}]
 		}
-		if keep {
-			op.persist()
-			continue
+		if !keep {
+			for _, s := range op.sets {
+				lost[entryKey{s.dir, s.name}] = true
+			}
 		}
-		for _, s := range op.sets {
-			lost[entryKey{s.dir, s.name}] = true
-		}
-	}
-	f.dirOps = nil
+		return keep
+	})
 }
 
 // Crash cuts the power, if that has not happened, and returns the disk as it is
@@ -550,7 +563,7 @@ func (f *FS) Crash() *FS {
 	f.Cut()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.settle()
+	f.settle(nil)
 	next := New(f.seed*0x9e3779b97f4a7c15 + 1)
 	next.avail = f.avail
 	done := map[*node]*node{}
