@@ -181,7 +181,7 @@ func (t *tool) convert(j *job, work func() (*check.Converted, error)) error {
 	if t.json {
 		return t.printJSON(res)
 	}
-	t.printf("%s: %d blocks rewritten, %d as wanted already\n", plural(res.Streams, "stream"), res.Blocks, res.Unchanged)
+	t.printf("%s: %s rewritten, %d as wanted already\n", plural(res.Streams, "stream"), plural(res.Blocks, "block"), res.Unchanged)
 	return nil
 }
 
