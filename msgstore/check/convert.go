@@ -79,20 +79,30 @@ type conversion struct {
 func (c *conversion) run(path string) (*Converted, error) {
 	// Everything is verified first: a stream that turns out to be damaged when
 	// others were converted already would leave a mixture.
-	err := examine(path, c.opts, func(s *stream) error {
-		s.consumers()
+	var streams []*stream
+	err := examine(path, twoPasses, c.opts, func(s *stream) error {
+		if s.onlyBlock != 0 {
+			return fmt.Errorf("%s: a block cannot be converted without its stream", path)
+		}
+		s.list = s.consumers()
 		for _, f := range s.findings {
 			if f.Severity == Damage {
 				return fmt.Errorf("%s > %s %w (%s)", s.account, s.stream, ErrDamaged, f)
 			}
 		}
+		streams = append(streams, s)
 		return nil
 	})
+	for _, s := range streams {
+		if err != nil {
+			return nil, err
+		}
+		err = c.stream(s)
+	}
 	if err != nil {
 		return nil, err
 	}
-	err = examine(path, c.opts, c.stream)
-	return &c.result, err
+	return &c.result, nil
 }
 
 // ring is the key ring for what is written in s.
@@ -129,7 +139,7 @@ func (c *conversion) stream(s *stream) error {
 	if err := c.blocks(s); err != nil {
 		return err
 	}
-	for _, con := range s.consumers() {
+	for _, con := range s.list {
 		if c.current(con.keys.sealed, con.keys.opened) && !con.keys.pending && !con.torn {
 			continue
 		}

@@ -78,7 +78,7 @@ func Compare(a, b string, optsA, optsB Options) (*Diff, error) {
 }
 
 func collect(path string, opts Options) (list []*stream, err error) {
-	err = examine(path, &opts, func(s *stream) error {
+	err = examine(path, twoPasses, &opts, func(s *stream) error {
 		list = append(list, s)
 		return nil
 	})

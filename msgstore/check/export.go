@@ -42,7 +42,7 @@ func ExportLines(path string, w io.Writer, opts Options) (*Exported, error) {
 	enc.SetEscapeHTML(false)
 	var res Exported
 	l := line{}
-	err := examine(path, &opts, func(s *stream) error {
+	err := examine(path, twoPasses, &opts, func(s *stream) error {
 		res.Streams++
 		res.Lost += s.numLost()
 		return s.each(func(m *Message) error {
@@ -78,7 +78,7 @@ func ExportSnapshot(path, to string, opts Options) (*Exported, error) {
 		return nil, err
 	}
 	var res Exported
-	err := examine(path, &opts, func(s *stream) error {
+	err := examine(path, twoPasses, &opts, func(s *stream) error {
 		consumers := s.consumers()
 		for _, f := range s.findings {
 			if f.Severity == Damage {

@@ -269,7 +269,7 @@ func (im *importer) files(r *archive.Reader) error {
 		return err
 	}
 	opts := im.opts.Options
-	return examine(named, &opts, func(s *stream) error {
+	return examine(named, twoPasses, &opts, func(s *stream) error {
 		if n := s.numLost(); n > 0 {
 			return fmt.Errorf("%d messages are damaged (first: %d, %s)", n, s.lost[0].FirstSeq, s.lost[0].Reason)
 		}

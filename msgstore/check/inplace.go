@@ -23,7 +23,7 @@ func RecoverInPlace(path, backup string, opts Options) (*Recovered, error) {
 	if err := finishSwaps(path, &opts); err != nil {
 		return nil, err
 	}
-	err := examine(path, &opts, func(s *stream) error {
+	err := examine(path, twoPasses, &opts, func(s *stream) error {
 		s.consumers()
 		if !s.damaged() {
 			return nil

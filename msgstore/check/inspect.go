@@ -90,7 +90,7 @@ type ConsumerInfo struct {
 
 // Inspect describes everything at or below path and hands each stream to fn.
 func Inspect(path string, opts InspectOptions, fn func(*Inspection) error) error {
-	return examine(path, &opts.Options, func(s *stream) error {
+	return examine(path, twoPasses, &opts.Options, func(s *stream) error {
 		x, err := s.inspect(&opts)
 		if err != nil {
 			return err
@@ -221,7 +221,7 @@ const topSubjects = 10
 
 // Summarise computes figures about every stream at or below path.
 func Summarise(path string, opts Options, fn func(*Stats) error) error {
-	return examine(path, &opts, func(s *stream) error {
+	return examine(path, twoPasses, &opts, func(s *stream) error {
 		x := &Stats{Dir: filepath.Clean(s.dir), NumBlocks: len(s.blocks), Lost: s.numLost(), Sizes: []SizeClass{}, Top: []SubjectInfo{}}
 		for _, b := range s.blocks {
 			x.DiskBytes += b.size

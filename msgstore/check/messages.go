@@ -47,5 +47,5 @@ func (s *stream) each(fn func(*Message) error) error {
 // Messages calls fn with every live message at or below path: streams in the
 // order of their accounts and names, messages in that of their sequences.
 func Messages(path string, opts Options, fn func(*Message) error) error {
-	return examine(path, &opts, func(s *stream) error { return s.each(fn) })
+	return examine(path, twoPasses, &opts, func(s *stream) error { return s.each(fn) })
 }

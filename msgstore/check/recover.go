@@ -36,7 +36,7 @@ func Recover(path, to string, opts Options) (*Recovered, error) {
 		return nil, err
 	}
 	res := &Recovered{Streams: []RecoveredStream{}}
-	err := examine(path, &opts, func(s *stream) error {
+	err := examine(path, twoPasses, &opts, func(s *stream) error {
 		r, err := s.recoverTo(filepath.Join(to, jetstreamDir, s.account, streamsDir, s.stream))
 		if err != nil {
 			return err

@@ -66,6 +66,7 @@ type stream struct {
 	lastTime int64
 	live     *seqset.Set
 	lost     []Lost
+	list     []*consumer // of a conversion
 	findings []Finding
 	done     func(int64) error // progress
 }

@@ -17,7 +17,7 @@ import (
 // says that the directory cannot be read, not that it is damaged.
 func Verify(path string, opts Options) (*Report, error) {
 	rep := &Report{Clean: true, Streams: []StreamState{}, Findings: []Finding{}}
-	err := examine(path, &opts, func(s *stream) error {
+	err := examine(path, onePass, &opts, func(s *stream) error {
 		s.consumers()
 		rep.Streams = append(rep.Streams, s.state)
 		rep.Findings = append(rep.Findings, s.findings...)
@@ -37,8 +37,15 @@ func Verify(path string, opts Options) (*Report, error) {
 	return rep, nil
 }
 
+// How often the blocks are read: once to find out what is live, and once more to
+// do something with it. Progress counts both.
+const (
+	onePass   = 1
+	twoPasses = 2
+)
+
 // examine scans every stream at or below path and hands each to fn.
-func examine(path string, opts *Options, fn func(*stream) error) error {
+func examine(path string, passes int64, opts *Options, fn func(*stream) error) error {
 	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
 	if err != nil {
 		return err
@@ -52,7 +59,7 @@ func examine(path string, opts *Options, fn func(*stream) error) error {
 			return err
 		}
 		for _, b := range s.blocks {
-			total += b.size
+			total += passes * b.size
 		}
 		sealed = sealed || s.keys.sealed
 		opened = opened || s.anyKeyOpens()
