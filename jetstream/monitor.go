@@ -1,0 +1,43 @@
+package jetstream
+
+import (
+	"github.com/natsd/natsd/jetstream/jsapi"
+)
+
+// Usage is what all accounts of a server together use. Sizes are bytes.
+type Usage struct {
+	Memory, Store                 uint64
+	ReservedMemory, ReservedStore uint64
+
+	APIInflight                   uint64 // requests queued and being served
+	QueuedRequests, QueuedInfos   int    // of them, those waiting for a worker
+}
+
+// Usage tells the present use of the server.
+func (e *Engine) Usage() Usage {
+	u := Usage{
+		Memory:         uint64(max(e.usage.memory.Load(), 0)),
+		Store:          uint64(max(e.usage.store.Load(), 0)),
+		ReservedMemory: uint64(max(e.reserved(jsapi.MemoryStorage), 0)),
+		ReservedStore:  uint64(max(e.reserved(jsapi.FileStorage), 0)),
+		APIInflight:    uint64(max(e.api.inflight.Load(), 0)),
+	}
+	e.api.mu.Lock()
+	defer e.api.mu.Unlock()
+	u.QueuedRequests, u.QueuedInfos = len(e.api.queues[reqQueue].list), len(e.api.queues[infQueue].list)
+	return u
+}
+
+// Options are those that the engine was opened with, defaults filled in.
+func (e *Engine) Options() Options { return e.opts }
+
+// APIStats counts the account's API requests.
+func (a *Account) APIStats() jsapi.APIStats {
+	return jsapi.APIStats{Level: jsapi.Level, Total: a.apiTotal.Load(), Errors: a.apiErrors.Load()}
+}
+
+// Info describes the stream as INFO does, without the details of deleted messages and subjects.
+func (st *Stream) Info() *jsapi.StreamInfo { return st.info(false) }
+
+// Duplicates is the number of messages that were answered or skipped as duplicates since start.
+func (st *Stream) Duplicates() uint64 { return uint64(st.duplicates.Load()) }
