@@ -16,6 +16,9 @@ func (st *Stream) apply(p *proposal) {
 	if p.err != nil {
 		st.lose(p)
 	} else {
+		if st.failure.Load() != nil {
+			st.failure.Store(nil)
+		}
 		t.overlay.applied(p)
 		st.sendReplies(p)
 		if st.turn.republish != nil {
@@ -86,5 +89,6 @@ func (o *overlay) settle() {
 
 // storeFailed tells the world that the store refuses writes.
 func (st *Stream) storeFailed(err error) {
+	st.failure.Store(&err)
 	st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
 }

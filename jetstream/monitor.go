@@ -9,8 +9,8 @@ type Usage struct {
 	Memory, Store                 uint64
 	ReservedMemory, ReservedStore uint64
 
-	APIInflight                   uint64 // requests queued and being served
-	QueuedRequests, QueuedInfos   int    // of them, those waiting for a worker
+	APIInflight                 uint64 // requests queued and being served
+	QueuedRequests, QueuedInfos int    // of them, those waiting for a worker
 }
 
 // Usage tells the present use of the server.
@@ -41,3 +41,22 @@ func (st *Stream) Info() *jsapi.StreamInfo { return st.info(false) }
 
 // Duplicates is the number of messages that were answered or skipped as duplicates since start.
 func (st *Stream) Duplicates() uint64 { return uint64(st.duplicates.Load()) }
+
+// Failure is a stream that cannot be used.
+type Failure struct {
+	Stream string
+	// Err is why the store refuses writes, or the stream could not be opened.
+	Err        error
+	Recovering bool // it could not be opened
+}
+
+// Failures are the streams of the account that cannot be used, sorted by name.
+func (a *Account) Failures() []Failure {
+	var list []Failure
+	for _, st := range a.Streams() {
+		if err := st.failure.Load(); err != nil {
+			list = append(list, Failure{Stream: st.name, Err: *err})
+		}
+	}
+	return list
+}

@@ -33,8 +33,9 @@ type Stream struct {
 
 	in          inbox
 	closed      atomic.Bool
-	duplicates  atomic.Uint64 // acknowledged as such since the server started
-	msgs, bytes atomic.Int64  // visible, as the store's updates say
+	duplicates  atomic.Uint64         // acknowledged as such since the server started
+	failure     atomic.Pointer[error] // why the store refuses writes; nil: it does not
+	msgs, bytes atomic.Int64          // visible, as the store's updates say
 
 	mu   sync.Mutex // guards subs
 	subs []subjectSub

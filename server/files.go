@@ -76,6 +76,13 @@ func (s *Server) Ports() Ports {
 	if s.listener != nil {
 		p.Nats = listenURLs(scheme(o.TLS, "nats", "tls"), s.listener)
 	}
+	if s.monitoring != nil {
+		scheme := "http"
+		if o.HTTPSPort != 0 {
+			scheme = "https"
+		}
+		p.Monitoring = listenURLs(scheme, s.monitoring)
+	}
 	if s.profiler != nil {
 		p.Profile = listenURLs("http", s.profiler)
 	}

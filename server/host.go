@@ -93,7 +93,8 @@ func (h *host) LoggedIn(c *client.Client, first bool) {}
 func (h *host) LoginFailed(c *client.Client, a *account.Account, r client.Reason) {}
 
 func (h *host) Left(c *client.Client) {
-	snap := c.Snapshot(false)
+	snap := c.Snapshot(true)
+	snap.Subs = snap.Subs[:min(len(snap.Subs), maxClosedSubs)]
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c.ID())
@@ -104,6 +105,10 @@ func (h *host) Left(c *client.Client) {
 func (h *host) SlowConsumer(*client.Client) { h.slow.Add(1) }
 func (h *host) Stalled()                    { h.stalled.Add(1) }
 func (h *host) Stale()                      { h.stale.Add(1) }
+
+// maxClosedSubs bounds the subscriptions that are kept of a closed connection: there may be as many such connections as
+// max_closed_clients allows.
+const maxClosedSubs = 100
 
 // closedRing keeps the newest closed connections.
 type closedRing struct {

@@ -125,6 +125,14 @@ func (s *Server) inUse() *options.Options {
 	if s.profiler != nil {
 		o.ProfPort = s.profiler.Addr().(*net.TCPAddr).Port
 	}
+	if s.monitoring != nil {
+		port := s.monitoring.Addr().(*net.TCPAddr).Port
+		if o.HTTPSPort != 0 {
+			o.HTTPSPort = port
+		} else {
+			o.HTTPPort = port
+		}
+	}
 	return &o
 }
 

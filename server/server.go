@@ -18,6 +18,7 @@ import (
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/auth"
 	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/monitor"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
 	"github.com/natsd/natsd/subjecttree"
@@ -54,6 +55,7 @@ type Server struct {
 	stale        atomic.Int64
 	tlsLimit     rateLimit
 	tasks        tasks
+	monitor      *monitor.Monitor
 
 	// implicitUser stands in for a missing no_auth_user; once set it stays. Reloads own it.
 	implicitUser string
@@ -61,20 +63,22 @@ type Server struct {
 	reloading  sync.Mutex   // over a reload
 	configTime atomic.Int64 // when the options were loaded, Unix nanoseconds
 
-	mu       sync.Mutex // guards the rest
-	state    runState
-	listener net.Listener
-	profiler net.Listener // nil: none
-	clients  map[uint64]*client.Client
-	closed   closedRing
-	done     chan struct{} // closed at the end of Shutdown
-	ending   chan struct{} // closed at its beginning
+	mu         sync.Mutex // guards the rest
+	state      runState
+	listener   net.Listener
+	profiler   net.Listener // nil: none
+	monitoring net.Listener // nil: none
+	clients    map[uint64]*client.Client
+	closed     closedRing
+	done       chan struct{} // closed at the end of Shutdown
+	ending     chan struct{} // closed at its beginning
 }
 
 type runState uint8
 
 const (
 	created runState = iota
+	starting
 	running
 	lameDuck
 	stopped
@@ -91,6 +95,7 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		clients: map[uint64]*client.Client{}, done: make(chan struct{}), ending: make(chan struct{}),
 	}
 	s.closed.max = int(opts.MaxClosedClients)
+	s.monitor = monitor.New((*monitored)(s))
 	var err error
 	if s.key, err = nkeys.CreateServer(); err != nil {
 		return nil, err
@@ -179,18 +184,30 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// open opens the listeners.
+// open opens the listeners, the client port last: whoever can connect finds everything there.
 func (s *Server) open(o *options.Options) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.state != created {
+		s.mu.Unlock()
 		return errors.New("server: started before")
 	}
-	if err := s.startProfiler(o); err != nil {
+	s.state = starting
+	err := s.startProfiler(o)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.startMonitoring(o); err != nil {
 		return err
 	}
 	if err := s.startJetStream(o); err != nil {
 		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != starting {
+		s.stopJetStream()
+		return errors.New("server: shut down while it started")
 	}
 	if !o.InProcessOnly {
 		if err := s.listen(o); err != nil {
@@ -236,7 +253,7 @@ func (s *Server) Shutdown() {
 	s.log.Noticef("Initiating Shutdown...")
 	s.state = stopped
 	close(s.ending)
-	for _, l := range []net.Listener{s.listener, s.profiler} {
+	for _, l := range []net.Listener{s.listener, s.profiler, s.monitoring} {
 		if l != nil {
 			l.Close()
 		}

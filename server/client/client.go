@@ -186,7 +186,7 @@ func (c *Client) leave() {
 			a.Unbind()
 		}
 	}
-	if admitted {
+	if admitted || c.Reason() == MaxConnectionsExceeded {
 		c.host.Left(c)
 	}
 }

@@ -57,7 +57,7 @@ type Host interface {
 	LoggedIn(c *Client, first bool)
 	// LoginFailed is called for a refused login.
 	LoginFailed(c *Client, acc *account.Account, r Reason)
-	// Left is called once after a connection that was admitted is gone.
+	// Left is called once after a connection that was admitted, or refused as one too many, is gone.
 	Left(c *Client)
 	// SlowConsumer counts one.
 	SlowConsumer(c *Client)

@@ -130,6 +130,22 @@ func (c *Client) RTT() time.Duration {
 	return c.ping.rtt
 }
 
+// MeasureRTT pings the client if its round trip time is not known and no PING is under way.
+func (c *Client) MeasureRTT() {
+	c.mu.Lock()
+	conn := c.conn
+	send := conn != nil && c.ping.rtt == 0 && c.ping.out == 0 && c.ping.timer != nil
+	if send {
+		c.ping.out++
+		c.ping.sent = time.Now()
+	}
+	c.mu.Unlock()
+	if send {
+		c.traceOut("[PING]")
+		conn.Send([]byte(natsproto.Ping))
+	}
+}
+
 // SendInfo sends an INFO outside of the read loop, to clients that may get it at
 // any time; change edits it. It returns false for other clients.
 func (c *Client) SendInfo(change func(*natsproto.Info)) bool {

@@ -45,7 +45,7 @@ func (c *Client) Info() RequestInfo {
 	host, _ := peerAddr(c.addr)
 	i := RequestInfo{
 		Start: &start, Host: host, ID: c.id, Account: c.bound.Load().acc.Name(),
-		User: c.ident.Label, Name: c.opts.Name, Lang: c.opts.Lang, Version: c.opts.Version, RTT: c.ping.rtt,
+		User: c.user(), Name: c.opts.Name, Lang: c.opts.Lang, Version: c.opts.Version, RTT: c.ping.rtt,
 		Kind: c.Kind().String(), ClientType: c.typ.String(),
 	}
 	if c.ident.Form == "nkey" {
@@ -56,6 +56,21 @@ func (c *Client) Info() RequestInfo {
 		i.Stop = &stop
 	}
 	return i
+}
+
+// user is who the connection belongs to or, if it did not log in, says it does; mu is held. Secrets are not shown.
+func (c *Client) user() string {
+	switch o := &c.opts; {
+	case c.ident.Label != "":
+		return c.ident.Label
+	case o.NKey != "":
+		return o.NKey
+	case o.User != "":
+		return o.User
+	case o.Token != "":
+		return "[REDACTED]"
+	}
+	return ""
 }
 
 // AppendRequestInfo implements account.Requester.

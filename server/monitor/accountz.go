@@ -34,27 +34,27 @@ type Accountz struct {
 
 // AccountDetail is an account.
 type AccountDetail struct {
-	Name             string                            `json:"account_name"`
-	Updated          time.Time                         `json:"update_time"`
-	IsSystem         bool                              `json:"is_system,omitempty"`
-	Expired          bool                              `json:"expired"`
-	Complete         bool                              `json:"complete"`
-	JetStream        bool                              `json:"jetstream_enabled"`
-	Leafs            int                               `json:"leafnode_connections"`
-	Clients          int64                             `json:"client_connections"`
-	Subscriptions    int                               `json:"subscriptions"`
-	Mappings         map[string][]MappingDestination   `json:"mappings,omitempty"`
-	Exports          []ExportDetail                    `json:"exports,omitempty"`
-	Imports          []ImportDetail                    `json:"imports,omitempty"`
-	JWT              string                            `json:"jwt,omitempty"`
-	IssuerKey        string                            `json:"issuer_key,omitempty"`
-	NameTag          string                            `json:"name_tag,omitempty"`
-	Tags             jwt.TagList                       `json:"tags,omitempty"`
-	Claims           *jwt.AccountClaims                `json:"decoded_jwt,omitempty"`
-	ValidationResult []ValidationIssue                 `json:"validation_result_jwt,omitempty"`
-	RevokedUsers     map[string]time.Time              `json:"revoked_user,omitempty"`
-	Sublist          *subjecttree.Stats                `json:"sublist_stats,omitempty"`
-	Responses        map[string]ImportDetail           `json:"responses,omitempty"`
+	Name             string                          `json:"account_name"`
+	Updated          time.Time                       `json:"update_time"`
+	IsSystem         bool                            `json:"is_system,omitempty"`
+	Expired          bool                            `json:"expired"`
+	Complete         bool                            `json:"complete"`
+	JetStream        bool                            `json:"jetstream_enabled"`
+	Leafs            int                             `json:"leafnode_connections"`
+	Clients          int64                           `json:"client_connections"`
+	Subscriptions    int                             `json:"subscriptions"`
+	Mappings         map[string][]MappingDestination `json:"mappings,omitempty"`
+	Exports          []ExportDetail                  `json:"exports,omitempty"`
+	Imports          []ImportDetail                  `json:"imports,omitempty"`
+	JWT              string                          `json:"jwt,omitempty"`
+	IssuerKey        string                          `json:"issuer_key,omitempty"`
+	NameTag          string                          `json:"name_tag,omitempty"`
+	Tags             jwt.TagList                     `json:"tags,omitempty"`
+	Claims           *jwt.AccountClaims              `json:"decoded_jwt,omitempty"`
+	ValidationResult []ValidationIssue               `json:"validation_result_jwt,omitempty"`
+	RevokedUsers     map[string]time.Time            `json:"revoked_user,omitempty"`
+	Sublist          *subjecttree.Stats              `json:"sublist_stats,omitempty"`
+	Responses        map[string]ImportDetail         `json:"responses,omitempty"`
 }
 
 // MappingDestination is one destination of a mapping. Weights are cumulative.

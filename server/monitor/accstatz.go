@@ -26,15 +26,15 @@ type Accstatz struct {
 
 // AccountStat is the use of an account.
 type AccountStat struct {
-	Account       string       `json:"acc"`
-	Name          string       `json:"name"`
-	Conns         int64        `json:"conns"`
-	Leafs         int          `json:"leafnodes"`
-	TotalConns    int64        `json:"total_conns"`
-	NumSubs       int          `json:"num_subscriptions"`
+	Account       string         `json:"acc"`
+	Name          string         `json:"name"`
+	Conns         int64          `json:"conns"`
+	Leafs         int            `json:"leafnodes"`
+	TotalConns    int64          `json:"total_conns"`
+	NumSubs       int            `json:"num_subscriptions"`
 	Sent          AccountTraffic `json:"sent"`
 	Received      AccountTraffic `json:"received"`
-	SlowConsumers int64        `json:"slow_consumers"`
+	SlowConsumers int64          `json:"slow_consumers"`
 }
 
 // DataStats count messages and their bytes.

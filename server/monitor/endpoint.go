@@ -26,17 +26,17 @@ type Endpoint struct {
 	counted   bool   // in http_req_stats
 	countsBad bool   // also requests with bad parameters
 
-	query  func(*query) any
+	read   func(*query) any
 	decode func([]byte) (any, error)
 	answer func(*Monitor, any) (any, error)
 	limit  func(options any, account string)
 }
 
 // endpoint makes an endpoint whose options are an O.
-func endpoint[O any](name string, query func(*query) O, answer func(*Monitor, *O) (any, error)) *Endpoint {
+func endpoint[O any](name string, read func(*query) O, answer func(*Monitor, *O) (any, error)) *Endpoint {
 	return &Endpoint{
 		Name:   name,
-		query:  func(q *query) any { o := query(q); return &o },
+		read:   func(q *query) any { o := read(q); return &o },
 		decode: func(b []byte) (any, error) { o := new(O); return o, decodeOptions(b, o) },
 		answer: func(m *Monitor, o any) (any, error) { return answer(m, o.(*O)) },
 		limit:  func(any, string) {},
@@ -53,8 +53,8 @@ func (e *Endpoint) at(paths ...string) *Endpoint {
 	return e
 }
 
-func (e *Endpoint) notCounted() *Endpoint           { e.counted = false; return e }
-func (e *Endpoint) bad() *Endpoint                  { e.countsBad = true; return e }
+func (e *Endpoint) notCounted() *Endpoint            { e.counted = false; return e }
+func (e *Endpoint) bad() *Endpoint                   { e.countsBad = true; return e }
 func (e *Endpoint) indented(indent string) *Endpoint { e.indent = indent; return e }
 
 // limited says how the options are restricted to one account.
@@ -87,7 +87,9 @@ func (e *Endpoint) Decode(body []byte, account string) (options any, err error) 
 func (e *Endpoint) Answer(m *Monitor, options any) (any, error) { return e.answer(m, options) }
 
 // exactJSON is a document that is not indented over HTTP, and has a status of its own.
-type exactJSON interface{ overHTTP() (status int, document any) }
+type exactJSON interface {
+	overHTTP() (status int, document any)
+}
 
 // Endpoints are all documents.
 var Endpoints = []*Endpoint{

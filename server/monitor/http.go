@@ -40,7 +40,7 @@ func (m *Monitor) Handler(basePath string) http.Handler {
 
 func (m *Monitor) serve(e *Endpoint, w http.ResponseWriter, r *http.Request) {
 	q := &query{values: r.URL.Query()}
-	options := e.query(q)
+	options := e.read(q)
 	if e.counted && (q.err == nil || e.countsBad) {
 		m.count("/" + e.Paths[0])
 	}

@@ -43,14 +43,14 @@ type JetStreamStats struct {
 
 // JetStreamLimits are the server's limits for assets.
 type JetStreamLimits struct {
-	MaxRequestBatch          int64         `json:"max_request_batch,omitempty"`
-	MaxAckPending            int64         `json:"max_ack_pending,omitempty"`
-	MaxHAAssets              int64         `json:"max_ha_assets,omitempty"`
-	MaxDuplicateWindow       time.Duration `json:"max_duplicate_window,omitempty"`
-	MaxBatchInflightPer      int64         `json:"max_batch_inflight_per_stream,omitempty"`
-	MaxBatchInflightTotal    int64         `json:"max_batch_inflight_total,omitempty"`
-	MaxBatchSize             int64         `json:"max_batch_size,omitempty"`
-	MaxBatchTimeout          time.Duration `json:"max_batch_timeout,omitempty"`
+	MaxRequestBatch       int64         `json:"max_request_batch,omitempty"`
+	MaxAckPending         int64         `json:"max_ack_pending,omitempty"`
+	MaxHAAssets           int64         `json:"max_ha_assets,omitempty"`
+	MaxDuplicateWindow    time.Duration `json:"max_duplicate_window,omitempty"`
+	MaxBatchInflightPer   int64         `json:"max_batch_inflight_per_stream,omitempty"`
+	MaxBatchInflightTotal int64         `json:"max_batch_inflight_total,omitempty"`
+	MaxBatchSize          int64         `json:"max_batch_size,omitempty"`
+	MaxBatchTimeout       time.Duration `json:"max_batch_timeout,omitempty"`
 }
 
 func (m *Monitor) jetStreamVarz(o *options.Options, dir bool) JetStreamVarz {

@@ -173,7 +173,7 @@ func (m *Monitor) streamDetail(st *jetstream.Stream, o *JszOptions) StreamDetail
 			info.Config = nil
 		}
 		switch {
-		case c.Direct():
+		case c.Config().Direct:
 			if o.DirectConsumers {
 				d.DirectConsumers = append(d.DirectConsumers, info)
 			}

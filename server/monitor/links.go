@@ -101,14 +101,14 @@ type RemoteGateway struct {
 
 // GatewayAccount is what a gateway connection knows of an account.
 type GatewayAccount struct {
-	Name           string      `json:"name"`
-	Interest       string      `json:"interest_mode"`
-	NoInterest     int         `json:"no_interest_count,omitempty"`
-	OnlyThreshold  int         `json:"interest_only_threshold,omitempty"`
-	NumSubs        int         `json:"num_subs,omitempty"`
-	NumQueueSubs   int         `json:"num_queue_subs,omitempty"`
-	Subs           []string    `json:"subscriptions_list,omitempty"`
-	SubsDetail     []SubDetail `json:"subscriptions_list_detail,omitempty"`
+	Name          string      `json:"name"`
+	Interest      string      `json:"interest_mode"`
+	NoInterest    int         `json:"no_interest_count,omitempty"`
+	OnlyThreshold int         `json:"interest_only_threshold,omitempty"`
+	NumSubs       int         `json:"num_subs,omitempty"`
+	NumQueueSubs  int         `json:"num_queue_subs,omitempty"`
+	Subs          []string    `json:"subscriptions_list,omitempty"`
+	SubsDetail    []SubDetail `json:"subscriptions_list_detail,omitempty"`
 }
 
 func (m *Monitor) gatewayz(*GatewayzOptions) (any, error) {

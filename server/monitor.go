@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/monitor"
+	"github.com/natsd/natsd/server/options"
+)
+
+const (
+	// monitorHeaderTimeout bounds how long a request's header may take, maxMonitorHeader its size in bytes.
+	monitorHeaderTimeout = 5 * time.Second
+	maxMonitorHeader     = 1 << 20
+	// monitorShutdown is how long requests under way may take when the server ends.
+	monitorShutdown = time.Second
+)
+
+// startMonitoring opens the monitoring port, if there is one.
+func (s *Server) startMonitoring(o *options.Options) error {
+	if o.HTTPPort == 0 && o.HTTPSPort == 0 {
+		return nil
+	}
+	l, err := listenMonitoring(o)
+	if err != nil {
+		return fmt.Errorf("Can't start monitoring: %w", err)
+	}
+	scheme := "http"
+	if o.HTTPSPort != 0 {
+		scheme = "https"
+		l = tls.NewListener(l, &tls.Config{GetConfigForClient: s.monitoringTLS})
+	}
+	s.log.Noticef("Starting %s monitor on %s", scheme, l.Addr())
+	server := &http.Server{
+		Handler: s.monitor.Handler(o.HTTPBasePath), ReadHeaderTimeout: monitorHeaderTimeout, MaxHeaderBytes: maxMonitorHeader,
+		ErrorLog: nil,
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stopped {
+		return l.Close()
+	}
+	s.monitoring = l
+	s.tasks.start(func() {
+		server.Serve(l) // until the listener is closed
+		ctx, cancel := context.WithTimeout(context.Background(), monitorShutdown)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	})
+	return nil
+}
+
+func listenMonitoring(o *options.Options) (net.Listener, error) {
+	port := o.HTTPPort
+	switch {
+	case o.HTTPPort != 0 && o.HTTPSPort != 0:
+		return nil, fmt.Errorf("can't specify both HTTP (%d) and HTTPs (%d) ports", o.HTTPPort, o.HTTPSPort)
+	case o.HTTPSPort != 0:
+		if o.TLS == nil {
+			return nil, errors.New("TLS cert and key required for HTTPS")
+		}
+		port = o.HTTPSPort
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(o.HTTPHost, strconv.Itoa(max(port, 0))))
+	if err != nil {
+		return nil, fmt.Errorf("can't listen to the monitor port: %w", err)
+	}
+	return l, nil
+}
+
+// monitoringTLS is the present configuration of the client port, without asking for certificates.
+func (s *Server) monitoringTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
+	t := s.Options().TLS
+	if t == nil {
+		return nil, errors.New("no TLS")
+	}
+	c := t.Config.Clone()
+	c.ClientAuth, c.ClientCAs, c.VerifyConnection = tls.NoClientCert, nil, nil
+	return c, nil
+}
+
+// MonitorAddr is the address of the monitoring port, nil if there is none.
+func (s *Server) MonitorAddr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.monitoring == nil {
+		return nil
+	}
+	return s.monitoring.Addr()
+}
+
+// Monitor makes the documents about the server.
+func (s *Server) Monitor() *monitor.Monitor { return s.monitor }
+
+// monitored is the server as monitoring sees it.
+type monitored Server
+
+func (m *monitored) server() *Server { return (*Server)(m) }
+
+func (m *monitored) ID() string                      { return m.id }
+func (m *monitored) Name() string                    { return m.server().Name() }
+func (m *monitored) ClusterName() string             { return m.server().clusterName() }
+func (m *monitored) StartTime() time.Time            { return m.start }
+func (m *monitored) ConfigTime() time.Time           { return m.server().ConfigTime() }
+func (m *monitored) InUse() *options.Options         { return m.server().inUse() }
+func (m *monitored) FeatureFlags() map[string]bool   { return m.server().FeatureFlags() }
+func (m *monitored) Accounts() *account.Set          { return m.accounts }
+func (m *monitored) SystemAccount() *account.Account { return m.system }
+func (m *monitored) JetStream() *jetstream.Engine    { return m.server().JetStream() }
+func (m *monitored) Tag(a *account.Account) string   { return a.Name() }
+func (m *monitored) Warnf(format string, v ...any)   { m.log.Warnf(format, v...) }
+func (m *monitored) Leafs() []monitor.Conn           { return nil } // this version has none
+
+func (m *monitored) AuthRequired() bool {
+	users := m.users.Load()
+	return users.Required() && users.NoAuthUser() == ""
+}
+
+func (m *monitored) Conns() []monitor.Conn {
+	s := m.server()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]monitor.Conn, 0, len(s.clients))
+	for _, c := range s.clients {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (m *monitored) Closed() []client.Snapshot {
+	closed, _ := m.server().ClosedClients()
+	return closed
+}
+
+func (m *monitored) Counters() monitor.Counters {
+	return monitor.Counters{
+		TotalConnections: m.totalClients.Load(),
+		SlowClients:      m.slow.Load(), StaleClients: m.stale.Load(), StalledClients: m.stalled.Load(),
+	}
+}
+
+func (m *monitored) NotReady() error {
+	s := m.server()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == created || (s.state == running && s.listener == nil && !s.Options().InProcessOnly) {
+		return errors.New("client listener is not open")
+	}
+	return nil
+}
+
+func (m *monitored) Queues() map[string]monitor.Queue {
+	queues := map[string]monitor.Queue{
+		"System recvQ": {}, "System sendQ": {},
+	}
+	if js := m.JetStream(); js != nil {
+		u := js.Usage()
+		queues["JetStream API queue"] = monitor.Queue{Pending: u.QueuedRequests}
+		queues["JetStream API info queue"] = monitor.Queue{Pending: u.QueuedInfos}
+	}
+	return queues
+}
