@@ -22,11 +22,14 @@ type Engine struct {
 	api    apiPool
 	usage  serverUsage
 
+	maxMemory, maxStore atomic.Int64 // as Options.MaxMemory and MaxStore
+
 	recovering chan struct{} // one place for each stream that is being opened
 
 	mu       sync.RWMutex
 	accounts map[string]*Account
-	system   Bus // of the system account; nil if there is none
+	system   Bus          // of the system account; nil if there is none
+	serving  Subscription // of the API's system endpoints
 	closed   bool
 
 	openBatches     atomic.Int64 // atomic batches, all streams
@@ -88,6 +91,7 @@ func Open(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.disk = d
+	e.SetLimits(o.MaxMemory, o.MaxStore)
 	e.api.init(&e.opts, e)
 	return e, nil
 }
@@ -101,11 +105,15 @@ func (e *Engine) Close() error {
 		return ErrClosed
 	}
 	e.closed = true
+	serving := e.serving
 	accounts := make([]*Account, 0, len(e.accounts))
 	for _, a := range e.accounts {
 		accounts = append(accounts, a)
 	}
 	e.mu.Unlock()
+	if serving != nil {
+		serving.Unsubscribe()
+	}
 	e.api.close()
 	e.timers.close()
 	for _, a := range accounts {
@@ -120,8 +128,20 @@ func (e *Engine) SetSystem(bus Bus) error {
 	e.mu.Lock()
 	e.system = bus
 	e.mu.Unlock()
-	_, err := bus.Subscribe(apiPrefix+">", "", func(msgs []Msg) { e.serveSystem(bus, msgs) })
-	return err
+	serving, err := bus.Subscribe(apiPrefix+">", "", func(msgs []Msg) { e.serveSystem(bus, msgs) })
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.serving = serving
+	e.mu.Unlock()
+	return nil
+}
+
+// SetLimits replaces the limits of memory and of files, in bytes for all accounts: negative is unlimited, 0 is none.
+func (e *Engine) SetLimits(memory, store int64) {
+	e.maxMemory.Store(memory)
+	e.maxStore.Store(store)
 }
 
 // AddAccount serves the API of an account on its bus. With a config JetStream

@@ -37,9 +37,11 @@ func (a *Account) addUsage(storage jsapi.StorageType, bytes int64) {
 // exhausted reports whether the server's own limit for a storage is reached.
 func (e *Engine) exhausted(storage jsapi.StorageType) bool {
 	if storage == jsapi.MemoryStorage {
-		return e.opts.MaxMemory >= 0 && e.usage.memory.Load() >= e.opts.MaxMemory
+		limit := e.maxMemory.Load()
+		return limit >= 0 && e.usage.memory.Load() >= limit
 	}
-	return e.opts.MaxStore >= 0 && e.usage.store.Load() >= e.opts.MaxStore
+	limit := e.maxStore.Load()
+	return limit >= 0 && e.usage.store.Load() >= limit
 }
 
 // overLimit reports whether size more bytes in a stream would be more than the
@@ -111,9 +113,9 @@ func (a *Account) checkLimits(cfg, old *jsapi.StreamConfig) *jsapi.Error {
 	if tier == "" {
 		need = saturatingMul(need, int64(max(cfg.Replicas, 1)))
 	}
-	limit, server, failure := limits.MaxStore, a.engine.opts.MaxStore, jsapi.ErrStorageResourcesExceeded
+	limit, server, failure := limits.MaxStore, a.engine.maxStore.Load(), jsapi.ErrStorageResourcesExceeded
 	if cfg.Storage == jsapi.MemoryStorage {
-		limit, server, failure = limits.MaxMemory, a.engine.opts.MaxMemory, jsapi.ErrMemoryResourcesExceeded
+		limit, server, failure = limits.MaxMemory, a.engine.maxMemory.Load(), jsapi.ErrMemoryResourcesExceeded
 	}
 	if limit >= 0 && saturatingAdd(reserved, need) > limit {
 		return failure

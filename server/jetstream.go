@@ -98,6 +98,7 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 	case engine == nil:
 		return
 	}
+	engine.SetLimits(o.JetStream.MaxMemory, o.JetStream.MaxStore)
 	for _, a := range gone {
 		engine.RemoveAccount(a.Name())
 	}

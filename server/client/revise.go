@@ -18,10 +18,17 @@ func (c *Client) Revise(users *auth.Table) {
 	c.login.Lock()
 	defer c.login.Unlock()
 	c.mu.Lock()
-	opts, before := c.opts, c.ident
+	opts, before, conn := c.opts, c.ident, c.conn
 	c.mu.Unlock()
+	if conn != nil {
+		conn.SetWriteDeadline(c.host.Options().WriteDeadline)
+	}
 	if before.Account == "" || c.Reason() != 0 {
 		return // It has yet to log in, or is gone.
+	}
+	if before.ProxyKey != "" && !users.TrustsProxy(before.ProxyKey) {
+		c.refuseRevised(auth.ProxyNotTrusted, before)
+		return
 	}
 	if u := before.User; u != nil {
 		if now := users.Current(u); now == nil || now.Account != u.Account {

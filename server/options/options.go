@@ -38,7 +38,6 @@ type Options struct {
 	OCSP            *OCSP      // stapling; nil: not configured
 	OCSPCache       *OCSPCache // of peer answers; nil: not configured
 	InProcessOnly   bool       // no client listener; set by embedding programs only
-	NoSignals       bool       // no signal handling; set by embedding programs only
 	AlwaysNonce     bool       // a nonce in every INFO; set by embedding programs only
 
 	// Client limits and timers.

@@ -22,9 +22,9 @@ func Usage() string {
 			}
 			names := make([]string, len(f.names))
 			for i, n := range f.names {
-				names[i] = "-" + n
-				if len(n) > 2 {
-					names[i] = "--" + n
+				names[i] = "--" + n
+				if len(n) <= 2 || n == strings.ToUpper(n) {
+					names[i] = "-" + n // a letter, or several switches in one
 				}
 			}
 			head := strings.Join(names, ", ")

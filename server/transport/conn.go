@@ -75,6 +75,8 @@ type Conn struct {
 
 	outMsgs, outBytes atomic.Int64
 
+	writeDeadline atomic.Int64 // nanoseconds, as Config.WriteDeadline
+
 	mu      sync.Mutex
 	state   state
 	writing bool          // the writer token is taken; if not, queue is empty
@@ -86,9 +88,13 @@ type Conn struct {
 // producers directly.
 func New(nc net.Conn, cfg Config) *Conn {
 	c := &Conn{nc: nc, cfg: cfg}
+	c.SetWriteDeadline(cfg.WriteDeadline)
 	c.raw = newRawConn(nc)
 	return c
 }
+
+// SetWriteDeadline bounds the writes from here on.
+func (c *Conn) SetWriteDeadline(d time.Duration) { c.writeDeadline.Store(int64(d)) }
 
 // NetConn is the socket.
 func (c *Conn) NetConn() net.Conn { return c.nc }
@@ -364,7 +370,7 @@ func (c *Conn) write() {
 		if since.IsZero() || !slow {
 			since = time.Now()
 		}
-		if d := c.cfg.WriteDeadline; last {
+		if d := time.Duration(c.writeDeadline.Load()); last {
 			c.nc.SetWriteDeadline(time.Now().Add(finalFlush))
 		} else if d > 0 {
 			c.nc.SetWriteDeadline(time.Now().Add(d))
@@ -391,7 +397,7 @@ func (c *Conn) write() {
 		}
 		c.mu.Unlock()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t := Timeout{After: c.cfg.WriteDeadline, Chunks: n, Bytes: size, Written: wrote > 0}
+			t := Timeout{After: time.Duration(c.writeDeadline.Load()), Chunks: n, Bytes: size, Written: wrote > 0}
 			if c.cfg.Owner.WriteTimeout(t) {
 				slow = true
 				continue
