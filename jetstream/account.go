@@ -61,6 +61,13 @@ func (a *Account) Enabled() bool {
 	return a.config != nil
 }
 
+// Config returns the account's limits; nil if it may not use JetStream.
+func (a *Account) Config() *AccountConfig {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.config
+}
+
 // SetConfig changes the limits of an enabled account; what exists stays.
 func (a *Account) SetConfig(config AccountConfig) {
 	a.mu.Lock()

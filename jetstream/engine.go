@@ -31,6 +31,7 @@ type Engine struct {
 	system   Bus          // of the system account; nil if there is none
 	serving  Subscription // of the API's system endpoints
 	closed   bool
+	removed  map[string]bool // accounts that were removed: what the disk holds of them may have changed since it was opened
 
 	openBatches     atomic.Int64 // atomic batches, all streams
 	stagedBytes     atomic.Int64 // in them
@@ -85,7 +86,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account), recovering: make(chan struct{}, maxRecovering)}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering)}
 	d, err := openDisk(&e.opts, e.event)
 	if err != nil {
 		return nil, err
@@ -173,6 +174,7 @@ func (e *Engine) RemoveAccount(name string) {
 	e.mu.Lock()
 	a := e.accounts[name]
 	delete(e.accounts, name)
+	e.removed[name] = true
 	e.mu.Unlock()
 	if a != nil {
 		a.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,9 +23,12 @@ const maxRecovering = 16
 // recover opens the streams of the account that are on disk, several at a time.
 // One that cannot be opened keeps none of the others from starting.
 func (a *Account) recover() {
-	d := a.engine.disk
+	streams, err := a.engine.streamsOnDisk(a.name)
+	if err != nil {
+		a.engine.event(ErrorEvent{"JetStream account '" + a.name + "': " + err.Error()})
+	}
 	var wg sync.WaitGroup
-	for _, m := range d.found[a.name] {
+	for _, m := range streams {
 		a.engine.recovering <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-a.engine.recovering }()
@@ -47,6 +51,22 @@ func (a *Account) recover() {
 	for _, st := range a.Streams() {
 		st.serve()
 	}
+}
+
+// streamsOnDisk returns the streams of an account: as they were found at the start, or, if the account was there before,
+// as they are now.
+func (e *Engine) streamsOnDisk(account string) ([]msgstore.StreamMeta, error) {
+	e.mu.RLock()
+	again := e.removed[account]
+	e.mu.RUnlock()
+	if !again || e.disk.host == nil {
+		return e.disk.found[account], nil
+	}
+	all, err := e.disk.host.Streams(e.disk.keys)
+	if err != nil {
+		return nil, fmt.Errorf("looking for streams: %w", err)
+	}
+	return slices.DeleteFunc(all, func(m msgstore.StreamMeta) bool { return m.Account != account }), nil
 }
 
 // recoverStream opens one stream, or keeps it aside if this server lacks what

@@ -107,20 +107,52 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 		if a == s.system || slices.Contains(gone, a) {
 			continue
 		}
-		now, want := engine.Account(a.Name()), configs[a.Name()]
-		if now != nil && now.Enabled() == (want != nil) {
-			if want != nil {
-				now.SetConfig(*want)
-			}
-			continue
-		}
-		if now != nil {
-			engine.RemoveAccount(a.Name())
-		}
-		if _, err := engine.AddAccount(a.Name(), Bus(a), want); err != nil {
+		if err := reloadAccount(engine, a, configs[a.Name()], &o.JetStream); err != nil {
 			s.log.Errorf("Error enabling jetstream on configured accounts: %v", err)
 		}
 	}
+}
+
+// reloadAccount gives an account its limits, enables it, or, without limits, disables it. On an error it stays as it was.
+func reloadAccount(engine *jetstream.Engine, a *account.Account, want *jetstream.AccountConfig, server *options.JetStream) error {
+	if err := reservable(engine, a.Name(), want, server); err != nil {
+		return err
+	}
+	now := engine.Account(a.Name())
+	if now != nil && now.Enabled() == (want != nil) {
+		if want != nil {
+			now.SetConfig(*want)
+		}
+		return nil
+	}
+	if now != nil {
+		engine.RemoveAccount(a.Name())
+	}
+	_, err := engine.AddAccount(a.Name(), Bus(a), want)
+	return err
+}
+
+// reservable checks that the server has what all accounts together may use, with want for the named one.
+func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountConfig, server *options.JetStream) error {
+	if want == nil {
+		return nil
+	}
+	memory, store := max(want.Limits.MaxMemory, 0), max(want.Limits.MaxStore, 0)
+	for _, a := range engine.Accounts() {
+		if c := a.Config(); c != nil && a.Name() != name {
+			memory += max(c.Limits.MaxMemory, 0)
+			store += max(c.Limits.MaxStore, 0)
+		}
+	}
+	failure := jsapi.ErrMemoryResourcesExceeded
+	switch {
+	case server.MaxMemory >= 0 && memory > server.MaxMemory:
+	case server.MaxStore >= 0 && store > server.MaxStore:
+		failure = jsapi.ErrStorageResourcesExceeded
+	default:
+		return nil
+	}
+	return failure
 }
 
 // jetStreamAccounts are the accounts that may use JetStream. Where the

@@ -120,6 +120,9 @@ func (s *Server) inUse() *options.Options {
 	if a, ok := s.Addr().(*net.TCPAddr); ok {
 		o.Port = a.Port
 	}
+	if s.js.Load() == nil {
+		o.JetStream.Enabled = false // or it could not be started, and is tried again
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.profiler != nil {

@@ -309,3 +309,48 @@ func TestReloadWithoutFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// JetStream goes and comes with the configuration, of the server and of an account; what was stored is there again.
+func TestReloadJetStream(t *testing.T) {
+	dir := t.TempDir()
+	const account = "accounts { A { users: [ {user: a, password: p} ]%s } }\n"
+	on := fmt.Sprintf("jetstream { store_dir: %q, max_mem: 1M, max_file: 10M }\n", dir)
+	enabled := fmt.Sprintf(account, ", jetstream: enabled")
+	s := startFile(t, on+enabled)
+	login := nats.UserInfo("a", "p")
+	js, err := connect(t, s.Server, login).JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish("s", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	stored := func() uint64 {
+		t.Helper()
+		info, err := js.StreamInfo("S")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Msgs
+	}
+	for _, off := range []string{on + fmt.Sprintf(account, ""), enabled} {
+		s.mustReload(off)
+		if _, err := js.StreamInfo("S"); err == nil {
+			t.Errorf("a stream without JetStream: %s", off)
+		}
+		s.mustReload(on + enabled)
+		if n := stored(); n != 1 {
+			t.Errorf("%d messages, want 1", n)
+		}
+	}
+	s.mustReload(on + fmt.Sprintf(account, ", jetstream { max_mem: 10G, max_file: 1M }"))
+	if !s.log.(*testLog).contains("Error enabling jetstream on configured accounts: insufficient memory resources available (10028)") {
+		t.Error("no error about limits that the server does not have")
+	}
+	if n := stored(); n != 1 {
+		t.Errorf("%d messages, want 1", n)
+	}
+}

@@ -283,7 +283,7 @@ func (s *Server) info(c *client.Client) natsproto.Info {
 	i := natsproto.Info{
 		ServerID: s.id, ServerName: s.Name(), Version: version.Compatible, Natsd: version.Natsd,
 		Proto: 1, GitCommit: version.Commit, Go: runtime.Version(),
-		Headers: !o.NoHeaderSupport, JetStream: o.JetStream.Enabled, Domain: o.JetStream.Domain,
+		Headers: !o.NoHeaderSupport, JetStream: s.js.Load() != nil, Domain: o.JetStream.Domain,
 		APILevel: apiLevel, XKey: s.xpub, Cluster: s.clusterName(),
 		ClientID: c.ID(), ClientIP: c.IP(), MaxPayload: c.MaxPayload(),
 	}
