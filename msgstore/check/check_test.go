@@ -16,6 +16,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/internal/fixture"
+	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
@@ -414,6 +415,98 @@ func TestInUse(t *testing.T) {
 	writer.Close()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An idle nats-server has no file of its directory open: its arguments tell.
+func TestIdleServer(t *testing.T) {
+	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
+		t.Log("no /proc: other processes cannot be seen here")
+		return
+	}
+	dir := made(t, Keys{}, "", some(t, 3))
+	conf := filepath.Join(t.TempDir(), "server.conf")
+	if err := os.WriteFile(conf, []byte("port: 1\njetstream { store_dir: \""+dir+"/\" }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other.conf")
+	if err := os.WriteFile(other, []byte("store_dir: "+dir+"2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"nats-server", "-js", "-sd", dir}, true},
+		{[]string{"nats-server", "-js", "-sd=" + dir}, true},
+		{[]string{"nats-server", "-js", "-sd", filepath.Base(dir)}, true},
+		{[]string{"/usr/bin/natsd", "-c", conf}, true},
+		{[]string{"nats-server", "-c", other}, false},
+		{[]string{"nats-server", "-js", "-sd", filepath.Dir(dir)}, false},
+		{[]string{"vi", conf}, false},
+	} {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A shell that waits for its input, under the name of a server.
+		cmd := exec.Command("/bin/sh", "-c", "echo; read x")
+		cmd.Args = append(tc.args[:1:1], append([]string{"-c", "echo; read x"}, tc.args[1:]...)...)
+		cmd.Dir = filepath.Dir(dir)
+		cmd.Stdin = reader
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out.Read(make([]byte, 1)) // it runs under its name now
+		_, err = Acquire(dir, false, Options{})
+		var in *InUseError
+		if errors.As(err, &in) != tc.want || tc.want && in.PID != cmd.Process.Pid {
+			t.Errorf("%q: %v", tc.args, err)
+		}
+		writer.Close()
+		cmd.Wait()
+		reader.Close()
+	}
+}
+
+// What floor.db says is gone is gone, as long as it belongs to the blocks.
+func TestFloor(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 20))
+	msgs := filepath.Join(dir, "jetstream", "A", "streams", "S", "msgs")
+	b, err := os.ReadFile(filepath.Join(msgs, "1.blk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := record.NewKey("S", 1)
+	at := 0
+	for range 15 {
+		r, err := record.Decode(b[at:], &key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += r.Size
+	}
+	mark := floordb.Mark{Block: 1, Offset: int64(at), Sum: [8]byte(b[at-8:]), Seq: 9}
+	for _, tc := range []struct {
+		mark  floordb.Mark
+		first uint64
+	}{
+		{mark, 9},
+		{floordb.Mark{Block: 1, Offset: mark.Offset, Seq: 9}, 1},
+		{floordb.Mark{Block: 2, Offset: mark.Offset, Sum: mark.Sum, Seq: 9}, 1},
+		{floordb.Mark{Block: 1, Offset: mark.Offset + 1, Sum: mark.Sum, Seq: 9}, 1},
+	} {
+		if err := os.WriteFile(filepath.Join(msgs, "floor.db"), tc.mark.Append(nil, "S"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := Verify(dir, Options{})
+		if err != nil || rep.Streams[0].FirstSeq != tc.first || rep.Streams[0].Messages != 21-tc.first {
+			t.Errorf("%+v: %+v, %v", tc.mark, rep, err)
+		}
 	}
 }
 

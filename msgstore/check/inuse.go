@@ -93,6 +93,9 @@ func openBy(root string) *InUseError {
 		if err != nil {
 			continue // of another user, or gone
 		}
+		if server := serves(pid, abs); server != nil {
+			return server
+		}
 		for _, fd := range fds {
 			target, err := os.Readlink(filepath.Join(dir, fd.Name()))
 			if err != nil || !strings.HasPrefix(target, abs+string(filepath.Separator)) {
@@ -105,6 +108,67 @@ func openBy(root string) *InUseError {
 		}
 	}
 	return nil
+}
+
+// serves says whether a process is a server that was started on the directory
+// root. An idle nats-server has no file open, so that only its arguments, or the
+// configuration file that they name, tell.
+func serves(pid int, root string) *InUseError {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	b, err := os.ReadFile(filepath.Join(proc, "cmdline"))
+	if err != nil {
+		return nil
+	}
+	args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	name := filepath.Base(args[0])
+	if name != "nats-server" && name != "natsd" {
+		return nil
+	}
+	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+	if err != nil {
+		return nil
+	}
+	for _, a := range args[1:] {
+		if _, value, ok := strings.Cut(a, "="); ok {
+			a = value
+		}
+		if !filepath.IsAbs(a) {
+			a = filepath.Join(cwd, a)
+		}
+		if real, err := filepath.EvalSymlinks(a); err == nil {
+			a = real
+		}
+		if a == root || mentions(a, root) {
+			return &InUseError{File: root, PID: pid, Command: name}
+		}
+	}
+	return nil
+}
+
+// maxConfigFile bounds how much of a configuration file is looked at.
+const maxConfigFile = 1 << 20
+
+// mentions says whether a configuration file names the directory.
+func mentions(file, root string) bool {
+	info, err := os.Stat(file)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxConfigFile {
+		return false
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	for rest := string(b); ; {
+		i := strings.Index(rest, root)
+		if i < 0 {
+			return false
+		}
+		rest = rest[i+len(root):]
+		// Not a longer name that begins in the same way.
+		if next := strings.TrimLeft(rest, "/"); next == "" || strings.ContainsAny(next[:1], "\"' \t\r\n;,}") {
+			return true
+		}
+	}
 }
 
 func commandOf(pid int) string {

@@ -87,3 +87,11 @@ func (h *history) remove(seq uint64) bool {
 	}
 	return true
 }
+
+// floor takes everything below seq out.
+func (h *history) floor(seq uint64) {
+	for ; h.head < len(h.entries) && h.entries[h.head].seq < seq; h.head++ {
+		h.remove(h.entries[h.head].seq)
+	}
+	h.limited = max(h.limited, seq-min(seq, 1))
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/meta"
@@ -59,6 +60,7 @@ type stream struct {
 	index        *indexdb.Index
 	indexFile    bool
 	exact, ahead bool // index.db is as old as the blocks, or newer than them
+	floor        *floordb.Mark
 	blocks       []*block
 	missing      []uint64 // numbers of blocks that are gone
 
@@ -92,6 +94,7 @@ func openStream(loc location, opts *Options) (*stream, error) {
 		return nil, err
 	}
 	s.readIndex()
+	s.readFloor()
 	s.readDerived()
 	if s.keys.pending && s.keys.sealed {
 		s.find(Repairable, KindConversion, s.dir, "a conversion was interrupted: run it again")
@@ -267,6 +270,18 @@ func (s *stream) readIndex() {
 	if err != nil {
 		s.index = nil
 		s.find(Repairable, KindIndexCorrupt, path, err.Error())
+	}
+}
+
+// readFloor reads floor.db, which only natsd writes.
+func (s *stream) readFloor() {
+	path := filepath.Join(s.msgs, "floor.db")
+	b, err := s.read(path, maxState)
+	if err == nil && b != nil {
+		s.floor, err = floordb.Decode(b, s.stream)
+	}
+	if err != nil {
+		s.find(Repairable, KindDerived, path, err.Error())
 	}
 }
 

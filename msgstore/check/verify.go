@@ -178,6 +178,8 @@ type pass struct {
 	damages  []blockDamage
 	last     uint64
 	prev     uint64 // number of the block before
+
+	floorHolds bool // floor.db belongs to these blocks
 }
 
 type blockDamage struct {
@@ -220,20 +222,21 @@ func (p *pass) block(b *block, c *content) error {
 	}
 	sb := p.scanBlock(b, c)
 	e := &sb.Evidence
-	res, err := scan.Run(sb, func(_ int, r *record.Record) error {
+	res, err := scan.Run(sb, func(at int, r *record.Record) error {
 		if r.Kind == record.Tombstone {
 			p.tombstone(r)
-			return nil
+		} else {
+			if r.Seq >= p.state.LastSeq {
+				p.state.LastSeq, p.lastTime = r.Seq, r.Time
+			}
+			if b.firstSeq == 0 {
+				b.firstSeq = r.Seq
+			}
+			if r.Kind == record.Message {
+				p.message(b, r, e)
+			}
 		}
-		if r.Seq >= p.state.LastSeq {
-			p.state.LastSeq, p.lastTime = r.Seq, r.Time
-		}
-		if b.firstSeq == 0 {
-			b.firstSeq = r.Seq
-		}
-		if r.Kind == record.Message {
-			p.message(b, r, e)
-		}
+		p.atFloor(b, at, r, c)
 		return nil
 	})
 	if err != nil {
@@ -245,6 +248,16 @@ func (p *pass) block(b *block, c *content) error {
 		p.damages = append(p.damages, blockDamage{b, d})
 	}
 	return nil
+}
+
+// atFloor applies floor.db behind the record that it was written after: then,
+// and not at the end, since limits look at what is live.
+func (p *pass) atFloor(b *block, at int, r *record.Record, c *content) {
+	end := at + r.Size
+	if f := p.floor; f != nil && uint64(f.Block) == b.number && f.Offset == int64(end) && f.Sum == [8]byte(c.bytes[end-record.SumSize:end]) {
+		p.floorHolds = true
+		p.history.floor(f.Seq)
+	}
 }
 
 func (p *pass) tombstone(r *record.Record) {
@@ -287,8 +300,7 @@ const maxMissing = 1 << 16
 
 // finish decides what is live, lost and wrong, after all blocks were read.
 func (p *pass) finish() {
-	authority := p.exact || p.ahead
-	if authority {
+	if p.exact || p.ahead {
 		p.state.Bytes = p.bytes
 		if p.index.LastSeq >= p.state.LastSeq {
 			p.state.LastSeq, p.lastTime = p.index.LastSeq, p.index.LastTime
@@ -378,6 +390,9 @@ func (p *pass) loses(b uint64, first, last uint64, reason string) (lo, hi uint64
 // possible are the parts of [first, last] that can have been live: what
 // index.db knows to be gone was not, nor what a limit had removed.
 func (p *pass) possible(number, first, last uint64) (parts []Lost) {
+	if p.floorHolds {
+		first = max(first, p.floor.Seq)
+	}
 	if p.index == nil {
 		if first = max(first, p.history.limited+1); first <= last {
 			parts = append(parts, Lost{FirstSeq: first, LastSeq: last})
@@ -441,7 +456,7 @@ func (p *pass) reportMissingBlocks() {
 		}
 		for i := range p.index.Blocks {
 			k := &p.index.Blocks[i]
-			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 {
+			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 || p.floorHolds && slices.Contains(p.floor.Gone, uint32(k.Number)) {
 				continue
 			}
 			current := p.exact || p.ahead
@@ -465,7 +480,7 @@ func (p *pass) reportMissingBlocks() {
 			continue
 		}
 		path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", n))
-		if !p.plainLimits() || p.removed.CountRange(first, last) > 0 || first <= p.history.limited {
+		if p.floorHolds && slices.Contains(p.floor.Gone, uint32(n)) || !p.plainLimits() || p.removed.CountRange(first, last) > 0 || first <= p.history.limited {
 			continue // an ordinary removal explains it
 		}
 		lo, hi := p.loses(n, first, last, "block file is missing")

@@ -1,0 +1,95 @@
+// Package floordb reads and writes floor.db, a file of ours beside the blocks of
+// a stream. It says what has left the stream since index.db was written without
+// a tombstone for every message: everything below a sequence, and the messages
+// of some blocks. Other servers ignore it.
+//
+// Layout, little endian:
+//
+//	0   magic "natsdflr"
+//	8   u16 version, u16 zero
+//	12  u32 number of a block
+//	16  u64 offset in it (uncompressed) behind the last record
+//	24  [8] checksum of that record
+//	32  u64 floor: the first sequence that may be live
+//	40  u32 number of blocks that are gone, then u32 for each
+//	... u64 HighwayHash-64, keyed by the stream's name, of all before
+//
+// It holds while the block still has that record in that place. Otherwise
+// another server has written since, and knows better.
+package floordb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/natsd/natsd/msgstore/internal/binread"
+	"github.com/natsd/natsd/msgstore/internal/highway"
+)
+
+const (
+	magic = "natsdflr"
+	// Version is the version that is written; newer ones are not understood.
+	Version = 1
+)
+
+var (
+	ErrCorrupt = errors.New("corrupt floor file")
+	// ErrNewer says that a newer version wrote the file, which alone can open
+	// the stream.
+	ErrNewer = errors.New("floor file of a newer version")
+)
+
+// Mark is the content of floor.db.
+type Mark struct {
+	Block  uint32
+	Offset int64
+	Sum    [8]byte
+	Seq    uint64
+	Gone   []uint32
+}
+
+// Append appends the file's content for a stream.
+func (m *Mark) Append(b []byte, stream string) []byte {
+	start := len(b)
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint16(b, Version)
+	b = append(b, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, m.Block)
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.Offset))
+	b = append(b, m.Sum[:]...)
+	b = binary.LittleEndian.AppendUint64(b, m.Seq)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Gone)))
+	for _, n := range m.Gone {
+		b = binary.LittleEndian.AppendUint32(b, n)
+	}
+	return binary.LittleEndian.AppendUint64(b, highway.Sum64(stream, b[start:]))
+}
+
+// Decode reads floor.db. Errors wrap ErrCorrupt or ErrNewer. Memory is bounded
+// by the length of b.
+func Decode(b []byte, stream string) (*Mark, error) {
+	r := binread.New(b)
+	if string(r.Bytes(uint64(len(magic)))) != magic {
+		return nil, fmt.Errorf("%w: magic", ErrCorrupt)
+	}
+	if v := r.U16(); v > Version {
+		return nil, fmt.Errorf("%w: %d, this version knows up to %d", ErrNewer, v, Version)
+	}
+	r.U16()
+	m := &Mark{Block: r.U32(), Offset: int64(r.U64())}
+	copy(m.Sum[:], r.Bytes(8))
+	m.Seq = r.U64()
+	n := r.U32()
+	if uint64(n)*4 > uint64(r.Len()) {
+		return nil, fmt.Errorf("%w: %d blocks", ErrCorrupt, n)
+	}
+	for range n {
+		m.Gone = append(m.Gone, r.U32())
+	}
+	sum := r.U64()
+	if r.Err() != nil || r.Len() > 0 || sum != highway.Sum64(stream, b[:len(b)-highway.Size]) {
+		return nil, fmt.Errorf("%w: checksum", ErrCorrupt)
+	}
+	return m, nil
+}
