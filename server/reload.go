@@ -30,8 +30,16 @@ var (
 )
 
 // ReloadFile reads the configuration file again, with the flags of the command line over it, and makes the server use
-// what changed. An error means that nothing has changed.
+// what changed. An error is logged, and means that nothing has changed.
 func (s *Server) ReloadFile() error {
+	err := s.reloadFile()
+	if err != nil {
+		s.log.Errorf("Failed to reload server configuration: %v", err)
+	}
+	return err
+}
+
+func (s *Server) reloadFile() error {
 	src := s.Options().Source
 	if src == nil || src.ConfigFile == "" {
 		return errNoConfigFile

@@ -67,9 +67,7 @@ func handle(s *server.Server, log *logging.Logger, signals <-chan os.Signal) {
 	reload := make(chan struct{}, 1)
 	go func() {
 		for range reload {
-			if err := s.ReloadFile(); err != nil {
-				log.Errorf("Failed to reload server configuration: %v", err)
-			}
+			s.ReloadFile() // says itself what is wrong
 		}
 	}()
 	defer close(reload)
