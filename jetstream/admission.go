@@ -46,6 +46,10 @@ func (st *Stream) admitBatch(b *msgBatch) {
 	p := st.newProposal(b)
 	cfg := st.config.Load()
 	now := time.Now().UnixNano()
+	var ok bool
+	if st.turn.storageLimit, ok = st.account.storageLimit(cfg); !ok {
+		st.turn.storageLimit = 0
+	}
 	for i := range b.msgs {
 		in := &b.msgs[i]
 		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from, trace: in.trace}
@@ -259,9 +263,15 @@ func checkSize(cfg *jsapi.StreamConfig, m *publish) error {
 	return nil
 }
 
-// checkRoom is the account's limit for stored bytes.
+// checkRoom is the account's limit for stored bytes. What was accepted and is
+// not accounted for yet is looked at only when it matters.
 func (st *Stream) checkRoom(p *proposal, cfg *jsapi.StreamConfig, size int) error {
-	if st.account.overLimit(cfg, int64(size), func() int64 { return st.unseen(p) }) {
+	limit := st.turn.storageLimit
+	if limit < 0 {
+		return nil
+	}
+	have := st.account.stored(cfg.Storage) + int64(size)*int64(cfg.Replicas)
+	if have > limit || have+maxInflightBytes > limit && have+st.unseen(p) > limit {
 		return jsapi.ErrAccountResourcesExceeded
 	}
 	return nil

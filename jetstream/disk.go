@@ -23,6 +23,10 @@ type disk struct {
 	found map[string][]msgstore.StreamMeta
 }
 
+// blockCache bounds the contents of blocks in memory: what was just written and
+// is about to be delivered. What is read again later the system's page cache has.
+const blockCache = 32 << 20
+
 func openDisk(o *Options, event func(Event)) (*disk, error) {
 	d := &disk{opts: o, dir: filepath.Join(o.StoreDir, "jetstream"), fs: o.FS, found: make(map[string][]msgstore.StreamMeta)}
 	if d.fs == nil {
@@ -41,7 +45,9 @@ func openDisk(o *Options, event func(Event)) (*disk, error) {
 	if err := vfs.MkdirAllSynced(d.fs, d.dir, 0o750); err != nil {
 		return nil, err
 	}
-	host, err := msgstore.NewHost(o.StoreDir, msgstore.HostOptions{FS: d.fs, Events: func(e msgstore.Event) { event(StoreEvent{e}) }})
+	host, err := msgstore.NewHost(o.StoreDir, msgstore.HostOptions{
+		FS: d.fs, CacheBytes: blockCache, Events: func(e msgstore.Event) { event(StoreEvent{e}) },
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type Engine struct {
 	maxMemory, maxStore atomic.Int64 // as Options.MaxMemory and MaxStore
 
 	recovering chan struct{} // one place for each stream that is being opened
+	turns      chan func()   // to goroutines that have run a turn and wait for another
 
 	mu       sync.RWMutex
 	accounts map[string]*Account
@@ -86,7 +87,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering)}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func())}
 	d, err := openDisk(&e.opts, e.event)
 	if err != nil {
 		return nil, err
@@ -210,4 +211,31 @@ func (e *Engine) event(ev Event) { e.opts.Events(ev) }
 // newEvent begins an advisory.
 func newEvent(kind string) jsapi.Event {
 	return jsapi.Event{Type: kind, ID: newID(), Time: time.Now().UTC()}
+}
+
+// turnIdle is how long a goroutine waits for another turn before it ends. Its
+// stack has the size that a turn needs, which a new one would have to grow to.
+const turnIdle = time.Second
+
+// runTurn runs a turn on a goroutine that has nothing else to do.
+func (e *Engine) runTurn(turn func()) {
+	select {
+	case e.turns <- turn:
+	default:
+		go e.takeTurns(turn)
+	}
+}
+
+func (e *Engine) takeTurns(turn func()) {
+	idle := time.NewTimer(turnIdle)
+	defer idle.Stop()
+	for {
+		turn()
+		idle.Reset(turnIdle)
+		select {
+		case turn = <-e.turns:
+		case <-idle.C:
+			return
+		}
+	}
 }

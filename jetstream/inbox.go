@@ -7,7 +7,7 @@ import "sync"
 // most one goroutine runs a stream, and none while the inbox is empty.
 type inbox struct {
 	mu      sync.Mutex // leaf lock
-	run     func()     // the turn: takes until take says that there is nothing
+	begin   func()     // starts the turn, which takes until take says that there is nothing
 	running bool       // a goroutine is inside run, or about to be
 	closed  bool
 
@@ -86,8 +86,8 @@ func (b *msgBatch) recycle() {
 	batches.Put(b)
 }
 
-func (in *inbox) init(run func(), maxMsgs, maxSize int) {
-	in.run, in.maxMsgs, in.maxSize = run, maxMsgs, maxSize
+func (in *inbox) init(begin func(), maxMsgs, maxSize int) {
+	in.begin, in.maxMsgs, in.maxSize = begin, maxMsgs, maxSize
 }
 
 // put copies msgs in and starts the turn. feed says what origin they come from;
@@ -132,7 +132,7 @@ func (in *inbox) do(fn func()) bool {
 func (in *inbox) start() {
 	if !in.running {
 		in.running = true
-		go in.run()
+		in.begin()
 	}
 }
 

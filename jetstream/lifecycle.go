@@ -147,7 +147,8 @@ func (a *Account) newStream(cfg *jsapi.StreamConfig, created time.Time, store ms
 	st.ackPrefix = ackPrefix(cfg.Name, a.engine.opts.Domain)
 	st.proposer = localProposer{store}
 	st.config.Store(cfg)
-	st.in.init(st.run, a.engine.opts.MaxBufferedMsgs, int(a.engine.opts.MaxBufferedSize))
+	run := st.run
+	st.in.init(func() { a.engine.runTurn(run) }, a.engine.opts.MaxBufferedMsgs, int(a.engine.opts.MaxBufferedSize))
 	st.consumers = newConsumerSet(st)
 	st.expiry.fire = func() { st.do(st.expire) }
 	st.turn.dedup.window = cfg.DuplicateWindow

@@ -44,23 +44,22 @@ func (e *Engine) exhausted(storage jsapi.StorageType) bool {
 	return limit >= 0 && e.usage.store.Load() >= limit
 }
 
-// overLimit reports whether size more bytes in a stream would be more than the
-// account may store. unseen says what was accepted and is not accounted for; it
-// is asked only when it matters.
-func (a *Account) overLimit(cfg *jsapi.StreamConfig, size int64, unseen func() int64) bool {
+// storageLimit is how many bytes the account may store in streams of this kind;
+// negative: any number. ok is false if it may have no such streams at all.
+func (a *Account) storageLimit(cfg *jsapi.StreamConfig) (limit int64, ok bool) {
 	limits, _, ok := a.limitsFor(cfg.Replicas)
-	if !ok {
-		return true
-	}
-	limit, used := limits.MaxStore, &a.usage.store
 	if cfg.Storage == jsapi.MemoryStorage {
-		limit, used = limits.MaxMemory, &a.usage.memory
+		return limits.MaxMemory, ok
 	}
-	if limit < 0 {
-		return false
+	return limits.MaxStore, ok
+}
+
+// stored is how many bytes the account stores in streams of this kind.
+func (a *Account) stored(storage jsapi.StorageType) int64 {
+	if storage == jsapi.MemoryStorage {
+		return a.usage.memory.Load()
 	}
-	have := used.Load() + size*int64(cfg.Replicas)
-	return have > limit || have+maxInflightBytes > limit && have+unseen() > limit
+	return a.usage.store.Load()
 }
 
 // limitsFor returns the limits that apply to a stream with so many replicas and

@@ -297,7 +297,8 @@ func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
 // reserve checks the archive's size against the limits before anything is stored.
 func (rs *restore) reserve(state *jsapi.StreamState) error {
 	a := rs.account
-	if state.Bytes > 1<<62 || a.overLimit(rs.config, int64(state.Bytes), func() int64 { return 0 }) {
+	limit, ok := a.storageLimit(rs.config)
+	if !ok || state.Bytes > 1<<62 || limit >= 0 && a.stored(rs.config.Storage)+int64(state.Bytes) > limit {
 		if rs.config.Storage == jsapi.MemoryStorage {
 			return jsapi.ErrMemoryResourcesExceeded
 		}

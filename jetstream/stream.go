@@ -115,6 +115,8 @@ type turn struct {
 	transform *subjecttree.Transform // of the configuration; nil for none
 	republish *republisher
 
+	storageLimit int64 // of the account, for the batch under admission; negative: none
+
 	overlay          overlay
 	dedup            dedup
 	answersForOrigin bool // direct gets, as a mirror

@@ -179,7 +179,7 @@ func (f *FileStore) settle() error {
 	s.limitSubjects(o)
 	s.mu.Unlock()
 	o.free()
-	if first := s.cfg.FirstSeq; first > 1 && s.first.seq < first {
+	if first := s.cfg.FirstSeq; first > 0 && s.first.seq < first {
 		if _, err := f.Compact(first); err != nil {
 			return err
 		}
