@@ -70,3 +70,56 @@ func BenchmarkDeliver(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRequest is one request and its answer, on an inbox subject that is
+// used once, inside an account and through a service import; allocations are
+// those of the whole process.
+func BenchmarkRequest(b *testing.B) {
+	for _, bb := range []struct{ name, conf, requester, responder string }{
+		{"one account", "", plain, plain},
+		{"service import", chain(`exports: [{service: svc}]`, `imports: [{service: {account: A, subject: svc}}]`, ``),
+			`{"verbose":false,"headers":true,"user":"b","pass":"p"}`, `{"verbose":false,"user":"a","pass":"p"}`},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			s := startConf(b, bb.conf)
+			responder, requester := dial(b, s, bb.responder), dial(b, s, bb.requester)
+			responder.send("SUB svc 1\r\nPING\r\n")
+			responder.expect("PONG")
+			requester.send("SUB _INBOX.x.* 1\r\nPING\r\n")
+			requester.expect("PONG")
+			go respond(responder)
+			var out []byte
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				out = fmt.Appendf(out[:0], "PUB svc _INBOX.x.%d 2\r\nhi\r\n", i)
+				requester.Write(out)
+				if _, err := requester.r.ReadSlice('\n'); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := requester.r.Discard(4); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// respond answers requests without allocating.
+func respond(c *raw) {
+	var out []byte
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if !bytes.HasPrefix(line, []byte("MSG ")) {
+			continue // the server's PING
+		}
+		end := bytes.LastIndexByte(line, ' ')
+		reply := line[bytes.LastIndexByte(line[:end], ' ')+1 : end]
+		out = append(append(append(out[:0], "PUB "...), reply...), " 2\r\nhi\r\n"...)
+		c.r.Discard(4)
+		c.Write(out)
+	}
+}
