@@ -9,11 +9,15 @@ import (
 
 var update = flag.Bool("update", false, "write what came into the transcripts")
 
-const transcript = "testdata/check.txt"
-
-// TestTranscript compares what a test of each configuration in the transcript says: the digest of one that is valid, else
-// the diagnostics. Blocks begin with ==== and have their result behind ----; a NUL character stands there as \0.
+// TestTranscript compares what a test of each configuration says (the digest of one that is valid, else the diagnostics),
+// and for those that are refused at the start, why. Blocks of a transcript begin with ==== and have their result behind
+// ----; a NUL character stands there as \0.
 func TestTranscript(t *testing.T) {
+	t.Run("check", func(t *testing.T) { runTranscript(t, "testdata/check.txt", check) })
+	t.Run("refused", func(t *testing.T) { runTranscript(t, "testdata/refused.txt", validate) })
+}
+
+func runTranscript(t *testing.T, transcript string, result func(*testing.T, string) string) {
 	text, err := os.ReadFile(transcript)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +35,7 @@ func TestTranscript(t *testing.T) {
 		}
 		want, after, _ := strings.Cut(rest, "\n\n")
 		want = strings.TrimSuffix(want, "\n")
-		got := check(t, body)
+		got := result(t, body)
 		if got != want && !*update {
 			t.Errorf("%s\n got %s\nwant %s", body, got, want)
 		}
@@ -62,4 +66,20 @@ func check(t *testing.T, text string) string {
 		return o.ConfigDigest
 	}
 	return strings.ReplaceAll(strings.TrimSuffix(err.Error(), "\n"), "\x00", `\0`)
+}
+
+// validate returns why options that can be read are refused.
+func validate(t *testing.T, text string) string {
+	t.Helper()
+	if err := os.WriteFile("CONF", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := ReadFile("CONF")
+	if err != nil {
+		return "cannot be read: " + err.Error()
+	}
+	if err := o.Validate(); err != nil {
+		return err.Error()
+	}
+	return "valid"
 }
