@@ -29,7 +29,11 @@ func (e *Engine) Usage() Usage {
 }
 
 // Options are those that the engine was opened with, defaults filled in.
-func (e *Engine) Options() Options { return e.opts }
+func (e *Engine) Options() Options {
+	o := e.opts
+	o.MaxMemory, o.MaxStore = e.maxMemory.Load(), e.maxStore.Load()
+	return o
+}
 
 // APIStats counts the account's API requests.
 func (a *Account) APIStats() jsapi.APIStats {

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"html"
 	"net/http"
+	"path"
 	"runtime"
-	"strings"
 )
 
 // Handler serves the documents below basePath, which may be empty and may begin with a slash.
 func (m *Monitor) Handler(basePath string) http.Handler {
-	base := "/" + strings.Trim(basePath, "/")
+	base := path.Clean("/" + basePath)
 	root := base
 	if base == "/" {
 		base = ""
@@ -24,8 +24,8 @@ func (m *Monitor) Handler(basePath string) http.Handler {
 		base + "/debug/vars": expvar.Handler().ServeHTTP,
 	}
 	for _, e := range Endpoints {
-		for _, path := range e.Paths {
-			pages[base+"/"+path] = func(w http.ResponseWriter, r *http.Request) { m.serve(e, w, r) }
+		for _, name := range e.Paths {
+			pages[base+"/"+name] = func(w http.ResponseWriter, r *http.Request) { m.serve(e, w, r) }
 		}
 	}
 	// Not a http.ServeMux: that one redirects paths it finds unclean.
