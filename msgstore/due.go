@@ -308,8 +308,11 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 		return due
 	}
 	slices.SortFunc(g.due, func(a, b Due) int { return cmp.Compare(a.Seq, b.Seq) })
-	found := append(due, g.due...)
 	s.mu.Lock()
+	if s.cfg.SubjectDeleteMarkerTTL > 0 && s.index != nil {
+		s.chooseMarkers(g.due)
+	}
+	found := append(due, g.due...)
 	for seq, at := range s.due.asked {
 		if now-at >= askAgain {
 			delete(s.due.asked, seq)
@@ -410,12 +413,7 @@ func (g *gatherer) add(s *store, kind DueKind, seq uint64, at int64) error {
 	case nil:
 		subject, header, _ := c.parts(e)
 		d.Subject = string(subject)
-		if s.cfg.SubjectDeleteMarkerTTL > 0 && s.index != nil && !isMarker(header) {
-			if i := s.index.get(d.Subject); i != nil && i.total == 1 {
-				d.Marker = true
-				d.Publish = marker(d.Subject, s.cfg.SubjectDeleteMarkerTTL)
-			}
-		}
+		d.Marker = s.cfg.SubjectDeleteMarkerTTL > 0 && s.index != nil && !isMarker(header)
 	case *missing:
 		return err
 	case *BadRecordError:
@@ -425,6 +423,29 @@ func (g *gatherer) add(s *store, kind DueKind, seq uint64, at int64) error {
 	g.seen[seq] = struct{}{}
 	g.due = append(g.due, d)
 	return nil
+}
+
+// chooseMarkers keeps the marks of those that are the last message of their
+// subject once the others that are due, before it in due, are gone. due is in
+// order of sequence.
+func (s *store) chooseMarkers(due []Due) {
+	left := make(map[string]uint64)
+	for i := range due {
+		d := &due[i]
+		if d.Kind == DueSchedule || d.Subject == "" {
+			continue
+		}
+		n, ok := left[d.Subject]
+		if !ok {
+			if x := s.index.get(d.Subject); x != nil {
+				n = uint64(x.total)
+			}
+		}
+		left[d.Subject] = n - 1
+		if d.Marker = d.Marker && n == 1; d.Marker {
+			d.Publish = marker(d.Subject, s.cfg.SubjectDeleteMarkerTTL)
+		}
+	}
 }
 
 // marker is the message that takes the place of the last one of a subject.
