@@ -481,6 +481,9 @@ func TestFloor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Remove(filepath.Join(msgs, "index.db")); err != nil { // it would know better
+		t.Fatal(err)
+	}
 	key := record.NewKey("S", 1)
 	at := 0
 	for range 15 {
@@ -570,7 +573,7 @@ func TestJournalIsReported(t *testing.T) {
 		}
 		return rep
 	}
-	if rep := write(); len(rep.Findings) != 1 {
+	if rep := write(); len(rep.Findings) != 0 {
 		t.Errorf("an empty segment: %+v", rep.Findings)
 	}
 	copy(seg[512:], "\x4e\x46\x52\x4d\x00\x00\x00\x00\x03")

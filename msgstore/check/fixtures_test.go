@@ -111,7 +111,7 @@ func TestFixtures(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, f := range again.Findings {
-				if f.Kind != KindIndexMissing && f.Kind != KindBatch {
+				if f.Kind != KindBatch {
 					t.Errorf("after recovery: %v", f)
 				}
 			}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -10,15 +11,16 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/meta"
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seqset"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
 // streamWriter writes a stream directory that every server opens: blocks with
-// live messages only, no index.db (it is rebuilt from the blocks), everything
-// synced.
+// live messages only, index.db, everything synced.
 type streamWriter struct {
 	fs              vfs.FS
 	account, stream string
@@ -32,8 +34,10 @@ type streamWriter struct {
 	enc      []byte
 	key      record.Key
 	last     uint64 // sequence
+	lastTime int64
 	messages uint64
-	tokens   map[string]bool // first tokens of subjects, while they are few
+	index    indexdb.Index
+	subjects map[string]*indexdb.Subject
 }
 
 // Block sizes of the format (section 4.1).
@@ -71,7 +75,7 @@ func newStreamWriter(fsys vfs.FS, dir, account, stream string, cfg *config, ring
 	w := &streamWriter{
 		fs: fsys, account: account, stream: stream, dir: dir, ring: ring,
 		compress: cfg.Compression == "s2", blockSize: blockSize(cfg, ring.Enabled()),
-		tokens: make(map[string]bool),
+		subjects: make(map[string]*indexdb.Subject),
 	}
 	for _, d := range []string{"msgs", "obs"} {
 		if err := vfs.MkdirAllSynced(fsys, filepath.Join(dir, d), 0o700); err != nil {
@@ -86,29 +90,80 @@ func (w *streamWriter) next() {
 	w.number++
 	w.key = record.NewKey(w.stream, w.number)
 	w.buf = w.buf[:0]
+	w.index.Blocks = append(w.index.Blocks, indexdb.Block{Number: uint64(w.number), FirstSeq: w.last + 1, LastSeq: w.last, FirstTime: 0, LastTime: w.lastTime})
 }
+
+// block is the entry of the current block in index.db.
+func (w *streamWriter) block() *indexdb.Block { return &w.index.Blocks[len(w.index.Blocks)-1] }
 
 // message appends a message; sequences ascend.
 func (w *streamWriter) message(seq uint64, ts int64, subject string, header, data []byte) error {
 	size := record.Size(len(subject), len(header), len(data))
-	if seq <= w.last || size > record.MaxSize || len(subject) > 0xffff {
+	if seq <= w.last || seq > record.MaxSeq || size > record.MaxSize || len(subject) > 0xffff {
 		return fmt.Errorf("message %d of %d bytes cannot be written behind sequence %d", seq, size, w.last)
 	}
-	if err := w.room(size); err != nil {
+	if err := w.room(seq, size); err != nil {
 		return err
 	}
-	w.buf = record.AppendMessage(w.buf, &w.key, seq, ts, subject, header, data)
-	w.last = seq
-	w.messages++
-	if len(w.tokens) < maxTokens {
-		first, _, _ := strings.Cut(subject, ".")
-		w.tokens[first] = true
+	b := w.block()
+	if len(w.buf) == 0 {
+		b.FirstSeq, b.FirstTime = seq, ts
 	}
+	w.skipTo(b, seq)
+	w.buf = record.AppendMessage(w.buf, &w.key, seq, ts, subject, header, data)
+	b.LastSeq, b.LastTime = seq, ts
+	b.Bytes += uint64(size)
+	if hasHeader(header, "Nats-TTL") {
+		b.TTLs++
+	}
+	if hasHeader(header, "Nats-Schedule") {
+		b.Schedules++
+	}
+	if w.messages == 0 {
+		w.index.FirstSeq, w.index.FirstTime = seq, ts
+	}
+	w.last, w.lastTime = seq, ts
+	w.messages++
+	w.index.Msgs++
+	w.index.Bytes += uint64(size)
+	sub := w.subjects[subject]
+	if sub == nil {
+		sub = &indexdb.Subject{Name: []byte(subject), FirstBlock: uint64(w.number)}
+		w.subjects[subject] = sub
+	}
+	sub.Total++
+	sub.LastBlock = uint64(w.number)
 	return nil
 }
 
-func (w *streamWriter) room(size int) error {
-	if len(w.buf) == 0 || len(w.buf)+size <= w.blockSize {
+// skipTo notes the gap in front of seq, if the block has a record already.
+func (w *streamWriter) skipTo(b *indexdb.Block, seq uint64) {
+	if len(w.buf) == 0 || seq == w.last+1 {
+		return
+	}
+	if b.Deleted == nil {
+		b.Deleted = new(seqset.Set)
+	}
+	b.Deleted.InsertRange(w.last+1, seq-1)
+}
+
+// hasHeader says whether a header block has a field.
+func hasHeader(header []byte, name string) bool {
+	return bytes.Contains(header, []byte("\r\n"+name+":"))
+}
+
+// maxGap bounds the deleted sequences of one block, as in a running server; a
+// wider gap lies between blocks.
+const maxGap = 65536
+
+// room begins a new block if a record of this sequence and size has no place in
+// the current one.
+func (w *streamWriter) room(seq uint64, size int) error {
+	gap := seq - w.last - 1
+	if d := w.block().Deleted; d != nil {
+		gap += uint64(d.Len())
+	}
+	if len(w.buf) == 0 || len(w.buf)+size <= w.blockSize && gap <= maxGap {
 		return nil
 	}
 	content := w.buf
@@ -144,10 +199,21 @@ func (w *streamWriter) put(content []byte) error {
 // inf is the JSON of meta.inf, nil if it is lost.
 func (w *streamWriter) finish(last uint64, lastTime int64, inf []byte) error {
 	if last > w.last {
-		if err := w.room(record.MinSize); err != nil {
+		if err := w.room(last, record.MinSize); err != nil {
 			return err
 		}
-		w.buf = record.AppendTombstone(w.buf, &w.key, last, lastTime)
+		b := w.block()
+		if len(w.buf) == 0 {
+			b.FirstSeq, b.FirstTime = last+1, 0
+		} else {
+			w.skipTo(b, last+1)
+		}
+		w.buf = record.AppendSkip(w.buf, &w.key, last, lastTime)
+		b.LastSeq, b.LastTime = last, lastTime
+		w.last, w.lastTime = last, lastTime
+	}
+	if n := len(w.buf); n > 0 {
+		w.index.LastChecksum = [record.SumSize]byte(w.buf[n-record.SumSize:])
 	}
 	if err := w.put(w.buf); err != nil {
 		return err
@@ -161,10 +227,34 @@ func (w *streamWriter) finish(last uint64, lastTime int64, inf []byte) error {
 			return err
 		}
 	}
-	if _, err := w.meta(w.dir, keys.OfStream(w.account, w.stream), meta.StreamName(w.stream), inf); err != nil {
+	key, err := w.meta(w.dir, keys.OfStream(w.account, w.stream), meta.StreamName(w.stream), inf)
+	if err != nil {
+		return err
+	}
+	if err := w.putIndex(key); err != nil {
 		return err
 	}
 	return w.fs.SyncDir(w.dir)
+}
+
+func (w *streamWriter) putIndex(key *keys.Key) error {
+	x := &w.index
+	x.LastSeq, x.LastTime, x.LastBlock, x.NumSubjects = w.last, w.lastTime, uint64(w.number), len(w.subjects)
+	if x.Msgs == 0 && x.LastSeq > 0 {
+		x.FirstSeq = x.LastSeq + 1
+	}
+	plain := x.Append(nil, func(yield func(indexdb.Subject) bool) {
+		for _, s := range w.subjects {
+			if !yield(*s) {
+				return
+			}
+		}
+	})
+	file, err := indexdb.Seal(plain, w.stream, key)
+	if err != nil {
+		return err
+	}
+	return vfs.ReplaceFile(w.fs, filepath.Join(w.dir, "msgs", "index.db"), file, 0o600)
 }
 
 // meta writes meta.key, meta.inf and meta.sum and returns the key, nil for plain.
@@ -215,8 +305,15 @@ func (w *streamWriter) consumer(name string, inf, state []byte) error {
 // madeUpConfig is a configuration for a stream whose own is lost: it keeps
 // everything and takes the subjects whose first token was seen.
 func (w *streamWriter) madeUpConfig() ([]byte, error) {
+	tokens := map[string]bool{}
+	for name := range w.subjects {
+		first, _, _ := strings.Cut(name, ".")
+		if tokens[first] = true; len(tokens) == maxTokens {
+			break
+		}
+	}
 	var subjects []string
-	for t := range w.tokens {
+	for t := range tokens {
 		subjects = append(subjects, t, t+".>")
 	}
 	slices.Sort(subjects)

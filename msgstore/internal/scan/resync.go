@@ -104,10 +104,11 @@ func (s *scanner) chainHolds(at int) bool {
 	return true
 }
 
+// spend takes what decoding at offset at has hashed from the budget.
 func (s *scanner) spend(at int, r *record.Record) {
-	n := r.Size
-	if n == 0 { // it failed: at most its claimed length was hashed
-		n = min(int(binary.LittleEndian.Uint32(s.Content[at:])&^(1<<31)), len(s.Content)-at)
+	n, left := r.Size, len(s.Content)-at
+	if n == 0 && left >= record.MinSize { // it failed: at most its claimed length was hashed
+		n = min(int(binary.LittleEndian.Uint32(s.Content[at:])&^(1<<31)), left)
 	}
 	s.budget -= max(n, 1)
 }
