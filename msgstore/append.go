@@ -103,6 +103,7 @@ func (s *store) storeRaw(batch []RawMsg, discardNew, stamp bool, done func(*op))
 func (s *store) refuse(o *op, err error) {
 	if o.disk.flying { // a part of it is on its way: the disk has failed
 		s.disk.seal(o, err)
+		s.disk.queue.Start()
 		return
 	}
 	o.buf, o.segs, o.acts = o.buf[:0], o.segs[:0], o.acts[:0]
@@ -393,6 +394,9 @@ func (s *store) complete(o *op, err error) {
 	s.flight = s.flight[1:]
 	s.notify.add(o)
 	for n := o.next; n != nil; n = n.next {
+		if n.err == nil {
+			n.err = err // that it had nothing to do rests on o
+		}
 		s.notify.add(n)
 	}
 }

@@ -40,7 +40,8 @@ type block struct {
 	used atomic.Int64
 	miss missing
 
-	capacity int64 // of the cache when the host last heard of it
+	top      uint64 // last sequence, of a block that has left the stream
+	capacity int64  // of the cache when the host last heard of it
 
 	file blockFile // zero in a memory store
 }

@@ -49,6 +49,31 @@ func (d *disk) readFile(b *block, size int64) ([]byte, error) {
 	return buf, nil
 }
 
+// zeroTail is the number of zero bytes at the end of the file of an encrypted
+// block, whose content is buf.
+func (b *block) zeroTail(buf []byte) int {
+	if b.file.key == nil || len(buf) == 0 {
+		return 0
+	}
+	// Encrypting again gives the stored bytes; from the end, in pieces.
+	stream := b.file.key.Stream()
+	piece := make([]byte, 4096)
+	zeros := 0
+	for end := len(buf); end > 0; {
+		from := max(end-len(piece), 0)
+		p := piece[:end-from]
+		stream.XORAt(p, buf[from:end], int64(from))
+		for i := len(p) - 1; i >= 0; i-- {
+			if p[i] != 0 {
+				return zeros
+			}
+			zeros++
+		}
+		end = from
+	}
+	return zeros
+}
+
 // plain undoes the compression of a block's content.
 func plain(buf []byte) (content []byte, compressed bool, bad []blockcomp.Range) {
 	if !blockcomp.Is(buf) {
@@ -75,8 +100,8 @@ func (d *disk) viewOf(b *block) view {
 	s := d.s
 	v := view{size: -1, gen: b.file.gen}
 	i := s.blockIndex(b)
-	if i < 0 || i == len(s.blocks)-1 {
-		v.size = b.size
+	if !b.file.sealed || i == len(s.blocks)-1 && !d.truncating {
+		v.size = b.size // what is behind may be on its way, and not visible yet
 	}
 	if i > 0 {
 		v.after = s.blocks[i-1].last.seq
@@ -138,19 +163,20 @@ func validSubject(s []byte) bool { return len(s) > 0 && subjecttree.ValidPublish
 // unreadable is the cache of a block whose content cannot be had.
 func unreadable(detail string) *cache { return &cache{bad: []badRange{{off: -1, detail: detail}}} }
 
-// fetchBlock reads and parses b. It never fails: what cannot be read is damage.
-func (d *disk) fetchBlock(b *block, v view) *cache {
+// fetchBlock reads and parses b. What is wrong with the content is in the
+// result; an error is the disk's.
+func (d *disk) fetchBlock(b *block, v view) (*cache, error) {
 	if b.file.locked != "" {
-		return unreadable(b.file.locked)
+		return unreadable(b.file.locked), nil
 	}
 	buf, err := d.readFile(b, v.size)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return unreadable(ErrNoBlockData.Error())
+		return unreadable(ErrNoBlockData.Error()), nil
 	case err != nil:
-		return unreadable(err.Error())
+		return nil, err
 	}
-	return d.parse(b, buf, v)
+	return d.parse(b, buf, v), nil
 }
 
 // load brings the content of b into memory. The caller holds no lock.
@@ -170,14 +196,18 @@ func (d *disk) load(b *block) error {
 		}
 		v := d.viewOf(b)
 		s.mu.RUnlock()
-		c := d.fetchBlock(b, v)
+		c, err := d.fetchBlock(b, v)
 		s.mu.Lock()
-		if b.cache.Load() == nil && b.file.gen == v.gen && s.blockIndex(b) >= 0 {
-			d.install(b, c, v)
+		current := b.file.gen == v.gen && s.blockIndex(b) >= 0
+		if current && err == nil && b.cache.Load() == nil {
+			err = d.install(b, c, v)
 		}
-		gone := s.blockIndex(b) < 0
+		loaded := b.cache.Load() != nil || s.blockIndex(b) < 0
 		s.mu.Unlock()
-		if gone || b.cache.Load() != nil {
+		if current && err != nil {
+			return err
+		}
+		if loaded {
 			return nil
 		}
 	}
@@ -186,16 +216,22 @@ func (d *disk) load(b *block) error {
 // loadLocked is load for those who hold store.mu for writing.
 func (d *disk) loadLocked(b *block) (*cache, error) {
 	v := d.viewOf(b)
-	c := d.fetchBlock(b, v)
-	d.install(b, c, v)
-	return c, nil
+	c, err := d.fetchBlock(b, v)
+	if err == nil {
+		err = d.install(b, c, v)
+	}
+	return b.cache.Load(), err
 }
 
 // install makes c the cache of b. The caller holds store.mu for writing.
-func (d *disk) install(b *block, c *cache, v view) {
+func (d *disk) install(b *block, c *cache, v view) error {
 	if v.size >= 0 && b.size > v.size {
 		// The tail has grown meanwhile.
-		c = d.fetchBlock(b, d.viewOf(b))
+		v = d.viewOf(b)
+		var err error
+		if c, err = d.fetchBlock(b, v); err != nil {
+			return err
+		}
 	}
 	if v.size < 0 && len(c.bad) == 0 {
 		b.size = int64(len(c.buf))
@@ -213,4 +249,5 @@ func (d *disk) install(b *block, c *cache, v view) {
 		b.file.reported = true
 		d.damaged(b, c)
 	}
+	return nil
 }

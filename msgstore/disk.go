@@ -49,8 +49,13 @@ type disk struct {
 	sourcesOnDisk   bool // there is a sources.db
 	firstEncryption bool // the stream was plain until now
 	stopping        bool // guarded by store.mu
+	truncating      bool // nothing is in flight; guarded by store.mu
 
 	snapshotting sync.Mutex
+
+	cleaning sync.Mutex
+	gone     []uint32 // blocks deleted since index.db was written; guarded by cleaning
+	floored  uint64   // the floor in floor.db; guarded by cleaning
 
 	known seqTime // last sequence that index.db knows, during recovery
 }
@@ -73,6 +78,7 @@ type blockFile struct {
 	convert  bool   // to be rewritten with the configured key and cipher
 	failed   bool   // a rewrite failed; the next start tries again
 	fresh    bool   // sealed since the store was opened: to be compressed
+	sealed   bool   // the file gets no more records
 }
 
 // diskOp is what an op has to do with the disk.
@@ -138,9 +144,21 @@ func (d *disk) submit(o *op) {
 	case err != nil:
 	case o.disk.floor > 0:
 		t := &d.s.tail
+		if d.mode != Always && d.out != nil {
+			// What the mark names must be there before floor.db is.
+			d.part(o, commit.Op{File: d.out, Sync: true})
+		}
 		mark := floorMark{block: t.b.num, off: t.size, sum: t.sum, seq: o.disk.floor}
-		d.part(o, commit.Op{Do: func() error {
-			return vfs.ReplaceFile(d.fs, path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name), 0o600)
+		d.part(o, commit.Op{File: d.out, Do: func() error {
+			d.cleaning.Lock()
+			defer d.cleaning.Unlock()
+			mark.gone = d.gone
+			mark.seq = max(mark.seq, d.floored) // a compaction may follow a purge in flight
+			err := vfs.ReplaceFile(d.fs, path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name), 0o600)
+			if err == nil {
+				d.floored = mark.seq
+			}
+			return err
 		}})
 	case !o.disk.flying:
 		d.part(o, commit.Op{Do: func() error { return nil }})
@@ -189,10 +207,9 @@ func (d *disk) completed(done []*commit.Op) {
 		}
 		if o.disk.err != nil {
 			d.fail(o.disk.err)
-			s.complete(o, s.failure())
-			continue
 		}
-		s.complete(o, nil)
+		// What follows a failed op rests on it, and fails as well.
+		s.complete(o, s.failure())
 	}
 	d.clean(false)
 	s.runCallbacks()
@@ -210,11 +227,13 @@ func (d *disk) fail(err error) {
 // wmu. What the old tail holds is synced before the new one gets anything.
 func (d *disk) rotate(o *op, b *block) error {
 	if err := d.send(o); err != nil {
+		d.fail(err)
 		return err
 	}
 	old, oldFile := d.out, d.outFile
 	d.s.mu.Lock()
 	d.s.tail.b.file.fresh = true
+	d.s.tail.b.file.sealed = true
 	d.s.mu.Unlock()
 	if old != nil {
 		d.part(o, commit.Op{File: old, Sync: true})
@@ -305,7 +324,10 @@ func (d *disk) closeTail() error {
 }
 
 // dropped is called when b has left the stream.
-func (d *disk) dropped(b *block) { d.garbage = append(d.garbage, b) }
+func (d *disk) dropped(b *block) {
+	b.top = b.last.seq
+	d.garbage = append(d.garbage, b)
+}
 
 // emptied says whether a block without live messages, s.blocks[i], may go. It
 // stays while it holds the last sequence, or tombstones for messages whose
@@ -328,16 +350,42 @@ func (d *disk) emptied(b *block, i int) bool {
 	return true
 }
 
-// clean deletes the files of blocks that have left the stream. In the modes
-// where visible is more than durable it waits until sync says that all is.
+// clean deletes the files of blocks that have left the stream, after floor.db
+// says so. In the modes where visible is more than durable it waits until sync
+// says that all is.
 func (d *disk) clean(sync bool) {
 	if d.mode != Always && !sync {
 		return
 	}
-	d.s.mu.Lock()
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
+	s := d.s
+	s.mu.Lock()
 	g := d.garbage
 	d.garbage = nil
-	d.s.mu.Unlock()
+	var mark floorMark
+	if len(g) > 0 && len(s.blocks) > 0 {
+		b := s.blocks[len(s.blocks)-1]
+		mark = floorMark{block: b.num, off: b.size, sum: d.tailSum, seq: s.first.seq}
+	}
+	s.mu.Unlock()
+	if len(g) == 0 || mark.block == 0 {
+		return
+	}
+	covered := true
+	for _, b := range g {
+		d.gone = append(d.gone, b.num)
+		covered = covered && b.top < d.floored
+	}
+	if !covered {
+		mark.gone = d.gone
+		mark.seq = max(mark.seq, d.floored)
+		if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(s.cfg.Name)); err != nil {
+			d.fail(err)
+			return // the files stay; the next start deletes them
+		}
+		d.floored = mark.seq
+	}
 	for _, b := range g {
 		d.host.drop(b)
 		d.fs.Remove(d.blockPath(b.num))

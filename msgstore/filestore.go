@@ -350,6 +350,8 @@ func (f *FileStore) Delete(inline bool) error {
 // Truncate implements Store.
 func (f *FileStore) Truncate(seq uint64) error {
 	s := &f.store
+	s.disk.maintaining.Lock()
+	defer s.disk.maintaining.Unlock()
 	return s.disk.alone(func() error {
 		if seq > s.end.seq {
 			return ErrStoreEOF
@@ -359,13 +361,16 @@ func (f *FileStore) Truncate(seq uint64) error {
 		}
 		o := newOp()
 		s.mu.Lock()
+		s.disk.truncating = true
 		err := s.truncate(o, seq)
+		s.disk.truncating = false
 		s.notify.add(o)
 		s.mu.Unlock()
 		if err != nil {
 			s.disk.fail(err)
+			return err
 		}
-		return err
+		return s.disk.saveState()
 	})
 }
 

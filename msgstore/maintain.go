@@ -205,8 +205,8 @@ func (d *disk) repair() {
 	}
 	v := d.viewOf(b)
 	v.size = b.size
-	c := d.fetchBlock(b, v)
-	if len(c.bad) > 0 || int64(len(c.buf)) != b.size {
+	c, err := d.fetchBlock(b, v)
+	if err != nil || len(c.bad) > 0 || int64(len(c.buf)) != b.size {
 		return // it cannot be read now
 	}
 	if err := d.rewrite(b, c, keepAll); err != nil {

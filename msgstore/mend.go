@@ -49,7 +49,7 @@ func (r *recovery) account() {
 		if b, _ := s.blockFor(seq); b != nil {
 			return true
 		}
-		if r.index != nil && seq <= r.index.LastSeq && !indexHas(r.index, seq) {
+		if r.index != nil && seq <= r.index.LastSeq && !indexHas(r.index, seq) || r.mark != nil && seq < r.mark.seq {
 			return true
 		}
 		lost[seq] = struct{}{}
@@ -195,10 +195,7 @@ func (r *recovery) mend() error {
 		s.blocks = append(s.blocks, b)
 		return r.newTail(b)
 	}
-	s.tail.b, s.tail.size = tail, tail.size
-	s.tail.sum = d.tailSum
-	k := record.NewKey(s.cfg.Name, tail.num)
-	s.tail.key = &k
+	s.setTailAt(tail)
 	return nil
 }
 

@@ -30,6 +30,7 @@ type recovery struct {
 	dead    map[uint64]struct{}
 	damages []foundDamage
 	missing []indexdb.Block // blocks of the index without a file
+	mark    *floorMark      // nil without a valid floor.db
 	scanned int64
 	adopted bool
 	stamp   uint64 // messages below were taken from index.db
@@ -59,6 +60,9 @@ func (d *disk) recover() error {
 	if err := r.list(); err != nil {
 		return err
 	}
+	if err := r.readFloor(); err != nil {
+		return err
+	}
 	if len(r.files) == 0 {
 		if x, _ := d.readIndex(); x == nil || x.LastSeq == 0 {
 			return r.fresh()
@@ -81,9 +85,7 @@ func (d *disk) recover() error {
 	if ok {
 		r.scanHeaders(ttl, sched, source)
 	}
-	if err := r.floor(); err != nil {
-		return err
-	}
+	r.floor()
 	r.account()
 	if err := r.mend(); err != nil {
 		return err
@@ -92,6 +94,9 @@ func (d *disk) recover() error {
 		d.known = seqTime{x.LastSeq, x.LastTime}
 	}
 	r.s.end = r.s.last
+	if !ok || r.scanned > 0 || len(d.garbage) > 0 {
+		d.changes++ // the state on disk is not that of index.db
+	}
 	d.host.event(Recovered{
 		Account: d.account, Stream: d.s.cfg.Name, FromIndex: ok,
 		Scanned: r.scanned, Messages: r.s.msgs,
@@ -228,11 +233,19 @@ func (r *recovery) checkpoint() (file int, offset int64, ok bool) {
 	if n := len(x.Blocks); n == 0 || x.Blocks[n-1].Number != x.LastBlock {
 		return ignored("does not list its last block")
 	}
+	gone := false
 	for i := range x.Blocks {
 		b := &x.Blocks[i]
 		if _, ok := r.fileOf(b.Number); !ok && b.Msgs() > 0 {
-			r.missing = append(r.missing, *b)
+			if r.mark.has(uint32(b.Number), b.LastSeq) {
+				gone = true
+			} else {
+				r.missing = append(r.missing, *b)
+			}
 		}
+	}
+	if gone && len(r.missing) == 0 {
+		return ignored("is older than the deletion of blocks")
 	}
 	if len(r.missing) > 0 {
 		return ignored(fmt.Sprintf("detected prior state, could not locate msg block %d", r.missing[0].Number))
@@ -302,6 +315,7 @@ func (r *recovery) newBlock(e blockEntry) *block {
 	b.file.owner = r.s
 	b.size = e.size
 	b.file.stored = e.size
+	b.file.sealed = true
 	r.d.blockKey(b)
 	return b
 }
@@ -492,9 +506,9 @@ func (r *recovery) replayBlock(b *block, offset int64, i int) error {
 		return err
 	}
 	r.scanned += int64(len(buf))
-	after := s.last.seq
-	if r.adopted && i > 0 && offset > 0 {
-		after = 0
+	after := uint64(0)
+	if n := s.blockIndex(b); n > 0 {
+		after = s.blocks[n-1].last.seq
 	}
 	sb := scan.Block{
 		Stream: s.cfg.Name, Number: b.num, Last: last, After: after,
@@ -505,6 +519,9 @@ func (r *recovery) replayBlock(b *block, offset int64, i int) error {
 	}
 	c := &cache{}
 	var compressed bool
+	if last {
+		sb.ZeroTail = b.zeroTail(buf)
+	}
 	sb.Content, compressed, sb.Unreadable = plain(buf)
 	c.buf, c.compressed = sb.Content, compressed
 	b.file.compressed = compressed
@@ -517,6 +534,22 @@ func (r *recovery) replayBlock(b *block, offset int64, i int) error {
 		}
 		return nil
 	})
+	if n := len(res.Damage); n > 0 && last && d.mode == External && !compressed {
+		// The caller's log has everything from the first hole on and wants a
+		// prefix: what an unsynced write left behind the hole goes with it.
+		x := &res.Damage[0]
+		if r.index == nil || x.FirstSeq > r.index.LastSeq {
+			res.Damage = res.Damage[:1]
+			x.End, x.Torn, x.FirstSeq, x.LastSeq = len(c.buf), true, 0, 0
+			for len(c.ents) > 0 && int(c.ents[len(c.ents)-1].off) >= x.Start {
+				c.ents = c.ents[:len(c.ents)-1]
+			}
+			res.LastSum = [record.SumSize]byte{}
+			if x.Start >= record.SumSize {
+				res.LastSum = [record.SumSize]byte(c.buf[x.Start-record.SumSize:])
+			}
+		}
+	}
 	b.size = int64(len(c.buf))
 	b.cache.Store(c)
 	d.hold(b, c)
@@ -590,6 +623,8 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 	}
 	if x, i := s.blockFor(rec.Seq); x != nil {
 		s.drop(nil, x, i, rec.Seq, true)
+	} else if rec.Seq == s.last.seq && rec.Time != noTime && rec.Time != 0 {
+		s.last.ts = rec.Time // an erased record does not tell its time
 	}
 	r.dead[rec.Seq] = struct{}{}
 }
@@ -641,8 +676,8 @@ func (r *recovery) scanHeaders(ttl, sched, source uint64) {
 	}
 }
 
-// floor applies floor.db.
-func (r *recovery) floor() error {
+// readFloor reads floor.db. It counts only if the record that it names is there.
+func (r *recovery) readFloor() error {
 	d, s := r.d, r.s
 	name := path.Join(d.msgs, floorFile)
 	raw := d.readState(name)
@@ -658,33 +693,49 @@ func (r *recovery) floor() error {
 		d.host.event(StateFailed{Account: d.account, Stream: s.cfg.Name, File: name, Err: err})
 		return nil
 	}
-	if f.seq <= s.first.seq && f.seq <= s.last.seq+1 {
-		return nil
-	}
 	e, ok := r.fileOf(uint64(f.block))
 	if !ok {
 		return nil
 	}
-	b := s.blockByNumber(f.block)
-	if b == nil {
-		b = r.newBlock(e)
-	}
-	content, _, _ := plain(d.contentOf(b))
-	if f.off < 0 || f.off > int64(len(content)) {
-		return nil
-	}
 	var sum [8]byte
-	if f.off >= 8 {
-		sum = [8]byte(content[f.off-8:])
+	b := r.newBlock(e)
+	if f.off == e.size && f.off >= 8 {
+		sum, _ = d.lastSum(b, e.size)
+	}
+	if sum != f.sum || f.off != e.size {
+		content, _, _ := plain(d.contentOf(b))
+		if f.off < 0 || f.off > int64(len(content)) {
+			return nil
+		}
+		if sum = [8]byte{}; f.off >= 8 {
+			sum = [8]byte(content[f.off-8:])
+		}
 	}
 	if sum != f.sum {
 		return nil
 	}
-	if f.seq > s.last.seq+1 {
-		return nil // its tombstone is gone: so is what it described
+	r.mark = f
+	files := r.files[:0]
+	for _, e := range r.files {
+		if slices.Contains(f.gone, e.num) {
+			d.fs.Remove(d.blockPath(e.num)) // its deletion was not durable
+			d.fs.Remove(d.keyPath(e.num))
+			continue
+		}
+		files = append(files, e)
 	}
-	s.compactTo(newOp(), f.seq)
+	r.files = files
+	d.gone = f.gone
+	d.floored = f.seq
 	return nil
+}
+
+// floor removes what floor.db says is gone.
+func (r *recovery) floor() {
+	s := r.s
+	if f := r.mark; f != nil && f.seq > s.first.seq && f.seq <= s.last.seq+1 {
+		s.compactTo(newOp(), f.seq)
+	}
 }
 
 func (s *store) blockByNumber(n uint32) *block {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/natsd/natsd/msgstore/internal/highway"
@@ -104,6 +105,13 @@ func (d *disk) saveState() error {
 	source = s.encodeSources(stamp)
 	changes := d.changes
 	s.mu.RUnlock()
+	// What floor.db says is in the new index.db; the files that it is about must
+	// be gone before it loses its meaning.
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
+	if err == nil && len(d.gone) > 0 {
+		err = d.fs.SyncDir(d.msgs)
+	}
 	if err == nil {
 		err = d.replace(path.Join(d.msgs, indexFile), index)
 	}
@@ -124,6 +132,7 @@ func (d *disk) saveState() error {
 	}
 	if err == nil {
 		d.saved = changes
+		d.gone = nil
 	}
 	return err
 }
@@ -225,9 +234,11 @@ func (d *disk) readState(name string) []byte {
 	return b
 }
 
-// floor.db says that everything below a sequence is gone. It is written before
-// blocks are deleted, so that a purge is there as a whole or not at all. Layout,
-// little endian:
+// floor.db says what has left the stream since index.db was written, without a
+// tombstone for every message: everything below a sequence, and the messages of
+// some blocks. It is written before their files are deleted, so that a purge is
+// there as a whole or not at all, and a deleted file is not taken for a lost
+// one. Layout, little endian:
 //
 //	0   magic "natsdflr"
 //	8   u16 version, u16 zero
@@ -235,14 +246,15 @@ func (d *disk) readState(name string) []byte {
 //	16  u64 offset in it (uncompressed) behind the last record
 //	24  [8] checksum of that record
 //	32  u64 floor: the first sequence that may be live
-//	40  u64 HighwayHash-64 (keyed by the stream's name) of bytes 0..39
+//	40  u32 number of blocks that are gone, then u32 for each
+//	... u64 HighwayHash-64 (keyed by the stream's name) of all before
 //
 // It holds while the block still has that record in that place. Otherwise
 // another server has written since, and knows better.
 const (
 	floorMagic   = "natsdflr"
 	floorVersion = 1
-	floorSize    = 48
+	floorFixed   = 44
 )
 
 // floorMark is the content of floor.db.
@@ -251,10 +263,11 @@ type floorMark struct {
 	off   int64
 	sum   [8]byte
 	seq   uint64
+	gone  []uint32
 }
 
 func (f *floorMark) encode(stream string) []byte {
-	b := make([]byte, 0, floorSize)
+	b := make([]byte, 0, floorFixed+4*len(f.gone)+8)
 	b = append(b, floorMagic...)
 	b = binary.LittleEndian.AppendUint16(b, floorVersion)
 	b = binary.LittleEndian.AppendUint16(b, 0)
@@ -262,7 +275,16 @@ func (f *floorMark) encode(stream string) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.off))
 	b = append(b, f.sum[:]...)
 	b = binary.LittleEndian.AppendUint64(b, f.seq)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(f.gone)))
+	for _, n := range f.gone {
+		b = binary.LittleEndian.AppendUint32(b, n)
+	}
 	return highway.Append(stream, b)
+}
+
+// has says whether floor.db says that the messages of a block are gone.
+func (f *floorMark) has(num uint32, last uint64) bool {
+	return f != nil && (slices.Contains(f.gone, num) || last < f.seq)
 }
 
 // VersionError says that a file was written by a newer version, which alone can
@@ -276,20 +298,30 @@ func (e *VersionError) Error() string {
 	return "file " + e.File + " has format version " + strconv.Itoa(int(e.Found)) + ", this version knows up to " + strconv.Itoa(int(e.Known))
 }
 
-func decodeFloor(stream string, b []byte) (f floorMark, err error) {
-	if len(b) < floorSize || string(b[:8]) != floorMagic {
-		return f, errFloor
+func decodeFloor(stream string, b []byte) (*floorMark, error) {
+	if len(b) < floorFixed+8 || string(b[:8]) != floorMagic {
+		return nil, errFloor
 	}
 	if v := binary.LittleEndian.Uint16(b[8:]); v > floorVersion {
-		return f, &VersionError{File: floorFile, Found: v, Known: floorVersion}
+		return nil, &VersionError{File: floorFile, Found: v, Known: floorVersion}
 	}
-	if len(b) != floorSize || highway.Sum64(stream, b[:40]) != binary.LittleEndian.Uint64(b[40:]) {
-		return f, errFloor
+	n := len(b) - 8
+	if highway.Sum64(stream, b[:n]) != binary.LittleEndian.Uint64(b[n:]) {
+		return nil, errFloor
 	}
-	f.block = binary.LittleEndian.Uint32(b[12:])
-	f.off = int64(binary.LittleEndian.Uint64(b[16:]))
-	f.sum = [8]byte(b[24:])
-	f.seq = binary.LittleEndian.Uint64(b[32:])
+	f := &floorMark{
+		block: binary.LittleEndian.Uint32(b[12:]),
+		off:   int64(binary.LittleEndian.Uint64(b[16:])),
+		sum:   [8]byte(b[24:]),
+		seq:   binary.LittleEndian.Uint64(b[32:]),
+	}
+	count := binary.LittleEndian.Uint32(b[40:])
+	if uint64(count)*4 != uint64(n-floorFixed) {
+		return nil, errFloor
+	}
+	for i := range int(count) {
+		f.gone = append(f.gone, binary.LittleEndian.Uint32(b[floorFixed+4*i:]))
+	}
 	return f, nil
 }
 

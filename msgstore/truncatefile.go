@@ -18,9 +18,16 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 	if err := d.queue.Perform(&commit.Op{Forget: d.rel}); err != nil {
 		return err
 	}
+	// floor.db is about to go: the files of the blocks below it must be gone.
+	if err := d.fs.SyncDir(d.msgs); err != nil {
+		return err
+	}
 	for _, name := range []string{indexFile, ttlFile, schedFile, floorFile} {
 		d.fs.Remove(path.Join(d.msgs, name))
 	}
+	d.cleaning.Lock()
+	d.gone, d.floored = nil, 0
+	d.cleaning.Unlock()
 	d.changes++
 	top := uint32(0)
 	var keep []removal
@@ -164,6 +171,7 @@ func (d *disk) writeTombstones(b *block, gone []removal) error {
 
 // setTailAt makes a block of the stream the tail. The caller holds wmu and mu.
 func (s *store) setTailAt(b *block) {
+	b.file.sealed = false
 	s.tail.b, s.tail.size = b, b.size
 	s.tail.sum = s.disk.tailSum
 	k := record.NewKey(s.cfg.Name, b.num)
@@ -181,6 +189,11 @@ func (d *disk) erase(o *op) {
 	d.submit(o) // unlocks
 	go func() {
 		r := <-removed
+		if r.err == nil && r.removed > 0 {
+			d.maintaining.Lock()
+			r.err = d.checkpointNow(true)
+			d.maintaining.Unlock()
+		}
 		if r.err == nil && r.removed > 0 {
 			r.err = d.alone(func() error { return d.overwrite(seqs) })
 		}

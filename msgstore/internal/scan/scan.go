@@ -30,6 +30,9 @@ type Block struct {
 	// After is the highest sequence of the blocks before, and Before the first
 	// sequence of the next block; 0 if unknown or none. Messages lie between.
 	After, Before uint64
+	// ZeroTail is the number of bytes at the end that are zero in the file, where
+	// it is encrypted: they were never written.
+	ZeroTail int
 	// Unreadable are parts of Content that could not be decompressed.
 	Unreadable []blockcomp.Range
 	// ValidSubject says whether a message of this stream may have the subject;
@@ -344,6 +347,9 @@ func (s *scanner) endsInside(at int) bool {
 
 // zeros says that nothing but zero bytes follows offset at.
 func (s *scanner) zeros(at int) bool {
+	if len(s.Content)-at <= s.ZeroTail {
+		return true
+	}
 	for _, c := range s.Content[at:] {
 		if c != 0 {
 			return false
