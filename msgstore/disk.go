@@ -389,9 +389,6 @@ func (d *disk) clean(sync bool) {
 	for _, b := range g {
 		d.host.drop(b)
 		d.fs.Remove(d.blockPath(b.num))
-		if b.file.key != nil {
-			d.fs.Remove(d.keyPath(b.num))
-		}
 	}
 }
 

@@ -146,6 +146,10 @@ func (d *disk) rewriteBlock(b *block) error {
 	if err := d.load(b); err != nil {
 		return err
 	}
+	s.mu.RLock()
+	// What goes must be gone in index.db already: no more than what is gone now.
+	live := liveSet{first: b.first.seq, last: b.last.seq, deleted: b.deleted.Clone()}
+	s.mu.RUnlock()
 	if err := d.checkpointNow(true); err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func (d *disk) rewriteBlock(b *block) error {
 	if len(c.bad) > 0 {
 		return nil
 	}
-	err = d.rewrite(b, c, keepLive)
+	err = d.rewrite(b, c, &live)
 	b.file.tried = max(b.bytes, 1)
 	b.file.fresh = false
 	b.file.failed = err != nil
@@ -209,7 +213,7 @@ func (d *disk) repair() {
 	if err != nil || len(c.bad) > 0 || int64(len(c.buf)) != b.size {
 		return // it cannot be read now
 	}
-	if err := d.rewrite(b, c, keepAll); err != nil {
+	if err := d.rewrite(b, c, nil); err != nil {
 		return
 	}
 	d.queue.Reset()

@@ -16,6 +16,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seqset"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -284,7 +285,7 @@ func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 	if whole && !c.compressed {
 		return r.cut(b, c, found[0].Start)
 	}
-	return d.rewrite(b, c, keepAll)
+	return d.rewrite(b, c, nil)
 }
 
 // noteMissing reports a block without a file, and remembers it in the quarantine
@@ -440,17 +441,21 @@ func (d *disk) damaged(b *block, c *cache) {
 	s.lost.Msgs = slices.Compact(s.lost.Msgs)
 }
 
-// keepAll and keepLive say what rewrite keeps.
-const (
-	keepAll  = true
-	keepLive = false
-)
+// liveSet is what is live in a block at one moment.
+type liveSet struct {
+	first, last uint64
+	deleted     *seqset.Set
+}
+
+func (l *liveSet) has(seq uint64) bool {
+	return seq >= l.first && seq <= l.last && !l.deleted.Contains(seq)
+}
 
 // rewrite replaces the file of b by one that holds the intact records of c: all
-// of them, or the live ones with the tombstones that are still needed. Nothing
-// is in flight for the file. An encrypted block gets a new key. The caller holds
-// store.mu, or is the only one who knows the store.
-func (d *disk) rewrite(b *block, c *cache, all bool) error {
+// of them, or with live the messages in it and the tombstones that are still
+// needed. Nothing is in flight for the file. An encrypted block gets a new key.
+// The caller holds store.mu, or is the only one who knows the store.
+func (d *disk) rewrite(b *block, c *cache, live *liveSet) error {
 	s := d.s
 	fresh := &cache{buf: make([]byte, 0, len(c.buf))}
 	i := s.blockIndex(b)
@@ -467,7 +472,7 @@ func (d *disk) rewrite(b *block, c *cache, all bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: record at %d: %w", d.blockPath(b.num), off, err)
 		}
-		if all || s.keeps(b, i, &r) {
+		if live == nil || s.keeps(live, i, &r) {
 			fresh.append(&r, c.buf[off:off+r.Size])
 		}
 		off += r.Size
@@ -475,11 +480,11 @@ func (d *disk) rewrite(b *block, c *cache, all bool) error {
 	return d.write(b, fresh)
 }
 
-// keeps says whether a compaction of b = s.blocks[i] keeps a record.
-func (s *store) keeps(b *block, i int, r *record.Record) bool {
+// keeps says whether a compaction of s.blocks[i] keeps a record.
+func (s *store) keeps(live *liveSet, i int, r *record.Record) bool {
 	switch r.Kind {
 	case record.Message:
-		return b.live(r.Seq)
+		return live.has(r.Seq)
 	case record.Tombstone:
 		return s.blockOf(r.Seq) < i || r.Seq >= s.last.seq
 	}

@@ -179,6 +179,12 @@ func (r *recovery) list() error {
 		}
 		r.files = append(r.files, blockEntry{uint32(n), info.Size()})
 	}
+	for _, e := range entries {
+		// Keys whose blocks are gone. The old key of a rewrite is not among them.
+		if n, ok := strings.CutSuffix(e.Name(), ".key"); ok && !slices.ContainsFunc(entries, func(x fs.DirEntry) bool { return x.Name() == n+".blk" }) {
+			r.d.fs.Remove(path.Join(r.d.msgs, e.Name()))
+		}
+	}
 	slices.SortFunc(r.files, func(a, b blockEntry) int { return int(int64(a.num) - int64(b.num)) })
 	return nil
 }
@@ -623,8 +629,9 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 	}
 	if x, i := s.blockFor(rec.Seq); x != nil {
 		s.drop(nil, x, i, rec.Seq, true)
-	} else if rec.Seq == s.last.seq && rec.Time != noTime && rec.Time != 0 {
-		s.last.ts = rec.Time // an erased record does not tell its time
+	}
+	if rec.Seq == s.last.seq && rec.Time != noTime && rec.Time != 0 {
+		s.last.ts = rec.Time // which the message's own record may not tell
 	}
 	r.dead[rec.Seq] = struct{}{}
 }

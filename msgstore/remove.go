@@ -161,9 +161,35 @@ func (s *store) matching(f *Filter, below uint64) ([]removal, error) {
 				}
 			})
 		}
+		found = s.withoutFlying(found)
 		return nil
 	})
 	return found, err
+}
+
+// withoutFlying leaves out what the operations in flight remove. The caller
+// holds mu.
+func (s *store) withoutFlying(found []removal) []removal {
+	gone := make(map[uint64]struct{})
+	floor := uint64(0)
+	for _, o := range s.flight {
+		for i := range o.acts {
+			a := &o.acts[i]
+			if a.kind == actCompact {
+				floor = max(floor, a.seq)
+			}
+			for _, seq := range a.seqs {
+				gone[seq] = struct{}{}
+			}
+		}
+	}
+	if floor == 0 && len(gone) == 0 {
+		return found
+	}
+	return slices.DeleteFunc(found, func(r removal) bool {
+		_, ok := gone[r.seq]
+		return ok || r.seq < floor
+	})
 }
 
 // placed returns the messages that o itself has placed already.

@@ -110,7 +110,11 @@ func (d *disk) saveState() error {
 	d.cleaning.Lock()
 	defer d.cleaning.Unlock()
 	if err == nil && len(d.gone) > 0 {
-		err = d.fs.SyncDir(d.msgs)
+		if err = d.fs.SyncDir(d.msgs); err == nil {
+			for _, n := range d.gone { // a key goes after its block
+				d.fs.Remove(d.keyPath(n))
+			}
+		}
 	}
 	if err == nil {
 		err = d.replace(path.Join(d.msgs, indexFile), index)
