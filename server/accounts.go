@@ -12,7 +12,11 @@ import (
 func (s *Server) configureAccounts(o *options.Options) error {
 	lo := s.listOptions()
 	s.global = s.accounts.GetOrAdd(options.GlobalAccount, lo)
-	if n := o.SystemAccountName(); n != "" {
+	if s.operator != nil {
+		if err := s.operator.start(o); err != nil {
+			return err
+		}
+	} else if n := o.SystemAccountName(); n != "" {
 		s.system = s.accounts.GetOrAdd(n, lo)
 	}
 	plan, err := s.planAccounts(o)
@@ -74,10 +78,12 @@ func (s *Server) planAccounts(o *options.Options) (plan *accountPlan, err error)
 		}
 	}
 	for name, c := range configs {
-		plan.configs[s.accounts.Get(name)] = c
+		a := s.accounts.Get(name)
+		c.Services = append(c.Services, s.systemImports(a, c.Services)...)
+		plan.configs[a] = c
 	}
 	for _, a := range s.accounts.All() {
-		if plan.configs[a] == nil && a != s.global && a != s.system {
+		if plan.configs[a] == nil && a != s.global && a != s.system && s.operator == nil {
 			plan.gone = append(plan.gone, a)
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Server) startJetStream(o *options.Options) error {
 			return err
 		}
 	}
-	configs := jetStreamAccounts(o)
+	configs := s.jetStreamConfigs(o)
 	var wg sync.WaitGroup
 	errs := make(chan error, 1)
 	for _, acc := range s.accounts.All() {
@@ -102,7 +102,7 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 	for _, a := range gone {
 		engine.RemoveAccount(a.Name())
 	}
-	configs := jetStreamAccounts(o)
+	configs := s.jetStreamConfigs(o)
 	for _, a := range s.accounts.All() {
 		if a == s.system || slices.Contains(gone, a) {
 			continue
@@ -153,6 +153,33 @@ func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountCo
 		return nil
 	}
 	return failure
+}
+
+// accountJetStream lets an account in operator mode store what its claims say;
+// nil is nothing.
+func (s *Server) accountJetStream(a *account.Account, l *options.AccountJetStream) {
+	engine := s.js.Load()
+	if engine == nil || a == s.system {
+		return
+	}
+	if err := reloadAccount(engine, a, jetStreamConfig(l), &s.Options().JetStream); err != nil {
+		s.log.Errorf("Error enabling jetstream on account %q: %v", a.Name(), err)
+	}
+}
+
+func jetStreamConfig(l *options.AccountJetStream) *jetstream.AccountConfig {
+	if l == nil {
+		return nil
+	}
+	return &jetstream.AccountConfig{Limits: accountLimits(l)}
+}
+
+// jetStreamConfigs are the accounts that may use JetStream, by name.
+func (s *Server) jetStreamConfigs(o *options.Options) map[string]*jetstream.AccountConfig {
+	if s.operator == nil {
+		return jetStreamAccounts(o)
+	}
+	return s.operator.jetStreamConfigs()
 }
 
 // jetStreamAccounts are the accounts that may use JetStream. Where the

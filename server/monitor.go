@@ -14,6 +14,7 @@ import (
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
 	"github.com/natsd/natsd/server/monitor"
+	"github.com/natsd/natsd/server/operator"
 	"github.com/natsd/natsd/server/options"
 )
 
@@ -146,7 +147,7 @@ func (m *monitored) Closed() []client.Snapshot {
 func (m *monitored) Counters() monitor.Counters {
 	return monitor.Counters{
 		TotalConnections: m.totalClients.Load(),
-		SlowClients:      m.slow.Load(), StaleClients: m.stale.Load(), StalledClients: m.stalled.Load(),
+		SlowClients:      m.slow.Load(), StaleClients: m.stale.Load(), PinnedAccountFails: (*Server)(m).PinnedAccountFails(), StalledClients: m.stalled.Load(),
 	}
 }
 
@@ -170,4 +171,9 @@ func (m *monitored) Queues() map[string]monitor.Queue {
 		queues["JetStream API info queue"] = monitor.Queue{Pending: u.QueuedInfos}
 	}
 	return queues
+}
+
+// AccountClaims implements monitor.Source.
+func (m *monitored) AccountClaims(name string) (*operator.Account, bool, bool) {
+	return (*Server)(m).AccountClaims(name)
 }

@@ -113,6 +113,9 @@ func (s *Server) Reload(o *options.Options) error {
 	}
 	s.applyLogging(sink, o)
 	s.applyUsers(o, plan)
+	if s.operator != nil {
+		s.operator.reload(o)
+	}
 	s.log.Noticef("Reloaded server configuration (%s)", o.ConfigDigest)
 	s.dropUnpinned(o)
 	s.configTime.Store(time.Now().UTC().UnixNano())

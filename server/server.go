@@ -45,6 +45,7 @@ type Server struct {
 	accounts *account.Set
 	global   *account.Account
 	system   *account.Account                 // nil: none
+	operator *operatorMode                    // nil: accounts are those of the configuration
 	js       atomic.Pointer[jetstream.Engine] // nil: JetStream is off
 
 	nextID       atomic.Uint64
@@ -116,6 +117,9 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 	s.accounts.NameHash = nameHash(s.Name())
 	s.configTime.Store(s.start.UnixNano())
 	s.tracing.Store(opts.Trace)
+	if s.operator, err = s.newOperatorMode(opts); err != nil {
+		return nil, err
+	}
 	if err := s.configureAccounts(opts); err != nil {
 		return nil, err
 	}
@@ -209,6 +213,11 @@ func (s *Server) open(o *options.Options) error {
 		s.stopJetStream()
 		return errors.New("server: shut down while it started")
 	}
+	if s.operator != nil {
+		if err := s.operator.serve(); err != nil {
+			return err
+		}
+	}
 	if !o.InProcessOnly {
 		if err := s.listen(o); err != nil {
 			return err
@@ -268,6 +277,9 @@ func (s *Server) Shutdown() {
 	}
 	s.tasks.wait()
 	s.stopJetStream()
+	if s.operator != nil {
+		s.operator.stop()
+	}
 	s.accounts.Stop()
 	s.removePortsFile(s.Options().PortsFileDir)
 	s.log.Noticef("Server Exiting..")

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -168,4 +169,15 @@ func (p *Permissions) Deliver(subject []byte, queue string) bool {
 		}
 	}
 	return true
+}
+
+// DenyPublish returns p with one more subject that may not be published to; nil
+// is no restriction.
+func (p *Permissions) DenyPublish(subject string) *Permissions {
+	o := new(options.Permissions)
+	if p != nil {
+		*o = *p.source
+	}
+	o.Publish.Deny = append(slices.Clone(o.Publish.Deny), subject)
+	return NewPermissions(o)
 }

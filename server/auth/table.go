@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"regexp"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -64,6 +65,29 @@ type Identity struct {
 	Label, Form string
 	// ProxyKey is the trusted proxy that vouched for the connection.
 	ProxyKey string
+	// Expires is when the login ends by itself, zero: never.
+	Expires time.Time
+	// Limits are the user's own, nil: none.
+	Limits *Limits
+	// Claims are set for a user that a JWT describes.
+	Claims *Claims
+}
+
+// Limits of one user; negative means none.
+type Limits struct{ Subscriptions, Payload int64 }
+
+// Claims are what a user JWT says besides permissions and limits.
+type Claims struct {
+	JWT            string
+	Key            string // of the user
+	Issuer         string // the key that signed
+	SignedFor      string // the account whose keys the issuer belongs to
+	Name           string
+	Tags           []string
+	IssuedAt       int64 // Unix seconds
+	Bearer         bool
+	OwnPermissions bool // the permissions are not the account's default ones
+	Delegated      bool // an auth callout made the claims
 }
 
 // User is an entry of the table.
@@ -181,13 +205,11 @@ func (t *Table) TrustsProxy(key string) bool {
 // nkeys, users (from the certificate if the listener maps), token, single user.
 func (t *Table) Login(r *Request) (Identity, Failure) {
 	var id Identity
-	if r.ProxySig != "" && len(t.proxies) > 0 {
-		key, ok := t.proxySigner(r)
-		if !ok {
-			return id, ProxyNotTrusted
-		}
-		id.ProxyKey = key
+	proxy, failure := t.Proxy(r)
+	if failure != Accepted {
+		return id, failure
 	}
+	id.ProxyKey = proxy
 	single := &t.single
 	required := t.required
 	if o := r.Over; o != nil && (o.Username != "" || o.Token != "") {
@@ -275,6 +297,19 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 	}
 	id.Account = options.GlobalAccount
 	return id, Accepted
+}
+
+// Proxy returns the key of the trusted proxy that vouched for a connection,
+// empty if none did.
+func (t *Table) Proxy(r *Request) (key string, f Failure) {
+	if r.ProxySig == "" || len(t.proxies) == 0 {
+		return "", Accepted
+	}
+	key, ok := t.proxySigner(r)
+	if !ok {
+		return "", ProxyNotTrusted
+	}
+	return key, Accepted
 }
 
 func (t *Table) proxySigner(r *Request) (string, bool) {

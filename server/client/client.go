@@ -64,6 +64,7 @@ type Client struct {
 	state   connState
 	ping    pinger
 	auth    *time.Timer
+	expiry  *time.Timer // of the login; nil: none
 	stop    time.Time
 	label   string
 	maxSubs int64
@@ -91,6 +92,7 @@ type binding struct {
 	verbose      bool
 	pedantic     bool
 	system       bool // acc is the system account
+	user         auth.Limits
 }
 
 // errClosed ends the read loop of a connection that was closed on this side.
@@ -116,13 +118,25 @@ func (c *Client) ID() uint64 { return c.id }
 // Kind is that of a client.
 func (c *Client) Kind() account.Kind { return account.Client }
 
+// ConnectOptions are those of the last CONNECT.
+func (c *Client) ConnectOptions() natsproto.Connect {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.opts
+}
+
 // Account is the one that the connection is bound to.
 func (c *Client) Account() *account.Account { return c.bound.Load().acc }
 
 func (c *Client) binding(a *account.Account) *binding {
 	headers := c.opts.Headers && !c.host.Options().NoHeaderSupport
+	user := auth.Limits{Subscriptions: -1, Payload: -1}
+	if c.ident.Limits != nil {
+		user = *c.ident.Limits
+	}
 	return &binding{
-		acc: a, perms: c.ident.Permissions,
+		user: user,
+		acc:  a, perms: c.ident.Permissions,
 		echo: c.opts.Echo, headers: headers, noResponders: c.opts.NoResponders && headers,
 		verbose: c.opts.Verbose, pedantic: c.opts.Pedantic,
 		system: a != nil && a == c.host.SystemAccount(),
@@ -173,6 +187,7 @@ func (c *Client) leave() {
 	if c.auth != nil {
 		c.auth.Stop()
 	}
+	c.expireAt(time.Time{})
 	subs := make([]*account.Sub, 0, len(c.subs))
 	for _, s := range c.subs {
 		subs = append(subs, s)
@@ -369,13 +384,9 @@ func (c *Client) applyLimits() {
 	o := c.host.Options()
 	l := c.Account().Config().Limits
 	c.parser.MaxControlLine = int(o.MaxControlLine)
-	c.parser.MaxPayload = int(minLimit(o.MaxPayload, l.MaxPayload))
-	subs := o.MaxSubscriptions
-	if subs == 0 {
-		subs = -1
-	}
+	c.parser.MaxPayload = int(c.maxPayload())
 	c.mu.Lock()
-	c.maxSubs = minLimit(subs, l.MaxSubscriptions)
+	c.maxSubs = minLimit(minLimit(unlimitedIfZero(o.MaxSubscriptions), l.MaxSubscriptions), c.bound.Load().user.Subscriptions)
 	c.mu.Unlock()
 }
 
@@ -392,7 +403,8 @@ func minLimit(a, b int64) int64 {
 
 // maxPayload is what INFO says.
 func (c *Client) maxPayload() int32 {
-	n := minLimit(c.host.Options().MaxPayload, c.Account().Config().Limits.MaxPayload)
+	b := c.bound.Load()
+	n := minLimit(minLimit(c.host.Options().MaxPayload, b.acc.Config().Limits.MaxPayload), b.user.Payload)
 	return int32(min(n, math.MaxInt32))
 }
 

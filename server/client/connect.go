@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"time"
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
@@ -83,7 +84,7 @@ func (c *Client) request(opts *natsproto.Connect) *auth.Request {
 
 func (c *Client) logIn(opts *natsproto.Connect) error {
 	req := c.request(opts)
-	id, failure := c.host.Users().Login(req)
+	id, failure := c.host.Login(c, req)
 	if failure != auth.Accepted {
 		r := AuthenticationViolation
 		switch failure {
@@ -122,10 +123,25 @@ func (c *Client) bind(id auth.Identity) error {
 	}
 	c.mu.Lock()
 	c.ident = id
+	c.expireAt(id.Expires)
 	c.mu.Unlock()
 	c.setPermissions(a)
 	c.applyLimits()
 	return nil
+}
+
+// expireAt ends the login at a time; zero is never. mu is held.
+func (c *Client) expireAt(at time.Time) {
+	if c.expiry != nil {
+		c.expiry.Stop()
+		c.expiry = nil
+	}
+	if !at.IsZero() {
+		c.expiry = time.AfterFunc(time.Until(at), func() {
+			c.host.Debugf("%s - Authentication expired", c.Label())
+			c.CloseErr("User Authentication Expired", AuthenticationExpired)
+		})
+	}
 }
 
 // setPermissions makes the account and the permissions of the identity count.
@@ -146,7 +162,7 @@ func (c *Client) loginByVerb() bool {
 	c.login.Lock()
 	defer c.login.Unlock()
 	opts := natsproto.DefaultConnect()
-	id, failure := users.Login(c.request(&opts))
+	id, failure := c.host.Login(c, c.request(&opts))
 	if failure != auth.Accepted || c.bind(id) != nil {
 		return false
 	}
@@ -195,6 +211,8 @@ func (c *Client) fullLabel() string {
 		l += ` - "` + c.ident.Account + "/user:" + c.ident.Label + `"`
 	case "nkey":
 		l += ` - "` + c.ident.Account + "/nkey:" + c.ident.Label + `"`
+	case "jwt":
+		l += ` - "` + c.ident.Account + "/jwt:" + c.ident.Label + `"`
 	case "token":
 		l += ` - "` + c.ident.Account + `/token"`
 	}

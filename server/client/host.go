@@ -32,6 +32,9 @@ type Host interface {
 	Options() *options.Options
 	// Users are the present ones; immutable.
 	Users() *auth.Table
+	// Login says who a connection is. It may take as long as the timeout of an
+	// account's look-up or of an auth callout.
+	Login(c *Client, r *auth.Request) (auth.Identity, auth.Failure)
 	// Account returns an account by its name, nil if there is none.
 	Account(name string) *account.Account
 	// SystemAccount is nil if there is none.

@@ -26,6 +26,7 @@ const (
 	RouteRemoved
 	ServerShutdown
 	AuthenticationExpired
+	CredentialsRevoked
 	WrongGateway
 	MissingAccount
 	Revocation
@@ -66,6 +67,7 @@ var reasons = [...]string{
 	RouteRemoved:                      "Route Removed",
 	ServerShutdown:                    "Server Shutdown",
 	AuthenticationExpired:             "Authentication Expired",
+	CredentialsRevoked:                "Credentials Revoked",
 	WrongGateway:                      "Wrong Gateway",
 	MissingAccount:                    "Missing Account",
 	Revocation:                        "Credentials Revoked",

@@ -51,6 +51,12 @@ func (c *Client) Info() RequestInfo {
 	if c.ident.Form == "nkey" {
 		i.IssuerKey = i.Account
 	}
+	if cl := c.ident.Claims; cl != nil {
+		i.User, i.IssuerKey, i.NameTag, i.Tags = cl.Key, cl.Issuer, cl.Name, cl.Tags
+		if !cl.Bearer { // whoever has a bearer token can log in
+			i.JWT = cl.JWT
+		}
+	}
 	if !c.stop.IsZero() {
 		stop := c.stop.UTC()
 		i.Stop = &stop

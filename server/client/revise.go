@@ -36,6 +36,9 @@ func (c *Client) Revise(users *auth.Table) {
 			return
 		}
 	}
+	if before.Claims != nil {
+		return // What its account's claims say counts, see Reconsider.
+	}
 	id, failure := users.Login(c.request(&opts))
 	anonymous := opts.User == "" && opts.Pass == "" && opts.Token == "" && opts.NKey == ""
 	if failure == auth.Accepted && anonymous && before.User != nil && !before.User.SameSecret(id.User) {
@@ -91,10 +94,56 @@ func samePermissions(a, b *auth.Permissions) bool {
 	return reflect.DeepEqual(source(a), source(b))
 }
 
+// Claimed is what an account's new claims mean for one of its connections.
+type Claimed struct {
+	// Close the connection for this reason, with this error line if it is not empty.
+	Close Reason
+	Error string
+	// Permissions are those of users without their own.
+	Permissions *auth.Permissions
+}
+
+// Reconsider makes new claims of its account count for a connection that logged in with a user JWT. judge decides by
+// the claims of the user. Any goroutine may call it.
+func (c *Client) Reconsider(judge func(*auth.Claims) Claimed) {
+	c.login.Lock()
+	defer c.login.Unlock()
+	c.mu.Lock()
+	before := c.ident
+	c.mu.Unlock()
+	if before.Claims == nil || c.Reason() != 0 {
+		return
+	}
+	v := judge(before.Claims)
+	if v.Close != 0 {
+		if v.Error == "" {
+			c.Close(v.Close)
+		} else {
+			c.CloseErr(v.Error, v.Close)
+		}
+		return
+	}
+	id := before
+	if !before.Claims.OwnPermissions && !samePermissions(v.Permissions, before.Permissions) {
+		id.Permissions = v.Permissions
+	}
+	c.mu.Lock()
+	c.ident = id
+	c.mu.Unlock()
+	a := c.Account()
+	c.bound.Store(c.binding(a))
+	c.revised.Store(true)
+	c.checkLimits(a)
+	if id.Permissions != before.Permissions {
+		c.dropForbidden(id)
+	}
+}
+
 // checkLimits takes over the account's limit of subscriptions, and closes a connection that has more. The limits of the
 // parser are taken over by the read loop.
 func (c *Client) checkLimits(a *account.Account) {
 	limit := minLimit(unlimitedIfZero(c.host.Options().MaxSubscriptions), a.Config().Limits.MaxSubscriptions)
+	limit = minLimit(limit, c.bound.Load().user.Subscriptions)
 	c.mu.Lock()
 	c.maxSubs = limit
 	over := limit >= 0 && int64(len(c.subs)) > limit

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/operator"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/subjecttree"
 )
@@ -138,6 +139,11 @@ func (m *Monitor) accountDetail(name string) (*AccountDetail, error) {
 		JetStream: m.jetStreamEnabled(a), Leafs: m.leafs(a), Clients: a.Clients(), Subscriptions: a.List().Len(),
 		Mappings: m.mappings(name), NameTag: m.src.Tag(a), Sublist: &stats,
 	}
+	claims, complete, expired := m.src.AccountClaims(name)
+	d.Complete, d.Expired = complete, expired
+	if claims != nil && claims.JWT != "" {
+		d.claims(claims)
+	}
 	c := a.Config()
 	for _, e := range c.Exports {
 		d.Exports = append(d.Exports, exportDetail(e))
@@ -160,6 +166,23 @@ func (m *Monitor) accountDetail(name string) (*AccountDetail, error) {
 		}
 	}
 	return d, nil
+}
+
+// claims adds what the account's JWT says.
+func (d *AccountDetail) claims(a *operator.Account) {
+	c := a.Claims
+	d.JWT, d.Claims, d.IssuerKey, d.NameTag, d.Tags = a.JWT, c, c.Issuer, c.Name, c.Tags
+	vr := jwt.CreateValidationResults()
+	c.Validate(vr)
+	for _, i := range vr.Issues {
+		d.ValidationResult = append(d.ValidationResult, ValidationIssue(*i))
+	}
+	for user, at := range c.Revocations {
+		if d.RevokedUsers == nil {
+			d.RevokedUsers = map[string]time.Time{}
+		}
+		d.RevokedUsers[user] = time.Unix(at, 0).UTC()
+	}
 }
 
 func exportDetail(e *account.Export) ExportDetail {

@@ -7,6 +7,7 @@ import (
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/operator"
 	"github.com/natsd/natsd/server/options"
 )
 
@@ -25,6 +26,9 @@ type Source interface {
 	Accounts() *account.Set
 	// SystemAccount is nil if there is none.
 	SystemAccount() *account.Account
+	// AccountClaims are the claims of an account in operator mode, nil without. complete is false if an import of it is
+	// missing, expired is true if nobody may log in.
+	AccountClaims(name string) (claims *operator.Account, complete, expired bool)
 	// Tag is the name of an account for people.
 	Tag(a *account.Account) string
 
@@ -61,6 +65,8 @@ type Counters struct {
 	SlowClients      int64
 	StaleClients     int64
 	StalledClients   int64
+	// PinnedAccountFails counts logins of accounts that are not among those that may.
+	PinnedAccountFails int64
 }
 
 // Queue is the fill of an internal queue.

@@ -62,6 +62,9 @@ func (o *Options) checkTrust() error {
 	case len(o.TrustedKeys) > 0:
 		return errorText("conflicting options for 'TrustedKeys' and 'TrustedOperators'")
 	}
+	if o.Resolver.Type == "url" && len(o.ResolverPreload) > 0 {
+		return errorText("resolver preloads only available for writeable resolver types MEM/DIR/CACHE_DIR")
+	}
 	for _, op := range o.Operators {
 		if sys := op.Claims.SystemAccount; sys != "" && o.SystemAccount != "" && sys != o.SystemAccount {
 			return errorText("system_account in config and operator JWT must be identical")
@@ -503,8 +506,6 @@ func (o *Options) Unavailable() error {
 		{o.LeafNodes.Port != 0 || slices.ContainsFunc(o.LeafNodes.Remotes, func(r *LeafRemote) bool { return !r.Disabled }), "leafnodes"},
 		{o.WebSocket.Port != 0, "websocket"},
 		{o.MQTT.Port != 0, "mqtt"},
-		{o.operatorMode(), "operator"},
-		{o.Authorization.Callout != nil, "authorization.auth_callout"},
 		{o.OCSP != nil && o.OCSP.Mode != OCSPNever, "ocsp"},
 		{o.asksOCSPPeers(), "ocsp_peer"},
 		{o.JetStream.Enabled && o.JetStream.TPM != nil && runtime.GOOS != "windows", "jetstream.tpm"},

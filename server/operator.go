@@ -1,0 +1,554 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/auth"
+	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/operator"
+	"github.com/natsd/natsd/server/options"
+)
+
+// operatorMode is what a server has whose accounts come as JWTs.
+type operatorMode struct {
+	s     *Server
+	trust *operator.Trust
+	dir   *operator.Dir // the resolver, if it is a directory
+
+	// wiring is held while accounts are configured: an account's imports depend
+	// on the claims of others. It is taken before mu.
+	wiring sync.Mutex
+
+	mu       sync.Mutex        // guards the rest
+	pinned   map[string]bool   // nil: all accounts may log in
+	resolver operator.Resolver // nil: no account is known
+	loaded   map[string]*loadedAccount
+	fails    int64 // logins of accounts that are not pinned
+}
+
+// loadedAccount is an account in use.
+type loadedAccount struct {
+	acc     *account.Account
+	claims  *operator.Account
+	deleted bool      // its claims were deleted: nobody may log in
+	fetched time.Time // when the resolver was last asked
+	// incomplete: an import is not authorized or its exporter not known.
+	incomplete bool
+	expiry     *time.Timer // of its claims; nil: they do not expire
+	recheck    *time.Timer // when an activation ends; nil: none does
+}
+
+func (l *loadedAccount) expired(now time.Time) bool {
+	return l.deleted || l.claims.Claims.Expires != 0 && now.Unix() > l.claims.Claims.Expires
+}
+
+// refetchAfter bounds how often the resolver is asked for one account.
+const refetchAfter = time.Second
+
+// newOperatorMode makes the operator mode of options, nil in others.
+func (s *Server) newOperatorMode(o *options.Options) (*operatorMode, error) {
+	trust := operator.NewTrust(o)
+	if trust == nil {
+		return nil, nil
+	}
+	m := &operatorMode{s: s, trust: trust, pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}}
+	if r := o.Resolver; r != nil {
+		switch r.Type {
+		case "mem":
+			m.resolver = operator.NewMemory(o.ResolverPreload)
+		case "url":
+			tr := http.DefaultTransport.(*http.Transport).Clone()
+			if o.ResolverTLS != nil {
+				tr.TLSClientConfig = o.ResolverTLS.Config
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), r.Timeout)
+			defer cancel()
+			u, err := operator.NewURL(ctx, r.URL, &http.Client{Transport: tr})
+			if err != nil {
+				return nil, err
+			}
+			m.resolver = u
+		default:
+			d, err := operator.OpenDir(*r)
+			if err != nil {
+				return nil, err
+			}
+			for key, token := range o.ResolverPreload {
+				if err := d.Store(key, token); err != nil {
+					return nil, err
+				}
+			}
+			m.resolver, m.dir = d, d
+		}
+	}
+	return m, nil
+}
+
+// startOperator loads the system account.
+func (m *operatorMode) start(o *options.Options) error {
+	name := o.SystemAccount
+	if name == "" {
+		return nil
+	}
+	l, err := m.load(name)
+	if err != nil {
+		if r := m.accounts(); r != nil && !isMemory(r) && len(o.Operators) == 1 {
+			m.s.log.Warnf("Fetched system account failed: %v; a temporary one is in its place", err)
+			l = m.use(name, operator.Temporary(name))
+		} else {
+			return errors.New("error resolving system account: account missing")
+		}
+	}
+	m.s.system = l.acc
+	return nil
+}
+
+func isMemory(r operator.Resolver) bool { _, ok := r.(*operator.Memory); return ok }
+
+// reload looks at the claims of all accounts in use again: at those of a changed
+// preload, or at files that changed.
+func (m *operatorMode) reload(o *options.Options) {
+	m.mu.Lock()
+	m.pinned = pinnedAccounts(o)
+	keys := make([]string, 0, len(m.loaded))
+	for key := range m.loaded {
+		keys = append(keys, key)
+	}
+	m.mu.Unlock()
+	if isMemory(m.accounts()) {
+		m.mu.Lock()
+		m.resolver = operator.NewMemory(o.ResolverPreload)
+		m.mu.Unlock()
+	} else if m.dir != nil {
+		var err error
+		if keys, err = m.dir.Rescan(); err != nil {
+			m.s.log.Errorf("Reload: %v", err)
+		}
+	} else {
+		return
+	}
+	for _, key := range keys {
+		token, err := m.fetch(key)
+		if err == nil {
+			err = m.apply(key, token)
+		}
+		if err != nil && m.get(key) != nil {
+			m.s.log.Errorf("Reload: account %q: %v", key, err)
+			m.disable(key)
+		}
+	}
+}
+
+// pinnedAccounts are those that may log in, nil for all.
+func pinnedAccounts(o *options.Options) map[string]bool {
+	if len(o.ResolverPinnedAccounts) == 0 {
+		return nil
+	}
+	pinned := map[string]bool{o.SystemAccount: true}
+	for _, k := range o.ResolverPinnedAccounts {
+		pinned[k] = true
+	}
+	return pinned
+}
+
+// stop ends the timers.
+func (m *operatorMode) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.loaded {
+		l.stopTimers()
+	}
+}
+
+func (l *loadedAccount) stopTimers() {
+	for _, t := range []*time.Timer{l.expiry, l.recheck} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// accounts is the resolver.
+func (m *operatorMode) accounts() operator.Resolver {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.resolver
+}
+
+// get returns an account in use, nil if it is not.
+func (m *operatorMode) get(key string) *loadedAccount {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.loaded[key]
+}
+
+// load returns an account, from the resolver if it is not in use or has expired.
+func (m *operatorMode) load(key string) (*loadedAccount, error) {
+	now := time.Now()
+	m.mu.Lock()
+	l := m.loaded[key]
+	if l != nil && (!l.expired(now) || now.Sub(l.fetched) < refetchAfter) {
+		m.mu.Unlock()
+		return l, nil
+	}
+	if l != nil {
+		l.fetched = now
+	}
+	m.mu.Unlock()
+	if m.accounts() == nil {
+		return nil, operator.ErrNoAccount
+	}
+	token, err := m.fetch(key)
+	if err != nil {
+		if l != nil {
+			return l, nil // expired; its users are refused
+		}
+		return nil, err
+	}
+	a, err := m.trust.Open(key, token)
+	if err != nil {
+		if l != nil {
+			return l, nil
+		}
+		return nil, err
+	}
+	return m.use(key, a), nil
+}
+
+// fetch asks the resolver.
+func (m *operatorMode) fetch(key string) (string, error) {
+	timeout := 2 * time.Second
+	if r := m.s.Options().Resolver; r != nil && r.Timeout > 0 {
+		timeout = r.Timeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	began := time.Now()
+	token, err := m.accounts().Fetch(ctx, key)
+	if took := time.Since(began); took > time.Second {
+		m.s.log.Warnf("Fetching of account %q took %v", key, took)
+	}
+	return token, err
+}
+
+// use makes claims count, for a new account or one in use, and for those that
+// import from it.
+func (m *operatorMode) use(key string, a *operator.Account) *loadedAccount {
+	m.wiring.Lock()
+	defer m.wiring.Unlock()
+	m.mu.Lock()
+	l := m.loaded[key]
+	if l == nil {
+		l = &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions())}
+		m.loaded[key] = l
+	}
+	before := l.claims
+	l.claims, l.fetched = a, time.Now()
+	revived := l.deleted
+	l.deleted = false
+	m.mu.Unlock()
+	m.configure(l)
+	m.armExpiry(l)
+	m.configureImporters(key)
+	m.s.accountJetStream(l.acc, a.JetStream())
+	if before != nil || revived {
+		m.reconsider(l, before)
+	}
+	return l
+}
+
+// configureImporters configures the accounts again that import from key; wiring
+// is held.
+func (m *operatorMode) configureImporters(key string) {
+	m.mu.Lock()
+	var importers []*loadedAccount
+	for _, l := range m.loaded {
+		if l.claims.Key() != key && slices.ContainsFunc(l.claims.Imports(), func(i operator.Import) bool { return i.Exporter == key }) {
+			importers = append(importers, l)
+		}
+	}
+	m.mu.Unlock()
+	for _, l := range importers {
+		m.configure(l)
+	}
+}
+
+// configure gives an account what its claims say; wiring is held.
+func (m *operatorMode) configure(l *loadedAccount) {
+	a := l.claims
+	c := &account.Config{Limits: a.Limits(), Exports: a.Exports(), Trace: a.Trace()}
+	if l.deleted {
+		c = &account.Config{}
+	}
+	var err error
+	if c.Mappings, err = a.Mappings(m.s.clusterName()); err != nil {
+		m.s.log.Errorf("Account %q: mappings: %v", a.Key(), err)
+	}
+	incomplete := false
+	var next time.Time // when the first activation ends
+	if !l.deleted {
+		for _, imp := range a.Imports() {
+			until, err := m.addImport(l, c, &imp)
+			if err != nil {
+				incomplete = true
+				m.s.log.Debugf("Account %q: %v", a.Key(), err)
+				continue
+			}
+			if !until.IsZero() && (next.IsZero() || until.Before(next)) {
+				next = until
+			}
+		}
+		c.Services = append(c.Services, m.s.systemImports(l.acc, c.Services)...)
+	}
+	l.acc.Configure(c)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l.incomplete = incomplete
+	if l.recheck != nil {
+		l.recheck.Stop()
+		l.recheck = nil
+	}
+	if !next.IsZero() {
+		l.recheck = time.AfterFunc(time.Until(next), func() {
+			m.wiring.Lock()
+			defer m.wiring.Unlock()
+			m.configure(l)
+		})
+	}
+}
+
+// addImport adds one import to c, if its exporter allows it. until is when that
+// ends.
+func (m *operatorMode) addImport(l *loadedAccount, c *account.Config, imp *operator.Import) (until time.Time, err error) {
+	ex := l
+	if imp.Exporter != l.claims.Key() {
+		if ex = m.exporter(imp.Exporter); ex == nil {
+			return until, fmt.Errorf("exporter %q of %q is not known", imp.Exporter, imp.Subject)
+		}
+	}
+	i, until, ok := ex.claims.Authorizes(l.claims.Key(), imp, time.Now())
+	var export *account.Export
+	switch {
+	case ok:
+		export = ex.claims.Exports()[i]
+	case ex != l:
+		return until, fmt.Errorf("import of %q from %q is not authorized", imp.Subject, imp.Exporter)
+	}
+	if imp.Service {
+		si, err := account.NewServiceImport(l.acc, ex.acc, imp.Subject, imp.Local, export, imp.Share)
+		if err != nil {
+			return until, err
+		}
+		c.Services = append(c.Services, si)
+		return until, nil
+	}
+	st, err := account.NewStreamImport(l.acc, ex.acc, imp.Subject, imp.Local, imp.AllowTrace)
+	if err != nil {
+		return until, err
+	}
+	c.Streams = append(c.Streams, st)
+	return until, nil
+}
+
+// exporter returns an account that another imports from, nil if it is not to be
+// had. wiring is held, so the account is configured here, its own imports later.
+func (m *operatorMode) exporter(key string) *loadedAccount {
+	if l := m.get(key); l != nil {
+		return l
+	}
+	if m.accounts() == nil {
+		return nil
+	}
+	token, err := m.fetch(key)
+	if err != nil {
+		return nil
+	}
+	a, err := m.trust.Open(key, token)
+	if err != nil {
+		return nil
+	}
+	l := &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions()), claims: a, fetched: time.Now()}
+	m.mu.Lock()
+	m.loaded[key] = l
+	m.mu.Unlock()
+	// In the books before its imports are looked at: they may lead back here.
+	m.configure(l)
+	m.armExpiry(l)
+	m.s.accountJetStream(l.acc, a.JetStream())
+	return l
+}
+
+// armExpiry ends the account's connections when its claims expire.
+func (m *operatorMode) armExpiry(l *loadedAccount) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.expiry != nil {
+		l.expiry.Stop()
+		l.expiry = nil
+	}
+	if e := l.claims.Claims.Expires; e != 0 {
+		// Whole seconds: the claims hold until the second is over.
+		l.expiry = time.AfterFunc(time.Until(time.Unix(e, 0)), func() { m.endLogins(l) })
+	}
+}
+
+// endLogins closes all connections of an account whose claims do not hold any
+// more.
+func (m *operatorMode) endLogins(l *loadedAccount) {
+	for _, c := range m.s.clientsOf(l.acc) {
+		c.CloseErr("Account Authentication Expired", client.AuthenticationExpired)
+	}
+}
+
+func (s *Server) clientsOf(a *account.Account) []*client.Client {
+	all := slices.DeleteFunc(s.Clients(), func(c *client.Client) bool { return c.Account() != a })
+	slices.SortFunc(all, func(a, b *client.Client) int { return int(int64(a.ID()) - int64(b.ID())) })
+	return all
+}
+
+// reconsider makes new claims count for the account's connections.
+func (m *operatorMode) reconsider(l *loadedAccount, before *operator.Account) {
+	a := l.claims
+	defaults := a.DefaultPermissions()
+	left := int64(0)
+	for _, c := range m.s.clientsOf(l.acc) {
+		c.Reconsider(func(u *auth.Claims) client.Claimed {
+			switch {
+			case a.Revoked(u.Key, u.IssuedAt):
+				return client.Claimed{Close: client.CredentialsRevoked, Error: "User Authentication Revoked"}
+			case u.Bearer && a.Claims.Limits.DisallowBearer:
+				return client.Claimed{Close: client.AuthenticationViolation, Error: "Authorization Violation"}
+			case u.SignedFor == a.Key() && !a.SameSigner(before, u.Issuer):
+				return client.Claimed{Close: client.AuthenticationViolation}
+			}
+			return client.Claimed{Permissions: defaults}
+		})
+		if c.Reason() != 0 {
+			continue
+		}
+		left++
+		if limit := a.Claims.Limits.Conn; limit >= 0 && left > limit {
+			m.s.log.Errorf("%s - maximum account active connections exceeded", c.Label())
+			c.CloseErr("maximum account active connections exceeded", client.MaxAccountConnectionsExceeded)
+		}
+	}
+}
+
+// jetStreamConfigs are what the accounts in use may store.
+func (m *operatorMode) jetStreamConfigs() map[string]*jetstream.AccountConfig {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	configs := make(map[string]*jetstream.AccountConfig)
+	for key, l := range m.loaded {
+		if c := jetStreamConfig(l.claims.JetStream()); c != nil && !l.deleted {
+			configs[key] = c
+		}
+	}
+	return configs
+}
+
+// login judges a connection by its user JWT.
+func (m *operatorMode) login(c *client.Client, r *auth.Request, proxyKey string) (auth.Identity, *loadedAccount, error) {
+	token := r.JWT
+	u, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		if token = m.s.Options().DefaultSentinel; token == "" {
+			return auth.Identity{}, nil, errors.New("authentication requires a user JWT")
+		}
+	}
+	if u, err = operator.OpenUser(token); err != nil {
+		return auth.Identity{}, nil, err
+	}
+	key := operator.IssuerAccount(u)
+	m.mu.Lock()
+	refused := m.pinned != nil && !m.pinned[key]
+	if refused {
+		m.fails++
+	}
+	m.mu.Unlock()
+	if refused {
+		return auth.Identity{}, nil, fmt.Errorf("account %q is not pinned", key)
+	}
+	if !nkeys.IsValidPublicAccountKey(key) {
+		return auth.Identity{}, nil, errors.New("issuer account is not valid")
+	}
+	l, err := m.load(key)
+	if err != nil {
+		return auth.Identity{}, nil, err
+	}
+	if l.expired(time.Now()) {
+		return auth.Identity{}, l, errors.New("account JWT has expired")
+	}
+	id, err := l.claims.Identify(u, token, &operator.Login{
+		Sig: r.Sig, Nonce: r.Nonce, Type: r.Type, IP: c.IP(), Proxied: proxyKey != "", Now: time.Now(),
+	})
+	id.ProxyKey = proxyKey
+	return id, l, err
+}
+
+// PinnedAccountFails counts logins of accounts that are not pinned.
+func (s *Server) PinnedAccountFails() int64 {
+	if s.operator == nil {
+		return 0
+	}
+	s.operator.mu.Lock()
+	defer s.operator.mu.Unlock()
+	return s.operator.fails
+}
+
+// AccountClaims are the claims of an account in operator mode, nil in others.
+// complete is false if an import of it is missing.
+func (s *Server) AccountClaims(name string) (claims *operator.Account, complete, expired bool) {
+	if s.operator == nil {
+		return nil, true, false
+	}
+	l := s.operator.get(name)
+	if l == nil {
+		return nil, true, false
+	}
+	s.operator.mu.Lock()
+	defer s.operator.mu.Unlock()
+	return l.claims, !l.incomplete, l.expired(time.Now())
+}
+
+// Login implements client.Host.
+func (h *host) Login(c *client.Client, r *auth.Request) (auth.Identity, auth.Failure) {
+	s := (*Server)(h)
+	users := s.users.Load()
+	if s.operator == nil {
+		id, failure := users.Login(r)
+		return s.afterLogin(c, r, id, failure, nil)
+	}
+	proxyKey, failure := users.Proxy(r)
+	if failure != auth.Accepted {
+		return auth.Identity{}, failure
+	}
+	id, l, err := s.operator.login(c, r, proxyKey)
+	switch {
+	case errors.Is(err, operator.ErrProxyRequired):
+		return id, auth.ProxyRequired
+	case err != nil:
+		s.log.Debugf("%s - %s", c.Label(), firstUpper(err.Error()))
+		return id, auth.Refused
+	}
+	return s.afterLogin(c, r, id, auth.Accepted, l)
+}
+
+func firstUpper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
