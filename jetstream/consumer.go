@@ -143,7 +143,7 @@ func (c *Consumer) note(e streamEvent) {
 		}
 		return
 	}
-	if n := len(c.in.events); n > 0 && e.n > 0 && c.in.events[n-1].n > 0 && c.in.events[n-1].seq >= c.from.Load() {
+	if n := len(c.in.events); n > separateEvents && e.n > 0 && c.in.events[n-1].n > 0 && c.in.events[n-1].seq >= c.from.Load() {
 		c.in.events[n-1].n += e.n
 		c.in.events[n-1].seq = e.seq
 	} else {
@@ -151,6 +151,10 @@ func (c *Consumer) note(e streamEvent) {
 	}
 	c.start()
 }
+
+// separateEvents is how many waiting events keep their sequences, which spares a
+// filtered consumer the search for its messages.
+const separateEvents = 64
 
 // event gives a stream event to the machine. Under state.
 func (c *Consumer) event(e *streamEvent) {

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,33 +58,13 @@ func BenchmarkConsume(b *testing.B) {
 }
 
 func benchmarkConsume(b *testing.B, policy string) {
-	e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer e.Close()
 	bus := &countingBus{count: make(chan int, 1<<16)}
 	if policy == "explicit" {
 		bus.acks = make(chan []byte, 1<<16)
 	}
-	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
-	if err != nil {
-		b.Fatal(err)
-	}
-	c := newClient(b, &bus.testBus)
-	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
-	for a.Stream("S") == nil {
-	}
+	a, c := benchmarkStream(b, bus)
 	const stored = 100_000
-	for i := range stored {
-		c.p.Publish([]byte("s."+strconv.Itoa(i%1000)), nil, nil, []byte(strings.Repeat("x", 128)))
-		if i%1000 == 999 {
-			c.p.Flush()
-		}
-	}
-	store := a.Stream("S").Store()
-	for store.Positions().Visible < stored {
-	}
+	benchmarkStore(a, c, stored, 1000)
 	b.ReportAllocs()
 	b.ResetTimer()
 	var pulled []Msg
@@ -126,5 +107,77 @@ func benchmarkConsume(b *testing.B, policy string) {
 			}
 		}
 		b.StartTimer()
+	}
+}
+
+// BenchmarkLive delivers messages as they are stored: to one consumer without
+// filter, and to 10,000 consumers of one subject each.
+func BenchmarkLive(b *testing.B) {
+	for _, consumers := range []int{1, 10_000} {
+		b.Run(fmt.Sprint(consumers, " consumers"), func(b *testing.B) { benchmarkLive(b, consumers) })
+	}
+}
+
+func benchmarkLive(b *testing.B, consumers int) {
+	bus := &countingBus{count: make(chan int, 1<<20)}
+	a, c := benchmarkStream(b, bus)
+	for i := range consumers {
+		filter := ""
+		if consumers > 1 {
+			filter = fmt.Sprintf(`,"filter_subject":"s.%d"`, i)
+		}
+		c.publish("$JS.API.CONSUMER.CREATE.S.C"+strconv.Itoa(i), "", fmt.Sprintf(`{"stream_name":"S","config":{"durable_name":"C%d","ack_policy":"none"%s}}`, i, filter))
+	}
+	for a.Stream("S").consumers.count(true) < consumers {
+		runtime.Gosched()
+	}
+	for i := range consumers {
+		a.serveAPI([]Msg{{Subject: []byte("$JS.API.CONSUMER.MSG.NEXT.S.C" + strconv.Itoa(i)), Reply: []byte("inbox"), Data: []byte("100000000")}})
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	got := make(chan bool)
+	go func() {
+		for n := 0; n < b.N; {
+			n += <-bus.count
+		}
+		close(got)
+	}()
+	benchmarkStore(a, c, b.N, 10_000)
+	<-got
+}
+
+func benchmarkStream(b *testing.B, bus *countingBus) (*Account, *client) {
+	e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { e.Close() })
+	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newClient(b, &bus.testBus)
+	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
+	for a.Stream("S") == nil {
+		runtime.Gosched()
+	}
+	return a, c
+}
+
+// benchmarkStore publishes n messages of 128 bytes on so many subjects in turn,
+// and waits until they are stored.
+func benchmarkStore(a *Account, c *client, n, subjects int) {
+	store := a.Stream("S").Store()
+	first := store.Positions().Visible
+	payload := []byte(strings.Repeat("x", 128))
+	for i := range n {
+		c.p.Publish([]byte("s."+strconv.Itoa(i%subjects)), nil, nil, payload)
+		if i%1000 == 999 || i == n-1 {
+			c.p.Flush()
+			for store.Positions().Visible < first+uint64(i)+1 {
+				runtime.Gosched()
+			}
+		}
 	}
 }

@@ -113,6 +113,10 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		m.endOneShots()
 		return Want{}
 	}
+	if m.complete && len(m.known) > 0 {
+		m.redo = append(m.redo[:0], m.known[:min(limit, len(m.known))]...)
+		return Want{Kind: Listed, Seqs: m.redo}
+	}
 	return Want{Kind: Following, From: m.next, Max: limit}
 }
 
@@ -152,7 +156,10 @@ func (m *Machine) Missing(seq uint64) {
 	if e := m.pend.find(seq); e != nil {
 		m.emit(Effect{Kind: Terminated, Seq: seq, ConsumerSeq: e.dseq, Count: uint64(e.count), Text: "Unacknowledged message was deleted"})
 		m.settle(e, e.dseq)
+		return
 	}
+	// The stream will tell that it was removed; until then read on.
+	m.known, m.complete = m.known[:0], false
 }
 
 // Scanned tells that nothing matches from the cursor up to a sequence.
@@ -265,6 +272,7 @@ func (m *Machine) Sent(now int64) {
 // advance moves the cursor behind a message that was delivered first.
 func (m *Machine) advance(d *Delivery, stamp, now int64) {
 	m.uncount()
+	m.unlearn(d.Seq)
 	m.next = d.Seq + 1
 	m.delivered.Stream = max(m.delivered.Stream, d.Seq)
 	m.replay.last = stamp

@@ -57,6 +57,12 @@ type Machine struct {
 	list   []uint64
 	resume uint64 // where delivery goes on after the list
 
+	// known are the sequences of all counted messages, if complete: then a
+	// filtered consumer loads them directly and need not look at the messages
+	// in between.
+	known    []uint64
+	complete bool
+
 	pend  pending
 	given map[uint64]uint32 // given up: deliveries so far
 	wait  waiting
@@ -220,6 +226,34 @@ func (m *Machine) SetPending(n, last uint64) {
 	m.blocked = false
 	m.count = n + uint64(len(m.list))
 	m.seen = max(m.seen, last)
+	m.known, m.complete = m.known[:0], n == 0
+}
+
+// maxKnown bounds the known sequences: a consumer with more to deliver finds
+// them by reading on.
+const maxKnown = 64
+
+// learn remembers that n messages up to last wait to be delivered.
+func (m *Machine) learn(n, last uint64) {
+	switch {
+	case len(m.cfg.Filters()) == 0:
+	case n == 1 && m.complete && len(m.known) < maxKnown:
+		m.known = append(m.known, last)
+	default:
+		m.known, m.complete = m.known[:0], false
+	}
+}
+
+// unlearn forgets a known sequence.
+func (m *Machine) unlearn(seq uint64) {
+	if len(m.known) > 0 && m.known[0] == seq {
+		m.known = slices.Delete(m.known, 0, 1)
+	} else if i, ok := slices.BinarySearch(m.known, seq); ok {
+		m.known = slices.Delete(m.known, i, i+1)
+	}
+	if m.count == 0 {
+		m.known, m.complete = m.known[:0], true
+	}
 }
 
 // CountFrom is the sequence from which on undelivered messages are counted.
@@ -238,6 +272,7 @@ func (m *Machine) Stored(n, last uint64) {
 		return
 	}
 	m.blocked = false
+	m.learn(n, last)
 	m.count += n
 	m.seen = max(m.seen, last)
 }
@@ -253,6 +288,7 @@ func (m *Machine) Removed(seq uint64, matches bool) {
 	} else if seq >= m.next {
 		if matches {
 			m.uncount()
+			m.unlearn(seq)
 		}
 		return
 	}
@@ -539,7 +575,7 @@ func (m *Machine) HasEffects() bool { return len(m.effects) > 0 }
 func (m *Machine) Holds() bool {
 	const few = 16
 	return m.pend.live == 0 && cap(m.pend.entries)+cap(m.pend.deadlines)+cap(m.pend.queue) > few ||
-		cap(m.redo)+cap(m.effects)+cap(m.steps)+cap(m.released) > few || cap(m.wait.q) > few && m.wait.len() == 0
+		cap(m.known)+cap(m.redo)+cap(m.effects)+cap(m.steps)+cap(m.released) > few || cap(m.wait.q) > few && m.wait.len() == 0
 }
 
 // Trim gives memory back; to be called when the consumer has been idle. What
@@ -548,4 +584,7 @@ func (m *Machine) Trim() {
 	m.pend.trim()
 	m.wait.trim()
 	m.redo, m.effects, m.steps, m.released = nil, nil, nil, nil
+	if len(m.known) == 0 {
+		m.known = nil
+	}
 }
