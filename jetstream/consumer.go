@@ -10,14 +10,13 @@ import (
 	"github.com/natsd/natsd/jetstream/consumer"
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
-	"github.com/natsd/natsd/msgstore/consumerstate"
 )
 
 // Consumer is the engine around one consumer.Machine: an inbox, a turn that
 // feeds the machine and does what it says, and the files of its state.
 //
-// At most one goroutine runs the turn, none while there is nothing to do; the
-// deadline is an entry of the engine's timer queue. Fields under "state" are
+// At most one goroutine runs the turn, none while there is nothing to do (see
+// consumerTurns); the deadline is an entry of the engine's timer queue. Fields under "state" are
 // guarded by it, the others are immutable after creation, atomic, or guarded as
 // noted. Lock order: state before in.mu; whoever holds in.mu may only try state.
 type Consumer struct {
@@ -101,7 +100,7 @@ func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)
 func (c *Consumer) start() {
 	if !c.in.running && !c.in.closed {
 		c.in.running = true
-		go c.run()
+		c.stream.engine.consumers.push(c)
 	}
 }
 
@@ -165,52 +164,11 @@ func (c *Consumer) event(e *streamEvent) {
 	}
 }
 
-// consumerTurn is what a turn works with; an idle consumer has none.
-type consumerTurn struct {
-	pub      Publisher
-	items    []consumerItem
-	events   []streamEvent
-	buf      []byte
-	batch    msgstore.Batch
-	header   []byte
-	release  []uint64
-	confirms []string
-	run      consumerstate.Run
-	encoded  []byte
-}
-
-var consumerTurns = sync.Pool{New: func() any { return new(consumerTurn) }}
-
-// keepItems bounds what a pooled turn keeps for reuse.
-const keepItems = 16 << 10
-
-// run is the goroutine of the turn.
-func (c *Consumer) run() {
-	t := consumerTurns.Get().(*consumerTurn)
-	t.pub = c.stream.account.publishers.Get().(Publisher)
-	for more := false; ; {
-		var ok bool
-		if more, ok = c.turn(t, more); !ok {
-			break
-		}
-	}
-	c.stream.account.publishers.Put(t.pub)
-	t.pub = nil
-	t.batch.Reset()
-	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch {
-		consumerTurns.Put(t)
-	}
-}
-
 // turn takes what came in, lets the machine deliver a slice, and does what it
-// said. more tells that the machine had more to do. It reports whether it has
-// more to do, and false if the turn is over.
-func (c *Consumer) turn(t *consumerTurn, more bool) (_, ok bool) {
+// said. It reports whether there is more to do. What it sends is staged.
+func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	c.state.Lock()
-	if !c.take(t, more) {
-		c.state.Unlock()
-		return false, false
-	}
+	c.take(t)
 	now := time.Now().UnixNano()
 	for i := range t.events {
 		c.event(&t.events[i])
@@ -218,6 +176,7 @@ func (c *Consumer) turn(t *consumerTurn, more bool) (_, ok bool) {
 	for i := range t.items {
 		c.item(&t.items[i], t.buf, now)
 	}
+	busy := len(t.items)+len(t.events) > 0
 	t.events, t.items, t.buf = t.events[:0], t.items[:0], t.buf[:0]
 	if d := c.m.NextDeadline(now); d != 0 && d <= now {
 		c.m.Tick(now)
@@ -230,47 +189,27 @@ func (c *Consumer) turn(t *consumerTurn, more bool) (_, ok bool) {
 	case c.trim != 0 && c.trim <= now:
 		c.m.Trim()
 		c.trim = 0
-	case len(t.batch.Msgs) > 0 || c.trim == 0:
+	case busy || c.trim == 0:
 		c.trim = now + int64(consumer.IdleAfter)
 	}
 	c.rearm(now)
-	deleted := c.gone
 	c.floor.Store(c.m.AckFloor().Stream)
 	c.state.Unlock()
-
-	resume := t.pub.Flush()
 	if len(t.release) > 0 {
 		c.set.release(t.release)
 		t.release = t.release[:0]
 	}
-	if resume != nil && more && !deleted {
-		select {
-		case <-resume:
-		case <-time.After(slowReceiver):
-		}
-	}
-	return more, true
+	return more
 }
 
-// slowReceiver bounds how long a consumer waits for a client that does not keep
-// up; the transport decides when such a client is cut off.
-const slowReceiver = 2 * time.Second
-
-// take moves the inbox into the turn; false if there is nothing to do. Under
-// state.
-func (c *Consumer) take(t *consumerTurn, more bool) bool {
+// take moves the inbox into the turn. Under state.
+func (c *Consumer) take(t *consumerTurn) {
 	c.in.mu.Lock()
-	defer c.in.mu.Unlock()
-	if len(c.in.items) == 0 && len(c.in.events) == 0 && !c.in.ring && !more || c.in.closed {
-		c.in.running = false
-		c.in.items, c.in.events, c.in.buf = nil, nil, nil
-		return false
-	}
 	c.in.ring = false
 	t.items, c.in.items = c.in.items, t.items[:0]
 	t.events, c.in.events = c.in.events, t.events[:0]
 	t.buf, c.in.buf = c.in.buf, t.buf[:0]
-	return true
+	c.in.mu.Unlock()
 }
 
 // serviceReply begins the reply subjects of requests that came through a service

@@ -53,6 +53,8 @@ func (c *Consumer) deliver(t *consumerTurn, now int64) (more bool) {
 			if n > 0 {
 				sent++
 				size += n
+				t.msgs++
+				t.bytes += n
 			}
 		}
 	}

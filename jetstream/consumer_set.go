@@ -509,7 +509,7 @@ func (c *Consumer) end(status string, remaining bool) {
 	if status != "" {
 		c.m.EndRequests(status, remaining)
 	}
-	t := consumerTurns.Get().(*consumerTurn)
+	t := turnScratch.Get().(*consumerTurn)
 	t.pub = c.stream.account.publishers.Get().(Publisher)
 	c.effects(t, time.Now().UnixNano())
 	c.record(t)
@@ -519,7 +519,7 @@ func (c *Consumer) end(status string, remaining bool) {
 	t.pub.Flush()
 	c.stream.account.publishers.Put(t.pub)
 	t.pub, t.release = nil, t.release[:0]
-	consumerTurns.Put(t)
+	turnScratch.Put(t)
 	if stop != nil {
 		stop()
 	}

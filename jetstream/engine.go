@@ -16,11 +16,12 @@ import (
 // Locks: Engine.mu -> Account.mu -> Stream (see there). Nothing is called with
 // mu held.
 type Engine struct {
-	opts   Options
-	disk   *disk
-	timers timers
-	api    apiPool
-	usage  serverUsage
+	opts      Options
+	disk      *disk
+	timers    timers
+	consumers consumerTurns
+	api       apiPool
+	usage     serverUsage
 
 	maxMemory, maxStore atomic.Int64 // as Options.MaxMemory and MaxStore
 
@@ -95,6 +96,7 @@ func Open(o Options) (*Engine, error) {
 	e.disk = d
 	e.SetLimits(o.MaxMemory, o.MaxStore)
 	e.api.init(&e.opts, e)
+	e.consumers.engine = e
 	return e, nil
 }
 

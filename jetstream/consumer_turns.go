@@ -1,0 +1,164 @@
+package jetstream
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/consumerstate"
+)
+
+// consumerTurns is the line of an engine's consumers that have something to do,
+// and the few goroutines that serve it. A goroutine takes several consumers of
+// an account before it flushes, so that 10,000 consumers with a message each
+// cost their clients few writes.
+type consumerTurns struct {
+	engine *Engine
+
+	mu      sync.Mutex // leaf lock
+	ready   []*Consumer
+	head    int
+	running int
+}
+
+// Bounds of what a goroutine does between two flushes.
+const (
+	groupConsumers = 64
+	groupMsgs      = sliceMsgs
+	groupBytes     = sliceBytes
+)
+
+// push puts a consumer into the line. It is there at most once.
+func (q *consumerTurns) push(c *Consumer) {
+	q.mu.Lock()
+	if q.head > 256 && q.head*2 > len(q.ready) {
+		n := copy(q.ready, q.ready[q.head:])
+		clear(q.ready[n:])
+		q.ready, q.head = q.ready[:n], 0
+	}
+	q.ready = append(q.ready, c)
+	// A turn may wait for a disk: more goroutines than processors.
+	start := q.running < max(4, 2*runtime.GOMAXPROCS(0))
+	if start {
+		q.running++
+	}
+	q.mu.Unlock()
+	if start {
+		q.engine.runTurn(q.work)
+	}
+}
+
+// pop takes the first consumer of the line, if it is of the account a; nil is
+// any account. done says that the line is empty, in which case the goroutine
+// that asked with a nil account has left.
+func (q *consumerTurns) pop(a *Account) (c *Consumer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.head == len(q.ready) {
+		q.ready, q.head = q.ready[:0], 0
+		if cap(q.ready) > 4096 {
+			q.ready = nil
+		}
+		if a == nil {
+			q.running--
+		}
+		return nil
+	}
+	if c = q.ready[q.head]; a != nil && c.stream.account != a {
+		return nil
+	}
+	q.ready[q.head] = nil
+	q.head++
+	return c
+}
+
+// consumerTurn is what a goroutine works with; an idle consumer has none.
+type consumerTurn struct {
+	pub      Publisher
+	msgs     int // staged since the last flush
+	bytes    int
+	items    []consumerItem
+	events   []streamEvent
+	buf      []byte
+	batch    msgstore.Batch
+	header   []byte
+	release  []uint64
+	confirms []string
+	run      consumerstate.Run
+	group    []groupMember
+}
+
+type groupMember struct {
+	c    *Consumer
+	more bool
+}
+
+var turnScratch = sync.Pool{New: func() any { return new(consumerTurn) }}
+
+// keepItems bounds what a pooled turn keeps for reuse.
+const keepItems = 16 << 10
+
+// work serves the line until it is empty.
+func (q *consumerTurns) work() {
+	t := turnScratch.Get().(*consumerTurn)
+	for c := q.pop(nil); c != nil; c = q.pop(nil) {
+		a := c.stream.account
+		t.pub = a.publishers.Get().(Publisher)
+		t.msgs, t.bytes = 0, 0
+		for c != nil {
+			t.group = append(t.group, groupMember{c, c.turn(t)})
+			if len(t.group) >= groupConsumers || t.msgs >= groupMsgs || t.bytes >= groupBytes {
+				break
+			}
+			c = q.pop(a)
+		}
+		resume := t.pub.Flush()
+		a.publishers.Put(t.pub)
+		t.pub = nil
+		for i := range t.group {
+			m := &t.group[i]
+			if resume != nil && m.more {
+				go m.c.waitForReceiver(resume)
+			} else {
+				m.c.finish(m.more)
+			}
+			*m = groupMember{}
+		}
+		t.group = t.group[:0]
+	}
+	t.batch.Reset()
+	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch {
+		turnScratch.Put(t)
+	}
+}
+
+// slowReceiver bounds how long a consumer waits for a client that does not keep
+// up; the transport decides when such a client is cut off.
+const slowReceiver = 2 * time.Second
+
+// waitForReceiver goes on with a consumer's turns when its client has room.
+func (c *Consumer) waitForReceiver(resume <-chan struct{}) {
+	t := time.NewTimer(slowReceiver)
+	defer t.Stop()
+	select {
+	case <-resume:
+	case <-t.C:
+	}
+	c.finish(true)
+}
+
+// finish ends a turn whose messages were flushed: the consumer gets another one
+// if there is more to do.
+func (c *Consumer) finish(more bool) {
+	c.in.mu.Lock()
+	again := (more || len(c.in.items) > 0 || len(c.in.events) > 0 || c.in.ring) && !c.in.closed
+	if !again {
+		c.in.running = false
+		c.in.items, c.in.events, c.in.buf = nil, nil, nil
+	}
+	c.in.mu.Unlock()
+	if again {
+		c.stream.engine.consumers.push(c)
+	}
+}
