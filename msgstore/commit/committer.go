@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/internal/mutation"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -36,16 +37,8 @@ type Options struct {
 	// Listener receives the events.
 	Listener func(Event)
 
-	mutate mutations
-}
-
-// mutations are deliberate faults that the tests must notice.
-type mutations struct {
-	completeBeforeSync bool // an append is complete before its sync
-	skipChainCheck     bool // replay applies records whose predecessor is not there
-	freeBeforeSync     bool // a segment is used again before its files are synced
-	outOfOrder         bool // ops complete as they are done, not in order
-	ignoreForget       bool // replay applies records that were voided
+	// Mutations are for the tests of this module.
+	Mutations mutation.Set
 }
 
 const (

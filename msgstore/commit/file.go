@@ -229,7 +229,7 @@ func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
 		var end int64
 		var tail [8]byte
 		end, tail, err = f.write(ops, w)
-		if err == nil && needSync && !c.opts.mutate.completeBeforeSync && f.unsynced(end) {
+		if err == nil && needSync && !c.skipsSync(ops) && f.unsynced(end) {
 			start := time.Now()
 			if err = f.vf.SyncData(); err == nil {
 				c.synced(f, len(ops), bytes, time.Since(start))
@@ -246,6 +246,21 @@ func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
 	}
 	f.queue.finish(f, ops)
 	c.settleLazy(f)
+}
+
+// skipsSync is the mutations CompleteBeforeSync and TombstoneUnsynced.
+func (c *Committer) skipsSync(ops []*Op) bool {
+	m := &c.opts.Mutations
+	if m.TombstoneUnsynced {
+		const tombstone = 30
+		for _, o := range ops {
+			if len(o.Data) != tombstone {
+				return m.CompleteBeforeSync
+			}
+		}
+		return true
+	}
+	return m.CompleteBeforeSync
 }
 
 // synced records how long a sync took.

@@ -94,7 +94,7 @@ func (c *Committer) doSegment() {
 	switch {
 	case old == nil:
 		s, err = c.newSegment()
-	case old.settled() || c.opts.mutate.freeBeforeSync:
+	case old.settled() || c.opts.Mutations.FreeBeforeSync:
 		s, err = old, c.recycle(old)
 	}
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/natsd/natsd/msgstore/internal/mutation"
 	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
@@ -697,7 +698,7 @@ func faulty(rng *rand.Rand, where int) func(crashfs.Call) error {
 
 // powerCuts runs a few lives of a server with random work, each ended by a power cut
 // at a random I/O call, or by an orderly stop, and returns what was violated.
-func powerCuts(seed uint64, m mutations, count func(Event)) error {
+func powerCuts(seed uint64, m mutation.Set, count func(Event)) error {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	opts := Options{
 		SyncThreads:  1 + rng.IntN(4),
@@ -706,7 +707,7 @@ func powerCuts(seed uint64, m mutations, count func(Event)) error {
 		SegmentSize:  int64(16<<10) << rng.IntN(3),
 		Segments:     2 + rng.IntN(2),
 		Listener:     count,
-		mutate:       m,
+		Mutations:    m,
 	}
 	mode := []Mode{Always, Always, Interval, External}[rng.IntN(4)]
 	truths := map[string]*truth{}
@@ -827,7 +828,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 	if *seedFlag != 0 {
-		if err := powerCuts(*seedFlag, mutations{}, count); err != nil {
+		if err := powerCuts(*seedFlag, mutation.Set{}, count); err != nil {
 			t.Fatalf("seed %d: %v", *seedFlag, err)
 		}
 		return
@@ -836,7 +837,7 @@ func TestPowerCuts(t *testing.T) {
 	t.Logf("seeds %d to %d", base, base+uint64(*seedsFlag)-1)
 	for i := range *seedsFlag {
 		seed := base + uint64(i)
-		if err := powerCuts(seed, mutations{}, count); err != nil {
+		if err := powerCuts(seed, mutation.Set{}, count); err != nil {
 			t.Fatalf("-seed=%d: %v", seed, err)
 		}
 	}
@@ -847,12 +848,12 @@ func TestPowerCuts(t *testing.T) {
 }
 
 func TestMutationsAreCaught(t *testing.T) {
-	for name, m := range map[string]mutations{
-		"complete before sync": {completeBeforeSync: true},
-		"no chain check":       {skipChainCheck: true},
-		"free before sync":     {freeBeforeSync: true},
-		"out of order":         {outOfOrder: true},
-		"forget ignored":       {ignoreForget: true},
+	for name, m := range map[string]mutation.Set{
+		"complete before sync": {CompleteBeforeSync: true},
+		"no chain check":       {SkipChainCheck: true},
+		"free before sync":     {FreeBeforeSync: true},
+		"out of order":         {OutOfOrder: true},
+		"forget ignored":       {IgnoreForget: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(100) {

@@ -298,7 +298,7 @@ func (q *Queue) finish(f *File, ops []*Op) {
 		q.delivering = true
 		for {
 			q.batch = q.batch[:0]
-			if q.c.opts.mutate.outOfOrder {
+			if q.c.opts.Mutations.OutOfOrder {
 				q.doneToFront()
 			}
 			for q.first != nil && q.first.done {
@@ -332,7 +332,7 @@ func (q *Queue) finish(f *File, ops []*Op) {
 	q.mu.Unlock()
 }
 
-// doneToFront is the mutation outOfOrder.
+// doneToFront is the mutation OutOfOrder.
 func (q *Queue) doneToFront() {
 	for prev := q.first; prev != nil && prev.next != nil; {
 		o := prev.next

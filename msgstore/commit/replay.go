@@ -235,7 +235,7 @@ func (c *Committer) collect(paths map[string]*history, s *oldSegment, f frame) {
 				h.runs = append(h.runs, r.data)
 			}
 		case recForget:
-			if c.opts.mutate.ignoreForget {
+			if c.opts.Mutations.IgnoreForget {
 				continue
 			}
 			for name, h := range paths {
@@ -300,7 +300,7 @@ const (
 
 // compare says how a record relates to what its file holds.
 func (c *Committer) compare(f vfs.File, size int64, r record) (presence, error) {
-	if c.opts.mutate.skipChainCheck {
+	if c.opts.Mutations.SkipChainCheck {
 		return missing, nil
 	}
 	if r.offset > size {

@@ -132,6 +132,9 @@ func (f *FS) Cut() {
 	f.cutOnce.Do(func() { close(f.cutCh) })
 }
 
+// IsCut reports whether the power is off.
+func (f *FS) IsCut() bool { return f.cut.Load() }
+
 // Done is closed when the power is cut.
 func (f *FS) Done() <-chan struct{} { return f.cutCh }
 
