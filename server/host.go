@@ -88,17 +88,30 @@ func (h *host) Admit(c *client.Client) bool {
 	return true
 }
 
-func (h *host) LoggedIn(c *client.Client, first bool) {}
+func (h *host) LoggedIn(c *client.Client, first bool) {
+	if h.events != nil && first {
+		h.events.Connected(c.Snapshot(false))
+	}
+}
 
-func (h *host) LoginFailed(c *client.Client, a *account.Account, r client.Reason) {}
+func (h *host) LoginFailed(c *client.Client, a *account.Account, r client.Reason) {
+	if h.events != nil {
+		snap := c.Snapshot(false)
+		snap.Account = a
+		h.events.LoginFailed(snap, r)
+	}
+}
 
 func (h *host) Left(c *client.Client) {
 	snap := c.Snapshot(true)
 	snap.Subs = snap.Subs[:min(len(snap.Subs), maxClosedSubs)]
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	delete(h.clients, c.ID())
 	h.closed.add(snap)
+	h.mu.Unlock()
+	if h.events != nil {
+		h.events.Disconnected(snap)
+	}
 	h.log.Debugf("%s - %s connection closed: %s", c.Label(), c.Kind(), snap.Reason)
 }
 

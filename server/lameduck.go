@@ -27,6 +27,9 @@ func (s *Server) LameDuck() {
 	n := len(s.clients)
 	s.mu.Unlock()
 	s.log.Noticef("Entering lame duck mode, stop accepting new clients")
+	if s.events != nil {
+		s.events.LameDuck()
+	}
 	if n > 0 {
 		s.drainClients()
 	}

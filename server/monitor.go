@@ -161,9 +161,12 @@ func (m *monitored) NotReady() error {
 	return nil
 }
 
+func (m *monitored) Ending() <-chan struct{} { return m.ending }
+
 func (m *monitored) Queues() map[string]monitor.Queue {
-	queues := map[string]monitor.Queue{
-		"System recvQ": {}, "System sendQ": {},
+	queues := map[string]monitor.Queue{}
+	if m.events != nil {
+		queues = m.events.Queues()
 	}
 	if js := m.JetStream(); js != nil {
 		u := js.Usage()

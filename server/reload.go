@@ -119,6 +119,9 @@ func (s *Server) Reload(o *options.Options) error {
 	s.log.Noticef("Reloaded server configuration (%s)", o.ConfigDigest)
 	s.dropUnpinned(o)
 	s.configTime.Store(time.Now().UTC().UnixNano())
+	if s.events != nil {
+		s.events.Announce() // tags and the like may have changed
+	}
 	return nil
 }
 

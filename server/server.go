@@ -18,6 +18,7 @@ import (
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/auth"
 	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/events"
 	"github.com/natsd/natsd/server/monitor"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
@@ -57,6 +58,7 @@ type Server struct {
 	tlsLimit     rateLimit
 	tasks        tasks
 	monitor      *monitor.Monitor
+	events       *events.Service // nil: there is no system account
 
 	// implicitUser stands in for a missing no_auth_user; once set it stays. Reloads own it.
 	implicitUser string
@@ -124,6 +126,10 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		return nil, err
 	}
 	s.users.Store(auth.NewTable(opts, s.implicitUser))
+	if s.system != nil {
+		s.events = events.New((*eventHost)(s), s.monitor)
+		s.accounts.ClientsChanged = s.events.ConnectionsChanged
+	}
 	return s, nil
 }
 
@@ -201,6 +207,11 @@ func (s *Server) open(o *options.Options) error {
 	if err != nil {
 		return err
 	}
+	if s.events != nil {
+		if err := s.events.Start(); err != nil {
+			return err
+		}
+	}
 	if err := s.startMonitoring(o); err != nil {
 		return err
 	}
@@ -272,6 +283,9 @@ func (s *Server) Shutdown() {
 		clients = append(clients, c)
 	}
 	s.mu.Unlock()
+	if s.events != nil {
+		s.events.Shutdown()
+	}
 	for _, c := range clients {
 		c.Close(client.ServerShutdown)
 	}

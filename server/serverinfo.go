@@ -5,32 +5,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/natsd/natsd/server/events"
 	"github.com/natsd/natsd/server/version"
-)
-
-// Info is what every system message says about its server. The order of the
-// members is that on the wire.
-type Info struct {
-	Name         string            `json:"name"`
-	Host         string            `json:"host"`
-	ID           string            `json:"id"`
-	Cluster      string            `json:"cluster,omitempty"`
-	Domain       string            `json:"domain,omitempty"`
-	Version      string            `json:"ver"`
-	Tags         []string          `json:"tags,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	FeatureFlags map[string]bool   `json:"feature_flags,omitempty"`
-	JetStream    bool              `json:"jetstream"`
-	Flags        uint64            `json:"flags"`
-	Seq          uint64            `json:"seq"`
-	Time         time.Time         `json:"time"`
-}
-
-// Bits of Info.Flags.
-const (
-	flagJetStream       = 1 << iota // JetStream is enabled
-	flagBinarySnapshots             // stream snapshots are binary
-	flagAccountRaft                 // Raft traffic goes through accounts
 )
 
 // featureFlags are those that exist, with their defaults.
@@ -51,18 +27,23 @@ func (s *Server) FeatureFlags() map[string]bool {
 	return m
 }
 
-// Info describes the server for one system message; each call gives the next
-// sequence number.
-func (s *Server) Info() Info {
+// Info describes the server for one system message; each call gives the next sequence number.
+func (s *Server) Info() events.ServerInfo {
+	i := s.describe()
+	i.Seq, i.Time = s.seq.Add(1), time.Now().UTC()
+	return i
+}
+
+func (s *Server) describe() events.ServerInfo {
 	o := s.Options()
 	host, _ := s.advertised(o)
-	i := Info{
+	i := events.ServerInfo{
 		Name: s.Name(), Host: host, ID: s.id, Cluster: s.clusterName(), Domain: o.JetStream.Domain,
 		Version: version.Compatible, Tags: o.ServerTags, Metadata: o.ServerMetadata, FeatureFlags: s.FeatureFlags(),
-		JetStream: o.JetStream.Enabled, Seq: s.seq.Add(1), Time: time.Now().UTC(),
+		JetStream: o.JetStream.Enabled,
 	}
 	if i.JetStream {
-		i.Flags |= flagJetStream | flagBinarySnapshots
+		i.Flags |= events.FlagJetStream | events.FlagBinarySnapshots
 	}
 	return i
 }

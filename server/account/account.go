@@ -22,6 +22,9 @@ type Set struct {
 	// NameHash stands for the server's name in reply subjects: eight characters,
 	// set before the first account is made.
 	NameHash string
+	// ClientsChanged, if not nil, is called after the number of clients of an
+	// account changed; set before the first account is made. It must not block.
+	ClientsChanged func(*Account)
 
 	mu     sync.RWMutex // guards byName
 	byName map[string]*Account
@@ -155,7 +158,14 @@ func (a *Account) Bind() bool {
 		a.clients.Add(-1)
 		return false
 	}
+	a.clientsChanged()
 	return true
+}
+
+func (a *Account) clientsChanged() {
+	if f := a.set.ClientsChanged; f != nil {
+		f(a)
+	}
 }
 
 func limit(n int64) int64 {
@@ -166,7 +176,10 @@ func limit(n int64) int64 {
 }
 
 // Unbind takes back what Bind counted.
-func (a *Account) Unbind() { a.clients.Add(-1) }
+func (a *Account) Unbind() {
+	a.clients.Add(-1)
+	a.clientsChanged()
+}
 
 // Received counts messages published by clients of the account.
 func (a *Account) Received(msgs, bytes int64) {

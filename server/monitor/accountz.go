@@ -125,7 +125,7 @@ func (m *Monitor) accountz(o *AccountzOptions) (any, error) {
 	return doc, err
 }
 
-// accountDetail is the data of $SYS.REQ.ACCOUNT.<account>.INFO.
+// accountInfo is the document about one account.
 func (m *Monitor) accountInfo(o *AccountzOptions) (any, error) { return m.accountDetail(o.Account) }
 
 func (m *Monitor) accountDetail(name string) (*AccountDetail, error) {

@@ -17,10 +17,12 @@ func (e *Error) Error() string { return e.Text }
 
 // Endpoint is one document and how it is asked for.
 type Endpoint struct {
-	// Name is the last token of the subjects, in upper case; Paths are those over HTTP below the base path, the first
-	// being the one that is counted.
+	// Name is the last token of the subjects, empty if there are none; Paths are those over HTTP below the base path,
+	// the first being the one that is counted.
 	Name  string
 	Paths []string
+	// EveryAccount: of the requests about an account, those about "PING" mean all.
+	EveryAccount bool
 
 	indent    string // of the JSON over HTTP; empty: two spaces
 	counted   bool   // in http_req_stats
@@ -91,17 +93,17 @@ type exactJSON interface {
 	overHTTP() (status int, document any)
 }
 
-// Endpoints are all documents.
+// Endpoints are the documents about a server.
 var Endpoints = []*Endpoint{
 	endpoint("VARZ", noOptions, (*Monitor).varz).at("varz"),
-	limited(endpoint("CONNZ", connzQuery, (*Monitor).connz).at("connz"), (*ConnzOptions).limit),
+	endpoint("CONNZ", connzQuery, (*Monitor).connz).at("connz"),
 	endpoint("ROUTEZ", routezQuery, (*Monitor).routez).at("routez"),
 	endpoint("GATEWAYZ", gatewayzQuery, (*Monitor).gatewayz).at("gatewayz").bad(),
-	limited(endpoint("LEAFZ", leafzQuery, (*Monitor).leafz).at("leafz").bad(), (*LeafzOptions).limit),
-	limited(endpoint("SUBSZ", subszQuery, (*Monitor).subsz).at("subsz", "subscriptionsz").bad(), (*SubszOptions).limit),
-	limited(endpoint("ACCOUNTZ", accountzQuery, (*Monitor).accountz).at("accountz").bad(), (*AccountzOptions).limit),
-	limited(endpoint("STATZ", accstatzQuery, (*Monitor).accstatz).at("accstatz").bad(), (*AccstatzOptions).limit),
-	limited(endpoint("JSZ", jszQuery, (*Monitor).jsz).at("jsz").bad(), (*JszOptions).limit),
+	endpoint("LEAFZ", leafzQuery, (*Monitor).leafz).at("leafz").bad(),
+	endpoint("SUBSZ", subszQuery, (*Monitor).subsz).at("subsz", "subscriptionsz").bad(),
+	endpoint("ACCOUNTZ", accountzQuery, (*Monitor).accountz).at("accountz").bad(),
+	endpoint("", accstatzQuery, (*Monitor).accstatz).at("accstatz").bad(),
+	endpoint("JSZ", jszQuery, (*Monitor).jsz).at("jsz").bad(),
 	endpoint("HEALTHZ", healthzQuery, (*Monitor).healthz).at("healthz").bad(),
 	endpoint("RAFTZ", raftzQuery, (*Monitor).raftz).at("raftz").notCounted().indented("   "),
 	endpoint("IPQUEUESZ", ipqueueszQuery, (*Monitor).ipqueuesz).at("ipqueuesz").notCounted().indented("   "),
@@ -109,15 +111,17 @@ var Endpoints = []*Endpoint{
 	endpoint("PROFILEZ", noProfile, (*Monitor).profilez),
 }
 
-// Find returns the endpoint with a name, nil if there is none.
-func Find(name string) *Endpoint {
-	for _, e := range Endpoints {
-		if e.Name == name {
-			return e
-		}
-	}
-	return nil
+// AccountEndpoints are the documents about one account.
+var AccountEndpoints = []*Endpoint{
+	limited(endpoint("CONNZ", connzQuery, (*Monitor).connz), (*ConnzOptions).limit),
+	limited(endpoint("SUBSZ", subszQuery, (*Monitor).subsz), (*SubszOptions).limit),
+	limited(endpoint("LEAFZ", leafzQuery, (*Monitor).leafz), (*LeafzOptions).limit),
+	limited(endpoint("JSZ", jszQuery, (*Monitor).accountJsz), (*JszOptions).limit),
+	limited(endpoint("INFO", accountzQuery, (*Monitor).accountInfo), (*AccountzOptions).limit),
+	everyAccount(limited(endpoint("STATZ", accstatzQuery, (*Monitor).accstatz), (*AccstatzOptions).limit)),
 }
+
+func everyAccount(e *Endpoint) *Endpoint { e.EveryAccount = true; return e }
 
 // status is the HTTP status of an error.
 func status(err error) int {

@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -122,6 +124,23 @@ func (m *Monitor) jsz(o *JszOptions) (any, error) {
 		doc.Details = append(doc.Details, m.jetStreamDetail(a, o))
 	}
 	return doc, nil
+}
+
+// accountJsz is the document about the JetStream of one account.
+func (m *Monitor) accountJsz(o *JszOptions) (any, error) {
+	js := m.src.JetStream()
+	if js == nil {
+		return nil, errors.New("jetstream not enabled")
+	}
+	if m.src.Accounts().Get(o.Account) == nil {
+		return nil, fmt.Errorf("account %q not found", o.Account)
+	}
+	a := js.Account(o.Account)
+	if a == nil || !a.Enabled() {
+		return nil, fmt.Errorf("account %q not jetstream enabled", o.Account)
+	}
+	o.imply()
+	return m.jetStreamDetail(a, o), nil
 }
 
 // imply sets what other options imply.

@@ -44,6 +44,8 @@ type Source interface {
 	JetStream() *jetstream.Engine
 	// NotReady says why clients cannot connect; nil if they can.
 	NotReady() error
+	// Ending is closed when the server begins to end.
+	Ending() <-chan struct{}
 	// Queues are the internal queues by their names.
 	Queues() map[string]Queue
 

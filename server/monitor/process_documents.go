@@ -88,13 +88,14 @@ type Profilez struct {
 
 func (m *Monitor) profilez(o *ProfilezOptions) (any, error) {
 	var b bytes.Buffer
-	if err := o.write(&b); err != nil {
+	if err := o.write(&b, m.src.Ending()); err != nil {
 		return &Profilez{Error: err.Error()}, nil
 	}
 	return &Profilez{Profile: b.Bytes()}, nil
 }
 
-func (o *ProfilezOptions) write(b *bytes.Buffer) error {
+// write writes the profile; when ending is closed, what there is of it.
+func (o *ProfilezOptions) write(b *bytes.Buffer, ending <-chan struct{}) error {
 	switch o.Name {
 	case "":
 		return fmt.Errorf("Profile name not specified")
@@ -105,7 +106,10 @@ func (o *ProfilezOptions) write(b *bytes.Buffer) error {
 		if err := pprof.StartCPUProfile(b); err != nil {
 			return fmt.Errorf("Failed to start CPU profile: %w", err)
 		}
-		time.Sleep(o.Duration)
+		select {
+		case <-time.After(o.Duration):
+		case <-ending:
+		}
 		pprof.StopCPUProfile()
 		return nil
 	}
