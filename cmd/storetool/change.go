@@ -292,7 +292,10 @@ that keeps everything. With a key the new directory is encrypted.`,
 					return err
 				}
 			}
-			res, err := t.importFrom(args[0], to, format, opts)
+			p := newProgress(cmd.Context(), t)
+			opts.Progress = p.update
+			res, err := t.importFrom(args[0], to, format, opts, p)
+			p.finish()
 			if err != nil {
 				return &codeError{exitRead, err}
 			}
@@ -313,9 +316,9 @@ that keeps everything. With a key the new directory is encrypted.`,
 	return cmd
 }
 
-func (t *tool) importFrom(from, to, format string, opts check.ImportOptions) (*check.Imported, error) {
+func (t *tool) importFrom(from, to, format string, opts check.ImportOptions, p *progress) (*check.Imported, error) {
 	if from == "-" {
-		return check.ImportLines(t.stdin, to, opts)
+		return check.ImportLines(&meter{r: t.stdin, p: p}, to, opts)
 	}
 	info, err := os.Stat(from)
 	if err != nil {
@@ -335,7 +338,7 @@ func (t *tool) importFrom(from, to, format string, opts check.ImportOptions) (*c
 		return nil, err
 	}
 	defer f.Close()
-	return check.ImportLines(f, to, opts)
+	return check.ImportLines(&meter{r: f, p: p, total: info.Size()}, to, opts)
 }
 
 // maxConfigs bounds the file of configurations.

@@ -68,3 +68,19 @@ func (p *progress) finish() {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }
+
+// meter shows the progress of reading r.
+type meter struct {
+	r           io.Reader
+	p           *progress
+	done, total int64 // total 0: unknown
+}
+
+func (m *meter) Read(b []byte) (int, error) {
+	n, err := m.r.Read(b)
+	m.done += int64(n)
+	if perr := m.p.update(m.done, m.total); perr != nil {
+		return n, perr
+	}
+	return n, err
+}

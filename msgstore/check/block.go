@@ -93,7 +93,7 @@ func (s *stream) decrypt(b *block, stored []byte) ([]byte, error) {
 		return nil, errNoKey
 	}
 	b.encrypted = true
-	object := keys.OfBlock(s.account, s.stream, b.number)
+	object := keys.OfBlock(s.owner(), s.stream, b.number)
 	key, opened, err := s.opts.Keys.Open(object, file)
 	b.opened, b.cipher = opened, opened.Cipher
 	if err == nil {
@@ -117,7 +117,7 @@ func (s *stream) decrypt(b *block, stored []byte) ([]byte, error) {
 // or a block that is still plain.
 func (s *stream) decryptOlder(b *block, stored []byte, keyPath string) []byte {
 	if file, err := s.read(keyPath+".old", maxMeta); err == nil && file != nil {
-		if key, opened, err := s.opts.Keys.Open(keys.OfBlock(s.account, s.stream, b.number), file); err == nil {
+		if key, opened, err := s.opts.Keys.Open(keys.OfBlock(s.owner(), s.stream, b.number), file); err == nil {
 			plain := make([]byte, len(stored))
 			key.Stream().XORAt(plain, stored, 0)
 			if s.parses(b, plain) {

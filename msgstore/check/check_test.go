@@ -17,6 +17,7 @@ import (
 	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/internal/fixture"
 	"github.com/natsd/natsd/msgstore/internal/floordb"
+	"github.com/natsd/natsd/msgstore/internal/highway"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
@@ -622,5 +623,50 @@ func BenchmarkVerify(b *testing.B) {
 		if _, err := Verify(dir, Options{}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A Raft group of a clustered nats-server: its keys are derived from the group's
+// name alone, and its snapshots carry a checksum.
+func TestRaftGroup(t *testing.T) {
+	dir := t.TempDir()
+	group := filepath.Join(dir, "jetstream", "SYS", "_js_", "S-R3F-abcdefgh")
+	ring := Keys{Key: []byte("k"), Cipher: ChaCha}
+	w, err := newStreamWriter(&stopFS{vfs.OS, -1}, group, "S-R3F-abcdefgh", "S-R3F-abcdefgh", &config{}, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= 5; seq++ {
+		if err := w.message(seq, int64(seq), "", nil, []byte("entry")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.finish(5, 0, []byte(`{"name":"S-R3F-abcdefgh","metadata":{"type":"stream"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	snapshots := filepath.Join(group, "snapshots")
+	if err := os.MkdirAll(snapshots, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	whole := highway.Append("S-R3F-abcdefgh", make([]byte, 40))
+	for name, b := range map[string][]byte{"snap.1.5": whole, "snap.1.4": whole[1:], "snap.x": nil} {
+		if err := os.WriteFile(filepath.Join(snapshots, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rep, err := Verify(dir, Options{Keys: ring})
+	if err != nil || len(rep.Streams) != 1 || rep.Streams[0].Messages != 5 || rep.Streams[0].Account != "SYS" {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	var got []string
+	for _, f := range rep.Findings {
+		got = append(got, summary(f)+" "+filepath.Base(f.File))
+	}
+	if want := []string{"damage raft-snapshot snap.1.4", "info leftover snap.x"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	rec, err := Recover(dir, filepath.Join(t.TempDir(), "new"), Options{Keys: ring})
+	if err != nil || len(rec.Streams) != 0 {
+		t.Errorf("recovered %+v, %v", rec, err)
 	}
 }

@@ -73,7 +73,7 @@ func (s *stream) readConsumer(c *consumer) {
 		inf = f.InfTmp
 	}
 	var err error
-	if c.keys, err = s.openKeys(c.dir, keys.OfConsumer(s.account, s.stream, c.name)); err == nil {
+	if c.keys, err = s.openKeys(c.dir, keys.OfConsumer(s.owner(), s.stream, c.name)); err == nil {
 		inf, err = c.keys.open(inf, json.Valid)
 	}
 	if err != nil {

@@ -143,7 +143,7 @@ func (c *conversion) stream(s *stream) error {
 		if c.current(con.keys.sealed, con.keys.opened) && !con.keys.pending && !con.torn {
 			continue
 		}
-		object := keys.OfConsumer(s.account, s.stream, con.name)
+		object := keys.OfConsumer(s.owner(), s.stream, con.name)
 		err := c.small(s, con.dir, object, meta.ConsumerName(s.stream, con.name), con.inf, func(key *keys.Key) error {
 			if con.state == nil {
 				return nil
@@ -166,7 +166,7 @@ func (c *conversion) stream(s *stream) error {
 	if done {
 		return nil
 	}
-	return c.small(s, s.dir, keys.OfStream(s.account, s.stream), meta.StreamName(s.stream), inf, func(key *keys.Key) error { return c.index(s, key) })
+	return c.small(s, s.dir, keys.OfStream(s.owner(), s.stream), meta.StreamName(s.stream), inf, func(key *keys.Key) error { return c.index(s, key) })
 }
 
 func compression(s2 bool) string {
@@ -238,7 +238,7 @@ func (c *conversion) replaceBlock(s *stream, b *block, content []byte) error {
 	base := filepath.Join(s.msgs, strconv.FormatUint(b.number, 10))
 	ring := c.ring(s)
 	if ring.Enabled() {
-		k, file, err := ring.New(keys.OfBlock(s.account, s.stream, b.number))
+		k, file, err := ring.New(keys.OfBlock(s.owner(), s.stream, b.number))
 		if err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ type ConsumerInfo struct {
 
 // Inspect describes everything at or below path and hands each stream to fn.
 func Inspect(path string, opts InspectOptions, fn func(*Inspection) error) error {
-	return examine(path, twoPasses, &opts.Options, func(s *stream) error {
+	return examineAll(path, twoPasses, true, &opts.Options, func(s *stream) error {
 		x, err := s.inspect(&opts)
 		if err != nil {
 			return err

@@ -89,6 +89,7 @@ const (
 	KindBatch           = "staged-batch"       // an atomic batch was in flight
 	KindConsumerMeta    = "consumer-meta"      // configuration of a consumer
 	KindConsumerState   = "consumer-state"     // o.dat of a consumer
+	KindSnapshot        = "raft-snapshot"      // a snapshot of a Raft group
 	KindLeftover        = "leftover"           // temporary or obsolete file, ignored
 	KindQuarantine      = "quarantine"         // damaged bytes kept by a server or by storetool
 	KindJournal         = "journal-pending"    // the commit journal holds records that the blocks may lack

@@ -78,7 +78,7 @@ func (s *stream) anyKeyOpens() bool {
 		if err != nil || file == nil {
 			continue
 		}
-		if _, _, err := s.opts.Keys.Open(keys.OfBlock(s.account, s.stream, b.number), file); err == nil {
+		if _, _, err := s.opts.Keys.Open(keys.OfBlock(s.owner(), s.stream, b.number), file); err == nil {
 			return true
 		}
 	}

@@ -124,7 +124,7 @@ func (s *stream) readMeta() error {
 		*into = b
 	}
 	var err error
-	if s.keys, err = s.openKeys(s.dir, keys.OfStream(s.account, s.stream)); err != nil {
+	if s.keys, err = s.openKeys(s.dir, keys.OfStream(s.owner(), s.stream)); err != nil {
 		return err
 	}
 	if s.keys.sealed && !s.opts.Keys.Enabled() && len(s.opts.Keys.PrevKey) == 0 {

@@ -11,10 +11,19 @@ import (
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
-// location is a stream directory.
+// location is the directory of a stream or of a Raft group.
 type location struct {
 	account, stream, dir string
 	onlyBlock            uint64 // 0: all
+	group                bool
+}
+
+// owner is the name that goes into the derivation of keys besides the stream's.
+func (l *location) owner() string {
+	if l.group {
+		return l.stream
+	}
+	return l.account
 }
 
 // tree is what a path given by the user holds.
@@ -57,7 +66,7 @@ func openTree(fsys vfs.FS, path string) (*tree, error) {
 	case t.isDir(path, "msgs"), t.isFile(path, "meta.inf"):
 		t.store = storeOf(path)
 		t.add(path, 0)
-	case t.isDir(path, streamsDir):
+	case t.isDir(path, streamsDir), t.isDir(path, raftDir):
 		t.store = filepath.Dir(filepath.Dir(path))
 		err = t.account(path)
 	default:
@@ -104,27 +113,29 @@ func (t *tree) accounts(dir string) error {
 }
 
 func (t *tree) account(dir string) error {
-	list, err := t.fs.ReadDir(filepath.Join(dir, streamsDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			t.add(filepath.Join(dir, streamsDir, e.Name()), 0)
+	for _, sub := range []string{streamsDir, raftDir} {
+		list, err := t.fs.ReadDir(filepath.Join(dir, sub))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+				t.add(filepath.Join(dir, sub, e.Name()), 0)
+			}
 		}
 	}
 	return nil
 }
 
 func (t *tree) add(dir string, block uint64) {
-	account := filepath.Base(filepath.Dir(filepath.Dir(dir)))
-	if filepath.Base(filepath.Dir(dir)) != streamsDir {
-		account = "$G"
+	loc := location{account: "$G", stream: filepath.Base(dir), dir: dir, onlyBlock: block, group: isGroup(dir)}
+	if parent := filepath.Base(filepath.Dir(dir)); parent == streamsDir || loc.group {
+		loc.account = filepath.Base(filepath.Dir(filepath.Dir(dir)))
 	}
-	t.streams = append(t.streams, location{account, filepath.Base(dir), dir, block})
+	t.streams = append(t.streams, loc)
 }
 
 // blockNumber reads the number in "<N><ext>".

@@ -17,8 +17,11 @@ import (
 // says that the directory cannot be read, not that it is damaged.
 func Verify(path string, opts Options) (*Report, error) {
 	rep := &Report{Clean: true, Streams: []StreamState{}, Findings: []Finding{}}
-	err := examine(path, onePass, &opts, func(s *stream) error {
+	err := examineAll(path, onePass, true, &opts, func(s *stream) error {
 		s.consumers()
+		if s.group {
+			s.raftFiles()
+		}
 		rep.Streams = append(rep.Streams, s.state)
 		rep.Findings = append(rep.Findings, s.findings...)
 		return nil
@@ -46,6 +49,11 @@ const (
 
 // examine scans every stream at or below path and hands each to fn.
 func examine(path string, passes int64, opts *Options, fn func(*stream) error) error {
+	return examineAll(path, passes, false, opts, fn)
+}
+
+// examineAll is examine, with Raft groups if groups is set.
+func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*stream) error) error {
 	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
 	if err != nil {
 		return err
@@ -54,6 +62,9 @@ func examine(path string, passes int64, opts *Options, fn func(*stream) error) e
 	var total, done int64
 	sealed, opened := false, false
 	for _, loc := range t.streams {
+		if loc.group && !groups {
+			continue
+		}
 		s, err := openStream(loc, opts)
 		if err != nil {
 			return err

@@ -126,6 +126,9 @@ func (w *streamWriter) message(seq uint64, ts int64, subject string, header, dat
 	w.messages++
 	w.index.Msgs++
 	w.index.Bytes += uint64(size)
+	if subject == "" { // a log without subjects
+		return nil
+	}
 	sub := w.subjects[subject]
 	if sub == nil {
 		sub = &indexdb.Subject{Name: []byte(subject), FirstBlock: uint64(w.number)}
