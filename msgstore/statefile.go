@@ -1,14 +1,13 @@
 package msgstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 
-	"github.com/natsd/natsd/msgstore/internal/highway"
+	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -238,30 +237,10 @@ func (d *disk) readState(name string) []byte {
 	return b
 }
 
-// floor.db says what has left the stream since index.db was written, without a
-// tombstone for every message: everything below a sequence, and the messages of
-// some blocks. It is written before their files are deleted, so that a purge is
-// there as a whole or not at all, and a deleted file is not taken for a lost
-// one. Layout, little endian:
-//
-//	0   magic "natsdflr"
-//	8   u16 version, u16 zero
-//	12  u32 number of a block
-//	16  u64 offset in it (uncompressed) behind the last record
-//	24  [8] checksum of that record
-//	32  u64 floor: the first sequence that may be live
-//	40  u32 number of blocks that are gone, then u32 for each
-//	... u64 HighwayHash-64 (keyed by the stream's name) of all before
-//
-// It holds while the block still has that record in that place. Otherwise
-// another server has written since, and knows better.
-const (
-	floorMagic   = "natsdflr"
-	floorVersion = 1
-	floorFixed   = 44
-)
-
-// floorMark is the content of floor.db.
+// floorMark is the content of floor.db: what has left the stream since index.db
+// was written (package floordb). It is written before the files of blocks are
+// deleted, so that a purge is there as a whole or not at all, and a deleted file
+// is not taken for a lost one.
 type floorMark struct {
 	block uint32
 	off   int64
@@ -271,19 +250,8 @@ type floorMark struct {
 }
 
 func (f *floorMark) encode(stream string) []byte {
-	b := make([]byte, 0, floorFixed+4*len(f.gone)+8)
-	b = append(b, floorMagic...)
-	b = binary.LittleEndian.AppendUint16(b, floorVersion)
-	b = binary.LittleEndian.AppendUint16(b, 0)
-	b = binary.LittleEndian.AppendUint32(b, f.block)
-	b = binary.LittleEndian.AppendUint64(b, uint64(f.off))
-	b = append(b, f.sum[:]...)
-	b = binary.LittleEndian.AppendUint64(b, f.seq)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(f.gone)))
-	for _, n := range f.gone {
-		b = binary.LittleEndian.AppendUint32(b, n)
-	}
-	return highway.Append(stream, b)
+	m := floordb.Mark{Block: f.block, Offset: f.off, Sum: f.sum, Seq: f.seq, Gone: f.gone}
+	return m.Append(nil, stream)
 }
 
 // has says whether floor.db says that the messages of a block are gone.
@@ -303,33 +271,16 @@ func (e *VersionError) Error() string {
 }
 
 func decodeFloor(stream string, b []byte) (*floorMark, error) {
-	if len(b) < floorFixed+8 || string(b[:8]) != floorMagic {
-		return nil, errFloor
+	m, err := floordb.Decode(b, stream)
+	var newer *floordb.NewerError
+	if errors.As(err, &newer) {
+		return nil, &VersionError{File: floorFile, Found: newer.Found, Known: floordb.Version}
 	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v > floorVersion {
-		return nil, &VersionError{File: floorFile, Found: v, Known: floorVersion}
+	if err != nil {
+		return nil, err
 	}
-	n := len(b) - 8
-	if highway.Sum64(stream, b[:n]) != binary.LittleEndian.Uint64(b[n:]) {
-		return nil, errFloor
-	}
-	f := &floorMark{
-		block: binary.LittleEndian.Uint32(b[12:]),
-		off:   int64(binary.LittleEndian.Uint64(b[16:])),
-		sum:   [8]byte(b[24:]),
-		seq:   binary.LittleEndian.Uint64(b[32:]),
-	}
-	count := binary.LittleEndian.Uint32(b[40:])
-	if uint64(count)*4 != uint64(n-floorFixed) {
-		return nil, errFloor
-	}
-	for i := range int(count) {
-		f.gone = append(f.gone, binary.LittleEndian.Uint32(b[floorFixed+4*i:]))
-	}
-	return f, nil
+	return &floorMark{block: m.Block, off: m.Offset, sum: m.Sum, seq: m.Seq, gone: m.Gone}, nil
 }
-
-var errFloor = errors.New("corrupt floor file")
 
 // placeFloor adds to o what makes the removal of everything below seq durable:
 // tombstones in the block that holds seq, and floor.db for the blocks below. The

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -38,6 +39,7 @@ type content struct {
 	bytes []byte
 	bad   []blockcomp.Range
 	last  [record.SumSize]byte // the last bytes of the file, decrypted
+	zeros int                  // zero bytes at the end of an encrypted file
 }
 
 var (
@@ -60,9 +62,13 @@ func (s *stream) load(b *block) (content, error) {
 	if err := s.done(int64(len(stored))); err != nil {
 		return c, err
 	}
-	if stored, err = s.decrypt(b, stored); err != nil {
+	file := stored
+	if stored, err = s.decrypt(b, file); err != nil {
 		b.unreadable = err
 		return c, nil
+	}
+	if b.encrypted {
+		c.zeros = len(file) - len(bytes.TrimRight(file, "\x00"))
 	}
 	if n := len(stored); n >= record.SumSize {
 		c.last = [record.SumSize]byte(stored[n-record.SumSize:])
@@ -170,7 +176,7 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 	sb := &scan.Block{
 		Content: c.bytes, Stream: s.stream, Number: uint32(b.number),
 		Last:  b == s.blocks[len(s.blocks)-1],
-		After: b.after, Before: b.before, Unreadable: c.bad,
+		After: b.after, Before: b.before, Unreadable: c.bad, ZeroTail: c.zeros,
 		Evidence: s.evidence(b.number),
 	}
 	if len(s.cfg.Subjects) > 0 || len(s.cfg.Sources) > 0 || len(s.cfg.Mirror) > 0 {

@@ -99,6 +99,16 @@ func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*
 
 // scan reads all blocks and decides what is live and what is lost.
 func (s *stream) scan() error {
+	if err := s.placeFloor(); err != nil {
+		return err
+	}
+	s.blocks = slices.DeleteFunc(s.blocks, func(b *block) bool {
+		gone := s.gone(b.number)
+		if gone {
+			s.find(Info, KindLeftover, b.path, "floor.db says that this block is gone; a server deletes it")
+		}
+		return gone
+	})
 	s.placeIndex()
 	p := pass{stream: s, history: newHistory(&s.cfg), present: new(seqset.Set), removed: new(seqset.Set), subjects: make(map[string]uint64)}
 	var next *content
@@ -189,8 +199,6 @@ type pass struct {
 	damages  []blockDamage
 	last     uint64
 	prev     uint64 // number of the block before
-
-	floorHolds bool // floor.db belongs to these blocks
 }
 
 type blockDamage struct {
@@ -233,6 +241,7 @@ func (p *pass) block(b *block, c *content) error {
 	}
 	sb := p.scanBlock(b, c)
 	e := &sb.Evidence
+	p.atFloor(b, 0)
 	res, err := scan.Run(sb, func(at int, r *record.Record) error {
 		if r.Kind == record.Tombstone {
 			p.tombstone(r)
@@ -247,7 +256,7 @@ func (p *pass) block(b *block, c *content) error {
 				p.message(b, r, e)
 			}
 		}
-		p.atFloor(b, at, r, c)
+		p.atFloor(b, at+r.Size)
 		return nil
 	})
 	if err != nil {
@@ -261,14 +270,43 @@ func (p *pass) block(b *block, c *content) error {
 	return nil
 }
 
+// placeFloor finds out whether floor.db belongs to these blocks: the record that
+// it names is where it says. Otherwise another server has written since.
+func (s *stream) placeFloor() error {
+	f := s.floor
+	if f == nil {
+		return nil
+	}
+	i := slices.IndexFunc(s.blocks, func(b *block) bool { return b.number == uint64(f.Block) })
+	s.floor = nil
+	if i < 0 {
+		return nil
+	}
+	c, err := s.load(s.blocks[i])
+	if err != nil || f.Offset < 0 || f.Offset > int64(len(c.bytes)) {
+		return err
+	}
+	var sum [record.SumSize]byte
+	if f.Offset >= record.SumSize {
+		sum = [record.SumSize]byte(c.bytes[f.Offset-record.SumSize:])
+	}
+	if sum == f.Sum {
+		s.floor = f
+	}
+	return nil
+}
+
 // atFloor applies floor.db behind the record that it was written after: then,
 // and not at the end, since limits look at what is live.
-func (p *pass) atFloor(b *block, at int, r *record.Record, c *content) {
-	end := at + r.Size
-	if f := p.floor; f != nil && uint64(f.Block) == b.number && f.Offset == int64(end) && f.Sum == [8]byte(c.bytes[end-record.SumSize:end]) {
-		p.floorHolds = true
+func (p *pass) atFloor(b *block, end int) {
+	if f := p.floor; f != nil && uint64(f.Block) == b.number && f.Offset == int64(end) && f.Seq <= p.state.LastSeq+1 {
 		p.history.floor(f.Seq)
 	}
+}
+
+// gone says whether floor.db says that a block is gone.
+func (s *stream) gone(number uint64) bool {
+	return s.floor != nil && slices.Contains(s.floor.Gone, uint32(number))
 }
 
 func (p *pass) tombstone(r *record.Record) {
@@ -401,7 +439,7 @@ func (p *pass) loses(b uint64, first, last uint64, reason string) (lo, hi uint64
 // possible are the parts of [first, last] that can have been live: what
 // index.db knows to be gone was not, nor what a limit had removed.
 func (p *pass) possible(number, first, last uint64) (parts []Lost) {
-	if p.floorHolds {
+	if p.floor != nil {
 		first = max(first, p.floor.Seq)
 	}
 	if p.index == nil {
@@ -467,7 +505,7 @@ func (p *pass) reportMissingBlocks() {
 		}
 		for i := range p.index.Blocks {
 			k := &p.index.Blocks[i]
-			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 || p.floorHolds && slices.Contains(p.floor.Gone, uint32(k.Number)) {
+			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 || p.gone(k.Number) {
 				continue
 			}
 			current := p.exact || p.ahead
@@ -491,7 +529,7 @@ func (p *pass) reportMissingBlocks() {
 			continue
 		}
 		path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", n))
-		if p.floorHolds && slices.Contains(p.floor.Gone, uint32(n)) || !p.plainLimits() || p.removed.CountRange(first, last) > 0 || first <= p.history.limited {
+		if p.gone(n) || !p.plainLimits() || p.removed.CountRange(first, last) > 0 || first <= p.history.limited {
 			continue // an ordinary removal explains it
 		}
 		lo, hi := p.loses(n, first, last, "block file is missing")

@@ -33,12 +33,16 @@ const (
 	Version = 1
 )
 
-var (
-	ErrCorrupt = errors.New("corrupt floor file")
-	// ErrNewer says that a newer version wrote the file, which alone can open
-	// the stream.
-	ErrNewer = errors.New("floor file of a newer version")
-)
+// ErrCorrupt wraps the errors of Decode about damage.
+var ErrCorrupt = errors.New("corrupt floor file")
+
+// NewerError says that a newer version wrote the file, which alone can open the
+// stream.
+type NewerError struct{ Found uint16 }
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("floor file of version %d, this version knows up to %d", e.Found, Version)
+}
 
 // Mark is the content of floor.db.
 type Mark struct {
@@ -66,15 +70,15 @@ func (m *Mark) Append(b []byte, stream string) []byte {
 	return binary.LittleEndian.AppendUint64(b, highway.Sum64(stream, b[start:]))
 }
 
-// Decode reads floor.db. Errors wrap ErrCorrupt or ErrNewer. Memory is bounded
-// by the length of b.
+// Decode reads floor.db. Errors wrap ErrCorrupt or are a *NewerError. Memory is
+// bounded by the length of b.
 func Decode(b []byte, stream string) (*Mark, error) {
 	r := binread.New(b)
 	if string(r.Bytes(uint64(len(magic)))) != magic {
 		return nil, fmt.Errorf("%w: magic", ErrCorrupt)
 	}
 	if v := r.U16(); v > Version {
-		return nil, fmt.Errorf("%w: %d, this version knows up to %d", ErrNewer, v, Version)
+		return nil, &NewerError{v}
 	}
 	r.U16()
 	m := &Mark{Block: r.U32(), Offset: int64(r.U64())}

@@ -32,7 +32,8 @@ func TestRoundTrip(t *testing.T) {
 		newer := bytes.Clone(b)
 		newer[8]++
 		newer = highway.Append("S", newer[:len(newer)-8])
-		if _, err := Decode(newer, "S"); !errors.Is(err, ErrNewer) {
+		var ne *NewerError
+		if _, err := Decode(newer, "S"); !errors.As(err, &ne) || ne.Found != Version+1 {
 			t.Errorf("newer: %v", err)
 		}
 	}
