@@ -31,6 +31,7 @@ func BenchmarkDeliver(b *testing.B) {
 		{"1:1", 1, "SUB s.1 1", 128, nil, "", 1},
 		{"1:1 16 KiB", 1, "SUB s.1 1", 16 << 10, nil, "", 1},
 		{"1:10", 10, "SUB s.* 1", 128, nil, "", 10},
+		{"1:1000", 1000, "SUB s.* 1", 128, nil, "", 1000},
 		{"queue of 10", 10, "SUB s.1 q 1", 128, nil, "", 1},
 		{"permissions", 1, "SUB s.> 1", 128, users, `,"user":"u","pass":"p"`, 1},
 	} {

@@ -13,6 +13,11 @@ const (
 	maxStageBytes    = 256 << 10
 	maxStageMessages = 1024
 
+	// maxOutboxBytes bounds what a producer collects for all connections
+	// together: a fan-out to thousands would else hold an input buffer's worth for
+	// each of them.
+	maxOutboxBytes = 8 << 20
+
 	// keptStages bounds the stage structures (not their buffers) that an outbox
 	// keeps for its next batch.
 	keptStages = 64
@@ -90,6 +95,7 @@ type Stage struct {
 	chunks []chunk // complete ones; the current one is tail
 	tail   []byte
 	bytes  int // in chunks and tail
+	noted  int // of bytes: what the outbox has counted
 	msgs   int
 	size   int // of the messages, as statistics count them
 }
@@ -106,7 +112,7 @@ func (s *Stage) room(n int) []byte {
 		if s.tail != nil {
 			PutBuffer(s.tail)
 		}
-		s.tail = GetBuffer(max(n, min(s.out.expect, hugeBuffer)))
+		s.tail = GetBuffer(max(n, min(s.out.expect, hugeBuffer, maxOutboxBytes/s.out.n)))
 		return s.tail
 	}
 	if need := len(s.tail) + n; need <= hugeBuffer {
@@ -156,8 +162,15 @@ func (s *Stage) AppendShared(sh *Shared) {
 func (s *Stage) Message(size int) {
 	s.msgs++
 	s.size += size
-	if s.bytes >= maxStageBytes || s.msgs >= maxStageMessages {
+	s.out.bytes += s.bytes - s.noted
+	s.noted = s.bytes
+	switch {
+	case s.bytes >= maxStageBytes || s.msgs >= maxStageMessages:
 		s.Flush()
+	case s.out.bytes >= maxOutboxBytes:
+		for _, t := range s.out.stages[:s.out.n] {
+			t.Flush()
+		}
 	}
 }
 
@@ -170,7 +183,8 @@ func (s *Stage) Flush() {
 	s.conn.take(s)
 	clear(s.chunks)
 	s.chunks = s.chunks[:0]
-	s.bytes, s.msgs, s.size = 0, 0, 0
+	s.out.bytes -= s.noted
+	s.bytes, s.noted, s.msgs, s.size = 0, 0, 0, 0
 }
 
 // Outbox is the set of stages of one producer. It is not safe for concurrent
@@ -181,6 +195,7 @@ type Outbox struct {
 	hint   int              // index of the stage that was asked for last
 	index  map[*Conn]*Stage // only beyond linearStages
 	expect int              // first size of a stage's buffer
+	bytes  int              // in all stages
 
 	shared     []*Shared // of this batch
 	sharedFree []*Shared
