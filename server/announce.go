@@ -2,10 +2,12 @@ package server
 
 import (
 	"maps"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
 )
@@ -66,4 +68,23 @@ func (s *Server) announceFlags(o *options.Options) {
 	if unsupported != nil {
 		s.log.Noticef("    Unsupported:   %s", strings.Join(unsupported, ", "))
 	}
+}
+
+// announceJetStream logs where JetStream keeps its data and how much of it.
+func (s *Server) announceJetStream(js *jetstream.Options) {
+	limit := func(n int64) string {
+		if n < 0 {
+			return "unlimited"
+		}
+		return options.BinarySize(n)
+	}
+	s.log.Noticef("Starting JetStream")
+	s.log.Noticef("---------------- JETSTREAM ----------------")
+	s.log.Noticef("  Max Memory:      %s", limit(js.MaxMemory))
+	s.log.Noticef("  Max Storage:     %s", limit(js.MaxStore))
+	s.log.Noticef("  Store Directory: %q", filepath.Join(js.StoreDir, "jetstream"))
+	if js.Domain != "" {
+		s.log.Noticef("  Domain:          %s", js.Domain)
+	}
+	s.log.Noticef("-------------------------------------------")
 }

@@ -33,6 +33,13 @@ func (s *Server) startJetStream(o *options.Options) error {
 	if err := os.MkdirAll(js.StoreDir, 0o750); err != nil {
 		return fmt.Errorf("Can't start JetStream: could not create storage directory - %w", err)
 	}
+	if js.MaxMemory < 0 {
+		js.MaxMemory = dynamicMemory()
+	}
+	if js.MaxStore < 0 {
+		js.MaxStore = dynamicStore(js.StoreDir)
+	}
+	s.announceJetStream(&js)
 	engine, err := jetstream.Open(js)
 	if err != nil {
 		return fmt.Errorf("Can't start JetStream: %w", err)
@@ -98,7 +105,15 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 	case engine == nil:
 		return
 	}
-	engine.SetLimits(o.JetStream.MaxMemory, o.JetStream.MaxStore)
+	// Limits that are not configured stay as they were found at the start.
+	limits := engine.Options()
+	if o.JetStream.MaxMemory >= 0 {
+		limits.MaxMemory = o.JetStream.MaxMemory
+	}
+	if o.JetStream.MaxStore >= 0 {
+		limits.MaxStore = o.JetStream.MaxStore
+	}
+	engine.SetLimits(limits.MaxMemory, limits.MaxStore)
 	for _, a := range gone {
 		engine.RemoveAccount(a.Name())
 	}
@@ -107,15 +122,15 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 		if a == s.system || slices.Contains(gone, a) {
 			continue
 		}
-		if err := reloadAccount(engine, a, configs[a.Name()], &o.JetStream); err != nil {
+		if err := reloadAccount(engine, a, configs[a.Name()]); err != nil {
 			s.log.Errorf("Error enabling jetstream on configured accounts: %v", err)
 		}
 	}
 }
 
 // reloadAccount gives an account its limits, enables it, or, without limits, disables it. On an error it stays as it was.
-func reloadAccount(engine *jetstream.Engine, a *account.Account, want *jetstream.AccountConfig, server *options.JetStream) error {
-	if err := reservable(engine, a.Name(), want, server); err != nil {
+func reloadAccount(engine *jetstream.Engine, a *account.Account, want *jetstream.AccountConfig) error {
+	if err := reservable(engine, a.Name(), want); err != nil {
 		return err
 	}
 	now := engine.Account(a.Name())
@@ -133,7 +148,7 @@ func reloadAccount(engine *jetstream.Engine, a *account.Account, want *jetstream
 }
 
 // reservable checks that the server has what all accounts together may use, with want for the named one.
-func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountConfig, server *options.JetStream) error {
+func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountConfig) error {
 	if want == nil {
 		return nil
 	}
@@ -144,7 +159,7 @@ func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountCo
 			store += max(c.Limits.MaxStore, 0)
 		}
 	}
-	failure := jsapi.ErrMemoryResourcesExceeded
+	server, failure := engine.Options(), jsapi.ErrMemoryResourcesExceeded
 	switch {
 	case server.MaxMemory >= 0 && memory > server.MaxMemory:
 	case server.MaxStore >= 0 && store > server.MaxStore:

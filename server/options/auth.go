@@ -8,7 +8,7 @@ type Authorization struct {
 	Password string // secret: plain or bcrypt
 	Token    string // secret: plain or bcrypt
 
-	// Timeout until CONNECT must be complete. Load fills it: 2 s, with TLS the TLS timeout and 1 s.
+	// Timeout until CONNECT must be complete. Complete fills it: 2 s, with TLS the TLS timeout and 1 s.
 	Timeout time.Duration
 
 	// Users of the block, with the default permissions filled in. Their account is $G.

@@ -408,12 +408,12 @@ func (d *differ) storage(path, name string, old, new int64) error {
 	case new < old:
 		return errorText("config reload not supported for decreasing jetstream max memory and store")
 	}
-	d.reloaded(path, "JetStream %s = %s", name, binarySize(new))
+	d.reloaded(path, "JetStream %s = %s", name, BinarySize(new))
 	return nil
 }
 
-// binarySize formats bytes in binary units with two decimals.
-func binarySize(n int64) string {
+// BinarySize formats bytes in binary units with two decimals, as in 1.86 GB.
+func BinarySize(n int64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%d B", n)
 	}

@@ -15,10 +15,10 @@ type Listener struct {
 type LinkAuthorization struct {
 	Username string
 	Password string        // secret
-	Timeout  time.Duration // Load fills it: 2 s, with TLS the TLS timeout and 1 s
+	Timeout  time.Duration // Complete fills it: 2 s, with TLS the TLS timeout and 1 s
 }
 
-// Compression of a link. Mode is in lower case as written; Load checks it.
+// Compression of a link. Mode is in lower case as written; Validate checks it.
 type Compression struct {
 	Mode          string
 	RTTThresholds []time.Duration

@@ -4,7 +4,7 @@
 // The table (table.go and one file for each block) is the one description: parsing, the effective defaults, the usage
 // text, the reload rules and the generated reference docs/options.md come from it.
 //
-// An *Options that Load returned is immutable: a reload makes a new one. All its slices and maps may be read from any
+// An *Options that ReadFile or CommandLine.Options returned is immutable: a reload makes a new one. All its slices and maps may be read from any
 // goroutine and must not be changed.
 package options
 

@@ -43,14 +43,10 @@ func (e *typeError) Error() string {
 // errPlain is an error that is reported without a position.
 type errPlain struct{ error }
 
-// errReported stands for errors that were collected already.
-var errReported = errors.New("reported")
-
 // add collects an error.
 func (r *reader) add(pos conf.Pos, err error) {
 	var plain errPlain
 	switch {
-	case err == errReported:
 	case errors.As(err, &plain):
 		r.errors = append(r.errors, err.Error())
 	default:

@@ -271,7 +271,7 @@ func orDefaultDuration[T any](name string, at func(*T) *time.Duration) *row[T] {
 	return r
 }
 
-// text reads a duration that must be a string.
+// durationText reads a duration that must be a string.
 func durationText[T any](name string, at func(*T) *time.Duration) *row[T] {
 	r := orDefaultDuration(name, at)
 	r.Type = "duration text"
@@ -290,7 +290,7 @@ func durationText[T any](name string, at func(*T) *time.Duration) *row[T] {
 	return r
 }
 
-// strings reads a string or a list of strings; what names them in the error.
+// stringList reads a string or a list of strings; what names them in the error.
 func stringList[T any](name, what string, at func(*T) *[]string) *row[T] {
 	return &row[T]{
 		Option: Option{Name: name, Type: "string or list"},

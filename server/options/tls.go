@@ -20,7 +20,7 @@ type TLS struct {
 	VerifyKnownURLs bool // and must stand for a configured route or gateway
 	Insecure        bool
 
-	// Timeout of a handshake. Load fills it: 2 s.
+	// Timeout of a handshake, by default 2 s.
 	Timeout                time.Duration
 	RateLimit              int64               // handshakes in a second; 0: unlimited
 	PinnedCerts            map[string]struct{} // SHA-256 of SubjectPublicKeyInfo, lower-case hex; nil: off
