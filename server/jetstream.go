@@ -177,7 +177,7 @@ func (s *Server) accountJetStream(a *account.Account, l *options.AccountJetStrea
 	if engine == nil || a == s.system {
 		return
 	}
-	if err := reloadAccount(engine, a, jetStreamConfig(l), &s.Options().JetStream); err != nil {
+	if err := reloadAccount(engine, a, jetStreamConfig(l)); err != nil {
 		s.log.Errorf("Error enabling jetstream on account %q: %v", a.Name(), err)
 	}
 }
