@@ -234,7 +234,11 @@ func powerCut(t *testing.T, seed uint64, o Options) error {
 		}
 	}
 	wg.Wait()
-	<-disk.Done()
+	select {
+	case <-disk.Done():
+	default:
+		return errors.New("the clients gave up before the power went out")
+	}
 	e.Close() // may well fail
 	o.FS = disk.Crash()
 	if e, err = Open(o); err != nil {
