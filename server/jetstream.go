@@ -10,6 +10,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
@@ -30,7 +31,7 @@ func (s *Server) startJetStream(o *options.Options) error {
 		}
 	}
 	js := s.jetStreamOptions(o)
-	if err := os.MkdirAll(js.StoreDir, 0o750); err != nil {
+	if err := vfs.MkdirAllSynced(s.disk, js.StoreDir, 0o750); err != nil {
 		return fmt.Errorf("Can't start JetStream: could not create storage directory - %w", err)
 	}
 	if js.MaxMemory < 0 {
@@ -235,7 +236,7 @@ func (s *Server) jetStreamOptions(o *options.Options) jetstream.Options {
 		s.log.Warnf("Temporary storage directory used, data could be lost on system reboot")
 	}
 	js := jetstream.Options{
-		StoreDir: dir, ServerName: s.Name(), ServerID: s.id, Version: version.Compatible, Domain: j.Domain,
+		FS: s.disk, StoreDir: dir, ServerName: s.Name(), ServerID: s.id, Version: version.Compatible, Domain: j.Domain,
 		MaxPayload: int(o.MaxPayload), MaxPending: int(o.MaxPending),
 		MaxMemory: j.MaxMemory, MaxStore: j.MaxStore, Lenient: !j.Strict,
 		RequestQueueLimit: int(j.RequestQueueLimit), InfoQueueLimit: int(j.InfoQueueLimit),

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/auth"
@@ -48,6 +49,7 @@ type Server struct {
 	system   *account.Account                 // nil: none
 	operator *operatorMode                    // nil: accounts are those of the configuration
 	js       atomic.Pointer[jetstream.Engine] // nil: JetStream is off
+	disk     vfs.FS                           // of JetStream; tests put a simulated one here before Start
 
 	nextID       atomic.Uint64
 	seq          atomic.Uint64 // of system messages
@@ -94,7 +96,7 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		log: log, start: time.Now(), accounts: account.NewSet(),
+		log: log, start: time.Now(), accounts: account.NewSet(), disk: vfs.OS,
 		clients: map[uint64]*client.Client{}, done: make(chan struct{}), ending: make(chan struct{}),
 	}
 	s.closed.max = int(opts.MaxClosedClients)
