@@ -69,8 +69,7 @@ func (p *process) configure(conf string) {
 func (p *process) start() {
 	p.t.Helper()
 	p.log = &syncBuffer{}
-	p.cmd = exec.Command(binary, "-c", p.conf)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd = p.command()
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -88,6 +87,12 @@ func (p *process) start() {
 		}
 		return err == nil
 	})
+}
+
+func (p *process) command() *exec.Cmd {
+	cmd := exec.Command(binary, "-c", p.conf)
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	return cmd
 }
 
 func (p *process) signal(sig os.Signal) {

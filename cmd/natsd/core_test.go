@@ -178,6 +178,9 @@ func TestCoreReconnect(t *testing.T) {
 	case <-time.After(wait):
 		t.Fatal("client did not come back")
 	}
+	if err := nc.Flush(); err != nil { // the server has its subscription again
+		t.Fatal(err)
+	}
 	if err := s.connect().Publish("again", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
