@@ -141,6 +141,7 @@ type scanner struct {
 	res     Result
 	sawLast bool         // a record with Evidence.LastSum was seen
 	dead    map[int]bool // offsets from which the chain is known to break
+	open    int          // damages with LastSeq unknownSeq
 	budget  int          // bytes that resynchronising may still hash
 	started bool         // budget was set
 }
@@ -197,7 +198,9 @@ func (s *scanner) take(at int, r *record.Record) error {
 		if r.Seq <= s.res.LastSeq {
 			return nil
 		}
-		s.fillGap(r.Seq)
+		if s.open > 0 {
+			s.fillGap(r.Seq)
+		}
 		s.res.LastSeq = r.Seq
 	}
 	return s.visit(at, r)
@@ -206,8 +209,16 @@ func (s *scanner) take(at int, r *record.Record) error {
 // fillGap completes the damages in front of a record with sequence next: what
 // lies between the intact neighbours is what can be lost.
 func (s *scanner) fillGap(next uint64) {
-	for i := len(s.res.Damage) - 1; i >= 0 && s.res.Damage[i].LastSeq == unknownSeq; i-- {
-		s.bound(&s.res.Damage[i], next)
+	s.settle(func(d *Damage) { s.bound(d, next) })
+}
+
+// settle completes the damages that were left open.
+func (s *scanner) settle(complete func(*Damage)) {
+	for i := len(s.res.Damage) - 1; s.open > 0; i-- {
+		if d := &s.res.Damage[i]; d.LastSeq == unknownSeq {
+			complete(d)
+			s.open--
+		}
 	}
 }
 
@@ -278,6 +289,9 @@ func (s *scanner) damage(at, next int, err error) {
 		if d.Torn = s.torn(at, zeros); d.Torn {
 			d.FirstSeq, d.LastSeq = 0, 0
 		}
+	}
+	if d.LastSeq == unknownSeq {
+		s.open++
 	}
 	s.res.Damage = append(s.res.Damage, d)
 }
@@ -362,9 +376,7 @@ func (s *scanner) zeros(at int) bool {
 // that the evidence knows but that are not there although the block ends with a
 // whole record.
 func (s *scanner) missingEnd() {
-	for i := len(s.res.Damage) - 1; i >= 0 && s.res.Damage[i].LastSeq == unknownSeq; i-- {
-		s.boundAtEnd(&s.res.Damage[i])
-	}
+	s.settle(s.boundAtEnd)
 	if n := len(s.res.Damage); n > 0 && s.res.Damage[n-1].End == len(s.Content) {
 		return
 	}
