@@ -15,11 +15,15 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/independent"
 )
 
+// storeRuns is how many random runs are made; each ends with some ten directories
+// that are read by two decoders.
+const storeRuns = 8
+
 // Directories that FileStore writes, looked at while it runs (as a killed process
 // leaves them) and after an orderly stop: verify finds nothing but what a kill
 // explains, and comes to the same state; so does the independent decoder.
 func TestWhatFileStoreWrites(t *testing.T) {
-	for seed := range uint64(24) {
+	for seed := range uint64(storeRuns) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { fileStoreRun(t, seed) })
 	}
 }
