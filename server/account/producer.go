@@ -66,11 +66,10 @@ type Producer struct {
 
 // frame is what one level of routing needs; levels are service imports.
 type frame struct {
-	msg     Msg
-	pass    passage
-	result  subjecttree.Result[*Sub]
-	shadow  Msg
-	imports []byte
+	msg    Msg
+	pass   passage
+	result subjecttree.Result[*Sub]
+	shadow Msg
 }
 
 type matchCache struct {

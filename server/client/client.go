@@ -78,7 +78,6 @@ type connState struct {
 	connected bool // a CONNECT was accepted
 	async     bool // INFO may be sent at any time
 	firstPong bool // the client was sent a PONG
-	tlsFirst  bool
 }
 
 // binding is what deliveries and publishes need to know of the login. It is

@@ -71,8 +71,8 @@ type Host interface {
 
 	// SendTrace publishes a trace report.
 	SendTrace(t *msgtrace.Trace, r *msgtrace.Report)
-	// AppendServerInfo appends the name and cluster of this server as members of
-	// a request info object, for services of the system account or with share.
+	// ServerName and ClusterName are told to services of the system account, and
+	// with share to others. The cluster's may be empty.
 	ServerName() string
 	ClusterName() string
 }
