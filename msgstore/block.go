@@ -159,11 +159,25 @@ func (c *cache) parts(e *ent) (subject, header, data []byte) {
 func (c *cache) append(r *record.Record, raw []byte) {
 	switch r.Kind {
 	case record.Message:
+		if len(c.ents) == cap(c.ents) {
+			c.ents = double(c.ents, 1, 64)
+		}
 		c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(len(c.buf)), size: uint32(len(raw))})
 	case record.Tombstone:
 		c.tomb = append(c.tomb, r.Seq)
 	}
+	if len(c.buf)+len(raw) > cap(c.buf) {
+		c.buf = double(c.buf, len(raw), 4096)
+	}
 	c.buf = append(c.buf, raw...)
+}
+
+// double makes room for n more, by doubling: a block grows to megabytes in small
+// steps, and the growth of append copies it too often.
+func double[T any](s []T, n, least int) []T {
+	bigger := make([]T, len(s), max(2*cap(s), len(s)+n, least))
+	copy(bigger, s)
+	return bigger
 }
 
 func newSet() seqset.Set { return seqset.Set{} }

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -126,9 +127,10 @@ func (s *store) blockIndex(b *block) int {
 func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	content, compressed, ranges := plain(buf)
 	c := &cache{buf: content, compressed: compressed}
-	if n := len(content) / 128; n > 0 {
-		c.ents = make([]ent, 0, n)
+	if len(ranges) == 0 && d.quick(b, c, v.after) {
+		return c
 	}
+	c.ents, c.tomb = c.ents[:0], nil
 	sb := scan.Block{
 		Content:    content,
 		Stream:     d.s.cfg.Name,
@@ -156,6 +158,43 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 		})
 	}
 	return c
+}
+
+// quick fills in c if every record of its content is whole and they ascend. The
+// scan, which is slower, is for the others.
+func (d *disk) quick(b *block, c *cache, after uint64) bool {
+	key := record.NewKey(d.s.cfg.Name, b.num)
+	c.ents = make([]ent, 0, len(c.buf)/128+8)
+	var known []byte // subject of the record before, which is valid
+	for off := 0; off < len(c.buf); {
+		size, seq, kind, subject := record.Next(c.buf[off:], &key)
+		if size == 0 {
+			return false
+		}
+		switch kind {
+		case record.Message:
+			if seq <= after {
+				return false
+			}
+			if d.s.index != nil && !bytes.Equal(subject, known) {
+				if !validSubject(subject) {
+					return false
+				}
+				known = subject
+			}
+			after = seq
+			c.ents = append(c.ents, ent{seq: seq, off: uint32(off), size: uint32(size)})
+		case record.Tombstone:
+			c.tomb = append(c.tomb, seq)
+		case record.Skip, record.Erased:
+			if seq <= after {
+				return false
+			}
+			after = seq
+		}
+		off += size
+	}
+	return true
 }
 
 func validSubject(s []byte) bool { return len(s) > 0 && subjecttree.ValidPublish(s) }

@@ -235,13 +235,17 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 				}
 			}
 			if f == nil || f.matchBytes(c.subject(e)) {
+				*start = seq
 				return c, e, seq, nil
+			}
+			if n++; b.deleted.Len() == 0 && n < len(c.ents) && c.ents[n].seq == seq+1 && seq < b.last.seq && seq < hi {
+				seq++ // no need to ask
+				continue
 			}
 			if seq, ok = b.nextLive(seq + 1); !ok || seq > hi {
 				break
 			}
-			*start = seq
-			for n++; n < len(c.ents) && c.ents[n].seq < seq; n++ {
+			for ; n < len(c.ents) && c.ents[n].seq < seq; n++ {
 			}
 		}
 		*start = b.last.seq + 1

@@ -145,8 +145,8 @@ type counter struct {
 // that match. The caller holds mu for reading.
 func (k *counter) from(s *store, start uint64, f *Filter) (SimpleState, error) {
 	start = max(start, s.first.seq)
-	if f == nil {
-		return s.allFrom(start), nil
+	if f == nil || s.index != nil && s.index.sum(f) == s.msgs {
+		return s.allFrom(start), nil // everything matches
 	}
 	if k.pos == 0 || k.last != s.last.seq {
 		*k = counter{pos: start, back: s.last.seq, last: s.last.seq, whole: start == s.first.seq && s.index != nil}

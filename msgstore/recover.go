@@ -531,15 +531,23 @@ func (r *recovery) replayBlock(b *block, offset int64, i int) error {
 	sb.Content, compressed, sb.Unreadable = plain(buf)
 	c.buf, c.compressed = sb.Content, compressed
 	b.file.compressed = compressed
-	res, _ := scan.Run(&sb, func(off int, x *record.Record) error {
-		switch x.Kind {
-		case record.Message:
-			c.ents = append(c.ents, ent{seq: x.Seq, off: uint32(off), size: uint32(x.Size)})
-		case record.Tombstone:
-			c.tomb = append(c.tomb, x.Seq)
+	var res scan.Result
+	if sb.Evidence.LastSum == nil && len(sb.Unreadable) == 0 && d.quick(b, c, after) {
+		if n := len(c.buf); n > 0 {
+			res.LastSum = [record.SumSize]byte(c.buf[n-record.SumSize:])
 		}
-		return nil
-	})
+	} else {
+		c.ents, c.tomb = c.ents[:0], nil
+		res, _ = scan.Run(&sb, func(off int, x *record.Record) error {
+			switch x.Kind {
+			case record.Message:
+				c.ents = append(c.ents, ent{seq: x.Seq, off: uint32(off), size: uint32(x.Size)})
+			case record.Tombstone:
+				c.tomb = append(c.tomb, x.Seq)
+			}
+			return nil
+		})
+	}
 	if n := len(res.Damage); n > 0 && last && d.mode == External && !compressed {
 		// The caller's log has everything from the first hole on and wants a
 		// prefix: what an unsynced write left behind the hole goes with it.

@@ -275,26 +275,57 @@ func DecodeExclusive(buf []byte, key *Key) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	if r.Header != nil {
-		if r.sum(buf, key) != binary.LittleEndian.Uint64(buf[r.Size-SumSize:]) {
-			return Record{}, errChecksum
-		}
-		return r, nil
-	}
-	const gap = fixedSize - 20
-	field := binary.LittleEndian.Uint32(buf)
-	seq := binary.LittleEndian.Uint64(buf[4:])
-	binary.LittleEndian.PutUint64(buf[4+gap:], seq)
-	binary.LittleEndian.PutUint64(buf[12+gap:], uint64(r.Time))
-	sum := highwayhash.Sum64(buf[4+gap:r.Size-SumSize], key[:])
-	binary.LittleEndian.PutUint32(buf, field)
-	binary.LittleEndian.PutUint64(buf[4:], seq)
-	binary.LittleEndian.PutUint64(buf[12:], uint64(r.Time))
-	binary.LittleEndian.PutUint16(buf[20:], uint16(len(r.Subject)))
-	if sum != binary.LittleEndian.Uint64(buf[r.Size-SumSize:]) {
+	if !verify(buf, r.Size, len(r.Subject), r.Header != nil, key) {
 		return Record{}, errChecksum
 	}
 	return r, nil
+}
+
+// verify checks the checksum of a record whose lengths are sane. It lays the
+// hashed parts end to end, over the fields between them, and puts those back.
+func verify(buf []byte, size, subject int, header bool, key *Key) bool {
+	want := binary.LittleEndian.Uint64(buf[size-SumSize:])
+	var fixed [fixedSize]byte
+	copy(fixed[:], buf)
+	if !header {
+		const gap = fixedSize - 20
+		copy(buf[4+gap:], fixed[4:20])
+		sum := highwayhash.Sum64(buf[4+gap:size-SumSize], key[:])
+		copy(buf, fixed[:])
+		return sum == want
+	}
+	const gap = fixedSize - 20 + headerField
+	length := binary.LittleEndian.Uint32(buf[fixedSize+subject:])
+	copy(buf[fixedSize+headerField:], buf[fixedSize:fixedSize+subject])
+	copy(buf[4+gap:], fixed[4:20])
+	sum := highwayhash.Sum64(buf[4+gap:size-SumSize], key[:])
+	copy(buf[fixedSize:], buf[fixedSize+headerField:fixedSize+headerField+subject])
+	copy(buf, fixed[:])
+	binary.LittleEndian.PutUint32(buf[fixedSize+subject:], length)
+	return sum == want
+}
+
+// Next is DecodeExclusive for those who only want to know that the record at the
+// beginning of buf is whole, and of what kind. size is 0 if it is not.
+func Next(buf []byte, key *Key) (size int, seq uint64, kind Kind, subject []byte) {
+	if len(buf) < MinSize {
+		return 0, 0, 0, nil
+	}
+	field := binary.LittleEndian.Uint32(buf)
+	size = int(field &^ hasHeader)
+	raw := binary.LittleEndian.Uint64(buf[4:])
+	n := int(binary.LittleEndian.Uint16(buf[20:]))
+	if field&hasHeader != 0 || raw >= tombstoneBit || raw == 0 {
+		r, err := DecodeExclusive(buf, key)
+		if err != nil {
+			return 0, 0, 0, nil
+		}
+		return r.Size, r.Seq, r.Kind, r.Subject
+	}
+	if size < MinSize || size > MaxSize || size > len(buf) || n > size-MinSize || !verify(buf, size, n, false, key) {
+		return 0, 0, 0, nil
+	}
+	return size, raw, Message, buf[fixedSize : fixedSize+n]
 }
 
 // stackSum is the largest record whose hashed parts are joined on the stack.

@@ -205,6 +205,10 @@ func FuzzDecode(f *testing.F) {
 			MinSize+len(p.Subject)+len(p.Header)+len(p.Data) > p.Size) {
 			t.Fatalf("parsed %+v out of %d bytes", p, len(b))
 		}
+		size, seq, kind, subject := Next(b, &key)
+		if (err == nil) != (size > 0) || err == nil && (size != r.Size || seq != r.Seq || kind != r.Kind || !bytes.Equal(subject, r.Subject)) || !bytes.Equal(b, before) {
+			t.Fatalf("next: %d, %d, %v; decoded %+v, %v", size, seq, kind, r, err)
+		}
 		if err == nil && (!equal(r, x) || !equal(r, p)) {
 			t.Fatalf("decoders differ: %+v, %+v, %+v", r, x, p)
 		}

@@ -1,0 +1,245 @@
+package msgstore
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/minio/highwayhash"
+)
+
+func benchStore(b *testing.B, cfg Config, opts FileOptions) (*Host, *FileStore) {
+	b.Helper()
+	h, err := NewHost(b.TempDir(), HostOptions{Manual: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.Name = "BENCH"
+	if cfg.Subjects == nil {
+		cfg.Subjects = []string{">"}
+	}
+	opts.Account = "$G"
+	s, err := OpenFileStore(h, cfg, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		s.Delete(true)
+		h.Close()
+	})
+	return h, s
+}
+
+// BenchmarkAppend stores batches of 1,000 messages of 128 B in the page cache,
+// and beside it hashes and copies the same bytes.
+func BenchmarkAppend(b *testing.B) {
+	const batch = 1000
+	data := make([]byte, 128)
+	b.Run("store", func(b *testing.B) {
+		_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+		msgs := make([]RawMsg, batch)
+		for i := range msgs {
+			msgs[i] = RawMsg{Subject: "bench.a", Data: data, Time: 1}
+		}
+		done := func(err error) {
+			if err != nil {
+				b.Error(err)
+			}
+		}
+		b.ReportAllocs()
+		b.SetBytes(fileBytes)
+		b.ResetTimer()
+		for n := 0; n < b.N; n += batch {
+			s.StoreRawMsgs(msgs[:min(batch, b.N-n)], done)
+		}
+	})
+	b.Run("hash+copy", func(b *testing.B) {
+		key := make([]byte, 32)
+		src := make([]byte, fileBytes-14)
+		dst := make([]byte, 0, 8<<20)
+		b.SetBytes(fileBytes)
+		for range b.N {
+			if len(dst)+len(src) > cap(dst) {
+				dst = dst[:0]
+			}
+			dst = append(dst, src...)
+			highwayhash.Sum64(src, key)
+		}
+	})
+}
+
+// fileBytes is the size of the records of these benchmarks.
+const fileBytes = 30 + 7 + 128
+
+func fillStore(b *testing.B, s Store, n int, subject func(i int) string, size int) {
+	b.Helper()
+	data := make([]byte, size)
+	msgs := make([]RawMsg, 0, 1000)
+	var wg sync.WaitGroup
+	flush := func() {
+		wg.Add(1)
+		s.StoreRawMsgs(msgs, func(err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			wg.Done()
+		})
+		msgs = msgs[:0]
+	}
+	for i := range n {
+		msgs = append(msgs, RawMsg{Subject: subject(i), Data: data, Time: int64(i + 1)})
+		if len(msgs) == cap(msgs) {
+			flush()
+		}
+	}
+	flush()
+	wg.Wait()
+}
+
+func BenchmarkLoad(b *testing.B) {
+	const n = 500_000
+	one := func(int) string { return "bench.a" }
+	b.Run("msg", func(b *testing.B) {
+		_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+		fillStore(b, s, n, one, 128)
+		var sm StoredMsg
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := range b.N {
+			if _, err := s.LoadMsg(uint64(i%n)+1, &sm); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("batch", func(b *testing.B) {
+		_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+		fillStore(b, s, n, one, 128)
+		var batch Batch
+		b.ReportAllocs()
+		b.ResetTimer()
+		next := uint64(1)
+		for i := 0; i < b.N; {
+			batch.Reset()
+			var err error
+			if next, err = s.LoadBatch(nil, next, BatchLimit{Msgs: 500}, &batch); err != nil {
+				b.Fatal(err)
+			}
+			i += len(batch.Msgs)
+			if next > n {
+				next = 1
+			}
+		}
+	})
+	b.Run("cold", func(b *testing.B) {
+		h, s := benchStore(b, Config{}, FileOptions{Durability: External})
+		fillStore(b, s, n, one, 128)
+		var batch Batch
+		b.ReportAllocs()
+		b.SetBytes(n * fileBytes)
+		b.ResetTimer()
+		for range b.N {
+			b.StopTimer()
+			h.Maintain(cacheIdle + 1)
+			b.StartTimer()
+			for next := uint64(1); next <= n; {
+				batch.Reset()
+				var err error
+				if next, err = s.LoadBatch(nil, next, BatchLimit{Msgs: 5000}, &batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkDurable measures producers with many messages outstanding, and
+// blocking ones.
+func BenchmarkDurable(b *testing.B) {
+	data := make([]byte, 128)
+	b.Run("producers=64x64", func(b *testing.B) {
+		_, s := benchStore(b, Config{}, FileOptions{})
+		b.ReportAllocs()
+		b.ResetTimer()
+		var wg sync.WaitGroup
+		var next atomic.Int64
+		for range 64 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				out := make(chan struct{}, 64)
+				m := [1]RawMsg{{Subject: "bench.a", Data: data, Time: 1}}
+				for next.Add(1) <= int64(b.N) {
+					out <- struct{}{}
+					s.StoreRawMsgs(m[:], func(err error) {
+						if err != nil {
+							b.Error(err)
+						}
+						<-out
+					})
+				}
+				for range cap(out) {
+					out <- struct{}{}
+				}
+			}()
+		}
+		wg.Wait()
+	})
+	b.Run("writers=64", func(b *testing.B) {
+		_, s := benchStore(b, Config{}, FileOptions{})
+		b.ResetTimer()
+		var wg sync.WaitGroup
+		var next atomic.Int64
+		for range 64 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for next.Add(1) <= int64(b.N) {
+					if _, _, err := s.StoreMsg("bench.a", nil, data, 0); err != nil {
+						b.Error(err)
+					}
+				}
+			}()
+		}
+		wg.Wait()
+	})
+}
+
+func BenchmarkSubjects(b *testing.B) {
+	const n = 1_000_000
+	_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+	fillStore(b, s, n, func(i int) string { return fmt.Sprintf("a.%d.%d", i, i%1000) }, 32)
+	run := func(name string, fn func(i int)) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				fn(i)
+			}
+		})
+	}
+	run("LoadNext 1 in 1000", func(i int) {
+		if _, _, err := s.LoadNextMsg("a.*.7", uint64(i*7919%(n-2000)), nil); err != nil {
+			b.Fatal(err)
+		}
+	})
+	run("NumPending a.>", func(int) {
+		if c, _, _ := s.NumPending(0, "a.>", false); c != n {
+			b.Fatal(c)
+		}
+	})
+	run("NumPending middle", func(int) {
+		if c, _, _ := s.NumPending(n/2, "a.>", false); c == 0 {
+			b.Fatal(c)
+		}
+	})
+	run("NumPending *.x", func(int) {
+		if c, _, _ := s.NumPending(0, "a.*.7", false); c != n/1000 {
+			b.Fatal(c)
+		}
+	})
+	run("NumPending last", func(int) {
+		if c, _, _ := s.NumPending(0, "a.*.7", true); c != n/1000 {
+			b.Fatal(c)
+		}
+	})
+}
