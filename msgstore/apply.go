@@ -13,16 +13,49 @@ import (
 func (s *store) apply(o *op) {
 	o.heard = s.updates
 	acts := o.acts
-	o.each(func(sg *segment, off int64, raw []byte, r *record.Record) {
-		if sg.b != s.blocks[len(s.blocks)-1] {
-			s.blocks = append(s.blocks, sg.b) // its first record
+	var r record.Record
+	for i := range o.segs {
+		sg := &o.segs[i]
+		b := sg.b
+		if last := s.blocks[len(s.blocks)-1]; b != last {
+			s.blocks = append(s.blocks, b) // its first record
+			if s.disk != nil {
+				s.disk.filled(last)
+			}
 		}
-		s.applyRecord(o, sg.b, r, raw)
-		for len(acts) > 0 && acts[0].at == r.Seq && r.Kind == record.Message {
-			s.act(o, &acts[0])
-			acts = acts[1:]
+		part := o.buf[sg.from:o.end(i)]
+		// The content takes over all bytes at once. Where it is not in memory, or
+		// goes or comes meanwhile, it takes the records one by one.
+		b.pinned.Store(true)
+		bulk, base := b.cache.Load(), 0
+		if bulk != nil {
+			base = len(bulk.buf)
+			bulk.extend(part)
 		}
-	})
+		for at := 0; at < len(part); at += r.Size {
+			record.ParseOwn(part[at:], &r)
+			switch c := b.cache.Load(); {
+			case bulk != nil && c == bulk:
+				c.note(&r, base+at)
+			case c != nil:
+				bulk = nil
+				c.extend(part[at : at+r.Size])
+				c.note(&r, len(c.buf)-r.Size)
+			default:
+				bulk = nil
+			}
+			b.size += int64(r.Size)
+			s.applyRecord(o, b, &r)
+			for len(acts) > 0 && acts[0].at == r.Seq && r.Kind == record.Message {
+				s.act(o, &acts[0])
+				acts = acts[1:]
+			}
+		}
+		if s.disk != nil && len(part) > 0 {
+			s.disk.tailSum = [record.SumSize]byte(part[len(part)-record.SumSize:])
+		}
+		b.pinned.Store(false)
+	}
 	for i := range acts {
 		s.act(o, &acts[i])
 	}
@@ -31,16 +64,8 @@ func (s *store) apply(o *op) {
 	}
 }
 
-// applyRecord takes over one record behind all others of b. o may be nil
-// (recovery): then nobody hears of it.
-func (s *store) applyRecord(o *op, b *block, r *record.Record, raw []byte) {
-	if c := b.cache.Load(); c != nil {
-		c.append(r, raw)
-	}
-	b.size += int64(r.Size)
-	if s.disk != nil {
-		s.disk.tailSum = [record.SumSize]byte(raw[len(raw)-record.SumSize:])
-	}
+// applyRecord makes the effect of a record of o, behind all others of b.
+func (s *store) applyRecord(o *op, b *block, r *record.Record) {
 	if r.Kind == record.Message && r.Seq <= s.last.seq {
 		panic(fmt.Sprintf("msgstore: message %d behind %d", r.Seq, s.last.seq))
 	}
@@ -209,7 +234,7 @@ func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
 		}
 	}
 	s.uncount(b, i, seq, size, c)
-	if s.disk == nil && b.msgs > 0 {
+	if s.disk == nil && b.msgs > 0 && !b.pinned.Load() {
 		s.squeeze(b)
 	}
 	return true

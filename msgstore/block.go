@@ -38,7 +38,10 @@ type block struct {
 	cache atomic.Pointer[cache]
 	// used is the host's tick at the last use of the cache.
 	used atomic.Int64
+	read atomic.Bool // the cache was used by a reader
 	miss missing
+	// pinned keeps the cache in memory while records are added to it.
+	pinned atomic.Bool
 
 	top      uint64 // last sequence, of a block that has left the stream
 	capacity int64  // of the cache when the host last heard of it
@@ -157,19 +160,29 @@ func (c *cache) parts(e *ent) (subject, header, data []byte) {
 
 // append takes over a record, whose bytes are raw.
 func (c *cache) append(r *record.Record, raw []byte) {
+	c.extend(raw)
+	c.note(r, len(c.buf)-len(raw))
+}
+
+// extend takes over the bytes of records.
+func (c *cache) extend(raw []byte) {
+	if len(c.buf)+len(raw) > cap(c.buf) {
+		c.buf = double(c.buf, len(raw), 4096)
+	}
+	c.buf = append(c.buf, raw...)
+}
+
+// note remembers the record at offset off.
+func (c *cache) note(r *record.Record, off int) {
 	switch r.Kind {
 	case record.Message:
 		if len(c.ents) == cap(c.ents) {
 			c.ents = double(c.ents, 1, 64)
 		}
-		c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(len(c.buf)), size: uint32(len(raw))})
+		c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(off), size: uint32(r.Size)})
 	case record.Tombstone:
 		c.tomb = append(c.tomb, r.Seq)
 	}
-	if len(c.buf)+len(raw) > cap(c.buf) {
-		c.buf = double(c.buf, len(raw), 4096)
-	}
-	c.buf = append(c.buf, raw...)
 }
 
 // double makes room for n more, by doubling: a block grows to megabytes in small

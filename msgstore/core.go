@@ -57,6 +57,7 @@ type tail struct {
 	b    *block
 	key  *record.Key          // nil in memory
 	sum  [record.SumSize]byte // of the last record
+	msgs int                  // handed over
 	size int64                // of all records handed over, uncompressed
 	max  int64                // size at which the next block begins
 }
@@ -107,6 +108,9 @@ func (s *store) blockOf(seq uint64) int {
 func (s *store) cached(b *block) (*cache, error) {
 	if c := b.cache.Load(); c != nil {
 		if s.disk != nil {
+			if !b.read.Load() {
+				b.read.Store(true)
+			}
 			if now := s.disk.host.tick.Load(); b.used.Load() != now {
 				b.used.Store(now)
 			}

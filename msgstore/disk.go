@@ -35,6 +35,7 @@ type disk struct {
 	lastUse atomic.Int64 // host tick of the last append
 
 	// Guarded by store.mu.
+	spare   cache    // memory for the content of the next block
 	garbage []*block // to be deleted when what replaced them is durable
 	changes uint64   // counts ops
 	tailSum [record.SumSize]byte
@@ -428,6 +429,20 @@ func (d *disk) applied(o *op) {
 			d.hold(b, c)
 		}
 	}
+}
+
+// filled is called when the last record of b is visible. If nobody has read from
+// it, its content is not worth its memory, which the next block gets. The caller
+// holds store.mu for writing, so nobody reads now.
+func (d *disk) filled(b *block) {
+	c := b.cache.Load()
+	if c == nil || b.read.Load() || b.pinned.Load() {
+		return
+	}
+	d.host.drop(b)
+	b.cache.Store(nil)
+	b.capacity = 0
+	d.spare = cache{buf: c.buf[:0], ents: c.ents[:0]}
 }
 
 // hold tells the host of the memory that the content of b takes.

@@ -150,7 +150,7 @@ func (h *Host) Maintain(seconds int64) {
 		stores = append(stores, s)
 	}
 	for b := range h.held {
-		if now-b.used.Load() > cacheIdle {
+		if now-b.used.Load() > cacheIdle && !b.pinned.Load() {
 			h.forget(b)
 		}
 	}
@@ -195,9 +195,12 @@ func (h *Host) hold(b *block, n int64) {
 	for h.bytes > h.budget && len(h.held) > 1 {
 		var oldest *block
 		for x := range h.held {
-			if x != b && (oldest == nil || x.used.Load() < oldest.used.Load()) {
+			if x != b && !x.pinned.Load() && (oldest == nil || x.used.Load() < oldest.used.Load()) {
 				oldest = x
 			}
+		}
+		if oldest == nil {
+			return
 		}
 		h.forget(oldest)
 	}

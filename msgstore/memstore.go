@@ -145,7 +145,7 @@ func (s *store) squeeze(b *block) {
 	for i := range c.ents {
 		e := &c.ents[i]
 		if b.live(e.seq) {
-			r := record.Record{Kind: record.Message, Seq: e.seq}
+			r := record.Record{Kind: record.Message, Seq: e.seq, Size: int(e.size)}
 			fresh.append(&r, c.buf[e.off:e.off+e.size])
 		}
 	}

@@ -99,18 +99,15 @@ func (o *op) free() {
 	ops.Put(o)
 }
 
-// each calls fn with the records of the op.
-func (o *op) each(fn func(sg *segment, off int64, raw []byte, r *record.Record)) {
+// each calls fn with the records of the op. The record is valid during the call.
+func (o *op) each(fn func(sg *segment, r *record.Record, raw []byte)) {
+	r := new(record.Record)
 	for i := range o.segs {
 		sg := &o.segs[i]
 		end := o.end(i)
-		for at := sg.from; at < end; {
-			r, err := record.Parse(o.buf[at:end])
-			if err != nil {
-				panic("msgstore: own record: " + err.Error())
-			}
-			fn(sg, sg.off+int64(at-sg.from), o.buf[at:at+r.Size], &r)
-			at += r.Size
+		for at := sg.from; at < end; at += r.Size {
+			record.ParseOwn(o.buf[at:end], r)
+			fn(sg, r, o.buf[at:at+r.Size])
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (s *store) exists(seq uint64) (ts int64, ok bool, err error) {
 			if seq < o.firstSeq || seq > o.lastSeq {
 				continue
 			}
-			o.each(func(_ *segment, _ int64, _ []byte, r *record.Record) {
+			o.each(func(_ *segment, r *record.Record, _ []byte) {
 				if r.Kind == record.Message && r.Seq == seq {
 					ts, ok = r.Time, true
 				}
@@ -155,7 +155,7 @@ func (s *store) matching(f *Filter, below uint64) ([]removal, error) {
 			start = e.seq + 1
 		}
 		for _, o := range s.flight {
-			o.each(func(_ *segment, _ int64, _ []byte, r *record.Record) {
+			o.each(func(_ *segment, r *record.Record, _ []byte) {
 				if r.Kind == record.Message && r.Seq < below && f.matchBytes(r.Subject) {
 					found = append(found, removal{r.Seq, r.Time})
 				}

@@ -329,14 +329,14 @@ func (s *store) belowInBlock(o *op, seq uint64) ([]removal, error) {
 		from = s.blocks[i].first.seq
 	} else {
 		for _, f := range s.flight {
-			f.each(func(sg *segment, _ int64, _ []byte, r *record.Record) {
+			f.each(func(sg *segment, r *record.Record, _ []byte) {
 				if r.Kind == record.Message && r.Seq == seq {
 					holder = sg.b
 				}
 			})
 		}
 		for _, f := range s.flight {
-			f.each(func(sg *segment, _ int64, _ []byte, r *record.Record) {
+			f.each(func(sg *segment, r *record.Record, _ []byte) {
 				if sg.b == holder && r.Kind == record.Message {
 					from = min(from, r.Seq)
 				}

@@ -99,6 +99,9 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 		}
 	}
 	if next != nil {
+		if cut != nil {
+			cut.file.sealed = true
+		}
 		s.blocks = append(s.blocks, next)
 		cut = next
 	}

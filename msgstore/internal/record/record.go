@@ -255,6 +255,38 @@ func validHeader(h []byte) bool {
 	return bytes.HasPrefix(h, headerStart) && bytes.HasSuffix(h, headerEnd)
 }
 
+// ParseOwn reads the record at the beginning of buf, which this process has
+// encoded and nobody changed since, into r.
+func ParseOwn(buf []byte, r *Record) {
+	field := binary.LittleEndian.Uint32(buf)
+	seq := binary.LittleEndian.Uint64(buf[4:])
+	size := int(field &^ hasHeader)
+	at := fixedSize + int(binary.LittleEndian.Uint16(buf[20:]))
+	r.Size = size
+	r.Seq = seq &^ (erasedBit | tombstoneBit)
+	r.Time = int64(binary.LittleEndian.Uint64(buf[12:]))
+	r.Subject = buf[fixedSize:at:at]
+	r.Header = nil
+	if field&hasHeader != 0 {
+		h := int(binary.LittleEndian.Uint32(buf[at:]))
+		at += headerField
+		r.Header = buf[at : at+h : at+h]
+		at += h
+	}
+	end := size - SumSize
+	r.Data = buf[at:end:end]
+	switch {
+	case seq < tombstoneBit:
+		r.Kind = Message
+	case seq < erasedBit:
+		r.Kind = Tombstone
+	case size == MinSize:
+		r.Kind = Skip
+	default:
+		r.Kind = Erased
+	}
+}
+
 // Decode reads and verifies the record at the beginning of buf.
 func Decode(buf []byte, key *Key) (Record, error) {
 	r, err := Parse(buf)
