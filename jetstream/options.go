@@ -42,9 +42,16 @@ type Options struct {
 
 	Encryption Encryption
 
+	mutate mutations
+
 	// Events receives what happened, for log, metrics and health. It must not
 	// block and is called from many goroutines. nil: nobody listens.
 	Events func(Event)
+}
+
+// mutations are deliberate faults that the tests must notice.
+type mutations struct {
+	confirmEarly bool // an ack is confirmed before it is durable
 }
 
 // Limits are the server's limits for assets (`jetstream { limits {} }`); 0: none.
