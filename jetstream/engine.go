@@ -27,6 +27,7 @@ type Engine struct {
 
 	recovering chan struct{} // one place for each stream that is being opened
 	turns      chan func()   // to goroutines that have run a turn and wait for another
+	ended      chan struct{} // closed at the end of Close
 
 	mu       sync.RWMutex
 	accounts map[string]*Account
@@ -88,7 +89,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func())}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), ended: make(chan struct{})}
 	d, err := openDisk(&e.opts, e.event)
 	if err != nil {
 		return nil, err
@@ -123,6 +124,7 @@ func (e *Engine) Close() error {
 	for _, a := range accounts {
 		a.stop()
 	}
+	close(e.ended)
 	return e.disk.close()
 }
 
@@ -237,6 +239,8 @@ func (e *Engine) takeTurns(turn func()) {
 		select {
 		case turn = <-e.turns:
 		case <-idle.C:
+			return
+		case <-e.ended:
 			return
 		}
 	}
