@@ -29,7 +29,6 @@ const (
 	CredentialsRevoked
 	WrongGateway
 	MissingAccount
-	Revocation
 	InternalClient
 	MsgHeaderViolation
 	NoRespondersRequiresHeaders
@@ -70,7 +69,6 @@ var reasons = [...]string{
 	CredentialsRevoked:                "Credentials Revoked",
 	WrongGateway:                      "Wrong Gateway",
 	MissingAccount:                    "Missing Account",
-	Revocation:                        "Credentials Revoked",
 	InternalClient:                    "Internal Client",
 	MsgHeaderViolation:                "Message Header Violation",
 	NoRespondersRequiresHeaders:       "No Responders Requires Headers",

@@ -2,7 +2,8 @@ package client
 
 import (
 	"bytes"
-	"regexp"
+	"encoding/json"
+	"strings"
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
@@ -61,9 +62,47 @@ func quoted(b []byte) string {
 	return string(q[1 : len(q)-1])
 }
 
-var secrets = regexp.MustCompile(`(?i)("(?:auth_token[^"]*|pass[^"]*|sig|proxy_sig|nkey|jwt)"\s*:\s*)"(?:[^"\\]|\\.)*"?`)
+const redacted = `"[REDACTED]"`
 
-// redact hides the secrets of a CONNECT.
+// redact hides the secrets of a CONNECT. What is no JSON object is hidden from
+// the first byte on that does not fit: a secret may follow.
 func redact(arg []byte) []byte {
-	return secrets.ReplaceAll(arg, []byte(`$1"[REDACTED]"`))
+	dec := json.NewDecoder(bytes.NewReader(arg))
+	var out []byte
+	done := 0 // of arg
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return []byte(redacted)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			break
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			break
+		}
+		end := int(dec.InputOffset())
+		if name, ok := key.(string); ok && secret(name) {
+			out = append(append(out, arg[done:end-len(value)]...), redacted...)
+		} else {
+			out = append(out, arg[done:end]...)
+		}
+		done = end
+	}
+	if _, err := dec.Token(); err != nil {
+		return append(out, redacted...)
+	}
+	return append(out, arg[done:dec.InputOffset()]...)
+}
+
+// secret tells whether the value of a CONNECT's member must not be logged. Names
+// match in any case, as they do when they are read.
+func secret(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case "sig", "proxy_sig", "nkey", "jwt":
+		return true
+	}
+	return strings.HasPrefix(name, "auth_token") || strings.HasPrefix(name, "pass")
 }
