@@ -119,7 +119,6 @@ func (m *monitored) FeatureFlags() map[string]bool   { return m.server().Feature
 func (m *monitored) Accounts() *account.Set          { return m.accounts }
 func (m *monitored) SystemAccount() *account.Account { return m.system }
 func (m *monitored) JetStream() *jetstream.Engine    { return m.server().JetStream() }
-func (m *monitored) Tag(a *account.Account) string   { return a.Name() }
 func (m *monitored) Warnf(format string, v ...any)   { m.log.Warnf(format, v...) }
 func (m *monitored) Leafs() []monitor.Conn           { return nil } // this version has none
 
@@ -179,4 +178,12 @@ func (m *monitored) Queues() map[string]monitor.Queue {
 // AccountClaims implements monitor.Source.
 func (m *monitored) AccountClaims(name string) (*operator.Account, bool, bool) {
 	return (*Server)(m).AccountClaims(name)
+}
+
+// Tag implements monitor.Source: the name in an account's claims, else its own.
+func (m *monitored) Tag(a *account.Account) string {
+	if claims, _, _ := (*Server)(m).AccountClaims(a.Name()); claims != nil && claims.Claims.Name != "" {
+		return claims.Claims.Name
+	}
+	return a.Name()
 }

@@ -297,9 +297,6 @@ func checkStreamTransform(c *StreamConfig, env *Environment) *Error {
 	if t.Destination == "" {
 		return nil
 	}
-	if t.Source == "" {
-		return ErrStreamTransformInvalidDestination.With(subjecttree.ErrBadSubject)
-	}
 	if err := env.CheckTransform(t.Source, t.Destination); err != nil {
 		return ErrStreamTransformInvalidDestination.With(err)
 	}

@@ -71,6 +71,12 @@ func (s *Service) answerUserInfo(r *request) {
 	}
 	snap := c.Snapshot(false)
 	u := UserInfo{User: snap.Info.User, Account: snap.Account.Name(), AccountName: s.host.Tag(snap.Account), Permissions: permissions(&snap)}
+	if cl := snap.Identity.Claims; cl != nil {
+		u.UserName = cl.Name
+	}
+	if at := snap.Identity.Expires; !at.IsZero() {
+		u.Expires = time.Until(at).Truncate(time.Second)
+	}
 	s.reply(r, "", func(i ServerInfo) any { return envelope{Server: i, Data: u} })
 }
 

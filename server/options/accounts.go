@@ -249,7 +249,7 @@ var messageTraceTable = func() *table[MessageTrace] {
 			case err != nil:
 				return fmt.Errorf("Trace destination sampling field %q should be an integer or a percentage, got %s", e.Key, e.Value.Kind)
 			case n < 1 || n > 100:
-				return fmt.Errorf("Ttrace destination sampling value %d is invalid, needs to be [1..100]", n)
+				return fmt.Errorf("Trace destination sampling value %d is invalid, needs to be [1..100]", n)
 			}
 			m.Sampling = int(n)
 			return nil

@@ -20,11 +20,16 @@ type exportBlock struct {
 // exportSubject reads the key stream or service.
 func exportSubject(kind string) *row[exportBlock] {
 	return custom(kind, "string", func(_ *reader, e *conf.Entry, x *exportBlock) error {
-		if x.kind != "" && x.kind != kind {
-			return fmt.Errorf("Detected %s %q but already saw a %s", kind, e.Value, x.kind)
-		}
 		if e.Value.Kind != conf.String {
 			return fmt.Errorf("Expected %s name to be string, got %s", kind, e.Value.Kind)
+		}
+		if x.kind != "" && x.kind != kind {
+			service := e.Value.Str
+			if x.Service {
+				service = x.Subject
+			}
+			// The same text in whatever order the two stand.
+			return fmt.Errorf("Detected service %q but already saw a stream", service)
 		}
 		x.kind, x.Service, x.Subject = kind, kind == "service", e.Value.Str
 		return nil
