@@ -46,12 +46,12 @@ func TestMappingsOrder(t *testing.T) {
 	)
 	for subject, want := range map[string]string{
 		"a.b":    "lit",
-		"a.c":    "star.c",
+		"a.c":    "full.c",
 		"a.c.d":  "full.c.d",
 		"q.b":    "second.q",
-		"x.y.z":  "one.z",
+		"x.y.z":  "two.y.z",
 		"x.q.y":  "two.q.y",
-		"x.q.z":  "never",
+		"x.q.z":  "two.q.z",
 		"r":      "replaced",
 		"loop.a": "loop.b",
 		"none":   "none",
