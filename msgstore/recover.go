@@ -552,7 +552,7 @@ func (r *recovery) replayBlock(b *block, offset int64, i int) error {
 		// The caller's log has everything from the first hole on and wants a
 		// prefix: what an unsynced write left behind the hole goes with it.
 		x := &res.Damage[0]
-		if r.index == nil || x.FirstSeq > r.index.LastSeq {
+		if r.adopted && int64(x.Start) >= offset || r.index == nil || x.FirstSeq > r.index.LastSeq {
 			res.Damage = res.Damage[:1]
 			x.End, x.Torn, x.FirstSeq, x.LastSeq = len(c.buf), true, 0, 0
 			for len(c.ents) > 0 && int(c.ents[len(c.ents)-1].off) >= x.Start {
