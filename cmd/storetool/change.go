@@ -87,6 +87,33 @@ func (t *tool) printRecovered(res *check.Recovered) {
 	}
 }
 
+func (t *tool) replay() *cobra.Command {
+	return &cobra.Command{
+		Use:   "replay DIR",
+		Short: "Put what is only in the commit journal into the blocks",
+		Long: `replay does what natsd does first when it starts: it puts records that are only in
+the commit journal of the store directory into their blocks. That is needed after
+a power cut, before anything is recovered, converted or exported.`,
+		Args: arguments("DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			j, err := t.begin(cmd.Context(), args[0], false)
+			if err != nil {
+				return err
+			}
+			j.release.Close() // the journal's own lock takes its place
+			res, err := check.Replay(args[0], j.opts)
+			if err != nil {
+				return j.end(err)
+			}
+			if t.json {
+				return j.end(t.printJSON(res))
+			}
+			t.printf("%s replayed, %s, %d present already, %d dropped\n", plural(res.Segments, "segment"), plural(res.Applied, "record")+" written", res.Present, res.Dropped)
+			return j.end(nil)
+		},
+	}
+}
+
 func (t *tool) convertCipher() *cobra.Command {
 	var to, newKey string
 	cmd := &cobra.Command{

@@ -105,7 +105,7 @@ Exit codes: 0 all is well, 1 damage or loss was found, 2 wrong usage,
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "show no progress")
 	root.AddCommand(
 		t.verify(), t.inspect(), t.stats(), t.diff(),
-		t.recover(), t.convertCipher(), t.convertCompression(),
+		t.recover(), t.replay(), t.convertCipher(), t.convertCompression(),
 		t.export(), t.importCmd(),
 	)
 	return root

@@ -147,6 +147,9 @@ func TestVerifyAndRecover(t *testing.T) {
 		}
 	}
 
+	if r := storetool("", "replay", dir, "--json"); r.code != exitClean || r.out != `{"segments":0,"files":0,"applied":0,"present":0,"dropped":0,"runs":0,"bytes":0}`+"\n" {
+		t.Errorf("%+v", r)
+	}
 	to := filepath.Join(t.TempDir(), "new")
 	r = storetool("", "recover", dir, "--to", to, "--json")
 	if want := `{"streams":[{"account":"A","stream":"S","recovered":9,"lost":[{"first_seq":2,"last_seq":2,"reason":"invalid checksum"}]}]}` + "\n"; r.code != exitDamage || r.out != want {

@@ -1,17 +1,14 @@
 package check
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/natsd/natsd/msgstore/consumerstate"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/meta"
-	"github.com/natsd/natsd/msgstore/vfs"
 )
 
 // consumer is a consumer directory.
@@ -106,44 +103,4 @@ func (s *stream) readConsumer(c *consumer) {
 			s.find(Info, KindConsumerState, filepath.Join(c.dir, "o.dat"), fmt.Sprintf("delivered up to %d, the stream ends at %d", d, s.state.LastSeq)).Consumer = c.name
 		}
 	}
-}
-
-// journalFinding reports a commit journal that is not empty.
-func journalFinding(opts *Options, path string) (Finding, bool) {
-	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
-	if err != nil || t.store == "" {
-		return Finding{}, false
-	}
-	dir := filepath.Join(t.store, "natsd")
-	list, err := t.fs.ReadDir(dir)
-	if err != nil {
-		return Finding{}, false
-	}
-	for _, e := range list {
-		if e.IsDir() {
-			continue
-		}
-		if !hasFrames(t.fs, filepath.Join(dir, e.Name())) {
-			continue
-		}
-		return Finding{Severity: Repairable, Kind: KindJournal, File: filepath.Join(dir, e.Name()),
-			Detail: "records of the last moments may be in the journal only: start natsd once, which replays it"}, true
-	}
-	return Finding{}, false
-}
-
-// hasFrames says whether a segment of the commit journal has a frame of its
-// present use: its header is at the beginning, the first frame at 512, and both
-// name the same use.
-func hasFrames(fsys vfs.FS, name string) bool {
-	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	var b [544]byte
-	if n, _ := f.ReadAt(b[:], 0); n < len(b) || string(b[:8]) != "natsdjnl" {
-		return false
-	}
-	return binary.LittleEndian.Uint32(b[512:]) == 0x4d52464e && string(b[520:528]) == string(b[16:24])
 }

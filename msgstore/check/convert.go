@@ -77,6 +77,9 @@ type conversion struct {
 }
 
 func (c *conversion) run(path string) (*Converted, error) {
+	if err := needReplay(c.opts, path); err != nil {
+		return nil, err
+	}
 	// Everything is verified first: a stream that turns out to be damaged when
 	// others were converted already would leave a mixture.
 	var streams []*stream

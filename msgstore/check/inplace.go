@@ -18,6 +18,9 @@ import (
 // renames the stream's directory is missing until then, and the backup and
 // .<stream>.recover hold it: no server must be started in between.
 func RecoverInPlace(path, backup string, opts Options) (*Recovered, error) {
+	if err := needReplay(&opts, path); err != nil {
+		return nil, err
+	}
 	res := &Recovered{Streams: []RecoveredStream{}}
 	fsys := opts.fs()
 	if err := finishSwaps(path, &opts); err != nil {

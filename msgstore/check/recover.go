@@ -32,6 +32,9 @@ var ErrExists = errors.New("exists and is not empty")
 // directory to, which must be empty or not exist. It does not change path. What
 // was encrypted is encrypted again, with new keys.
 func Recover(path, to string, opts Options) (*Recovered, error) {
+	if err := needReplay(&opts, path); err != nil {
+		return nil, err
+	}
 	if err := mustBeEmpty(opts.fs(), to); err != nil {
 		return nil, err
 	}

@@ -29,9 +29,11 @@ func Verify(path string, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f, ok := journalFinding(&opts, path); ok {
-		rep.Findings = append(rep.Findings, f)
+	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
+	if err != nil {
+		return nil, err
 	}
+	rep.Findings = append(rep.Findings, t.journalFindings()...)
 	for i := range rep.Findings {
 		if rep.Findings[i].Severity == Damage {
 			rep.Clean = false
