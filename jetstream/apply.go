@@ -1,6 +1,12 @@
 package jetstream
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+	"syscall"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+)
 
 // apply takes a proposal that is complete: its messages are visible, or lost.
 // It never refuses anything and does not decide by the clock.
@@ -87,8 +93,18 @@ func (o *overlay) settle() {
 	o.rollupAll = 0
 }
 
-// storeFailed tells the world that the store refuses writes.
+// storeFailed tells the world that the store refuses writes; once, until it
+// takes some again.
 func (st *Stream) storeFailed(err error) {
-	st.failure.Store(&err)
+	if st.failure.Swap(&err) != nil {
+		return
+	}
 	st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
+	if errors.Is(err, syscall.ENOSPC) {
+		o := &st.engine.opts
+		st.engine.adviseSystem("$JS.EVENT.ADVISORY.SERVER.OUT_OF_STORAGE", &jsapi.ServerOutOfSpace{
+			Event: newEvent(jsapi.AdvisoryPrefix + "server_out_of_space"), Server: o.ServerName, ServerID: o.ServerID,
+			Stream: st.name, Domain: o.Domain,
+		})
+	}
 }

@@ -64,7 +64,7 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 		}
 		return st, false, nil
 	}
-	if o := a.offline[cfg.Name]; o != nil {
+	if a.offline[cfg.Name] != nil || a.failed[cfg.Name] != nil { // its files are there
 		a.mu.Unlock()
 		return nil, false, jsapi.ErrStreamNameExist
 	}

@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"sort"
+
 	"github.com/natsd/natsd/jetstream/jsapi"
 )
 
@@ -62,5 +64,11 @@ func (a *Account) Failures() []Failure {
 			list = append(list, Failure{Stream: st.name, Err: *err})
 		}
 	}
+	a.mu.RLock()
+	for name, err := range a.failed {
+		list = append(list, Failure{Stream: name, Err: err, Recovering: true})
+	}
+	a.mu.RUnlock()
+	sort.Slice(list, func(i, j int) bool { return list[i].Stream < list[j].Stream })
 	return list
 }
