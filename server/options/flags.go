@@ -37,7 +37,6 @@ type commandFlags struct {
 	tlsOff                 bool
 	tlsCert, tlsKey, tlsCA string
 	cluster, routes        *string
-	clusterName            *string
 }
 
 func boolOf(s string) bool { b, _ := strconv.ParseBool(s); return b }
