@@ -65,9 +65,9 @@ type disk struct {
 type blockFile struct {
 	owner *store
 	key   *keys.Key // nil without encryption
-	// stored is the size of a sealed block's file; held is guarded by Host.mu.
+	// stored is the size of a sealed block's file; held is written under Host.mu.
 	stored     int64
-	held       int64
+	held       atomic.Int64
 	compressed bool
 	gen        uint64 // counts rewrites; guarded by store.mu
 	loading    sync.Mutex
@@ -447,7 +447,7 @@ func (d *disk) filled(b *block) {
 
 // hold tells the host of the memory that the content of b takes.
 func (d *disk) hold(b *block, c *cache) {
-	if n := c.memory(); n != b.capacity || b.file.held == 0 {
+	if n := c.memory(); n != b.capacity || b.file.held.Load() == 0 {
 		b.capacity = n
 		d.host.hold(b, n)
 	}

@@ -190,8 +190,7 @@ func (h *Host) hold(b *block, n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.held[b] = struct{}{}
-	h.bytes += n - b.file.held
-	b.file.held = n
+	h.bytes += n - b.file.held.Swap(n)
 	for h.bytes > h.budget && len(h.held) > 1 {
 		var oldest *block
 		for x := range h.held {
@@ -209,8 +208,7 @@ func (h *Host) hold(b *block, n int64) {
 // forget drops the content of b. The caller holds mu.
 func (h *Host) forget(b *block) {
 	b.cache.Store(nil)
-	h.bytes -= b.file.held
-	b.file.held = 0
+	h.bytes -= b.file.held.Swap(0)
 	delete(h.held, b)
 }
 

@@ -201,7 +201,6 @@ func (d *disk) repair() {
 		return
 	}
 	b := s.blocks[len(s.blocks)-1]
-	d.closeFiles()
 	// Blocks behind the visible tail were never used.
 	for n := b.num + 1; n <= s.tail.b.num; n++ {
 		d.fs.Remove(d.blockPath(n))
@@ -214,6 +213,12 @@ func (d *disk) repair() {
 		return // it cannot be read now
 	}
 	if err := d.rewrite(b, c, nil); err != nil {
+		return
+	}
+	// Only now: until the new file was durable, the journal alone may have held a
+	// part of what is visible.
+	d.closeFiles()
+	if err := d.forget(b); err != nil {
 		return
 	}
 	d.queue.Reset()
