@@ -14,6 +14,7 @@ import (
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/check"
 	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/internal/fixture"
 	"github.com/natsd/natsd/msgstore/internal/independent"
 )
 
@@ -195,5 +196,46 @@ func TestJournal(t *testing.T) {
 	compare(t, "replayed", cut, check.Options{}, store.State())
 	if _, err := check.Recover(cut, to, check.Options{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// FileStore opens what recover wrote: the same state, read from the index that
+// came with it, with every TTL and schedule in force.
+func TestFileStoreOpensWhatRecoverWrites(t *testing.T) {
+	for name, cfg := range map[string]msgstore.Config{
+		"msg-ttl":    {Name: "TTL", Subjects: []string{"ttl.>"}, AllowMsgTTL: true},
+		"schedules":  {Name: "SCHED", Subjects: []string{"s.>", "t.>"}, AllowMsgSchedules: true},
+		"multiblock": {Name: "MB", Subjects: []string{"mb.>"}},
+		"delete-all": {Name: "DELALL", Subjects: []string{"d.>"}},
+	} {
+		dir, c := fixture.Unpack(t, name)
+		to := filepath.Join(t.TempDir(), "new")
+		if _, err := check.Recover(dir, to, check.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		truth := c.Streams[0]
+		cfg.Name = truth.Name
+		fromIndex := false
+		host, err := msgstore.NewHost(to, msgstore.HostOptions{Manual: true, Events: func(e msgstore.Event) {
+			if r, ok := e.(msgstore.Recovered); ok {
+				fromIndex = r.FromIndex
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := msgstore.OpenFileStore(host, cfg, msgstore.FileOptions{Account: truth.Account})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, want := store.State(), truth.State
+		if !fromIndex || got.Msgs != want.Messages || got.Bytes != want.Bytes || got.FirstSeq != want.FirstSeq || got.LastSeq != want.LastSeq || got.NumSubjects != want.NumSubjects || got.Lost != nil {
+			t.Errorf("%s: index used %v, %+v, want %+v", name, fromIndex, got, want)
+		}
+		if due := store.NextDue(); (due != 0) != (cfg.AllowMsgTTL || cfg.AllowMsgSchedules) {
+			t.Errorf("%s: next due %d", name, due)
+		}
+		store.Stop()
+		host.Close()
 	}
 }
