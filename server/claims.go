@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -261,7 +262,7 @@ func (c *claimsService) list(_, reply string, _ []byte) {
 
 func (c *claimsService) lookUp(subject, reply string, _ []byte) {
 	t := strings.Split(subject, ".")
-	token, err := c.m.dir.Fetch(nil, t[len(t)-3])
+	token, err := c.m.dir.Fetch(context.Background(), t[len(t)-3])
 	if err != nil {
 		token = ""
 	}
@@ -275,7 +276,7 @@ func (c *claimsService) pack(_, reply string, body []byte) {
 	}
 	if h := c.m.dir.Hash(); len(body) != sha256.Size || [sha256.Size]byte(body) != h {
 		for _, key := range c.m.dir.Keys() {
-			if token, err := c.m.dir.Fetch(nil, key); err == nil {
+			if token, err := c.m.dir.Fetch(context.Background(), key); err == nil {
 				c.send(reply, []byte(key+"|"+token))
 			}
 		}

@@ -462,13 +462,13 @@ func (m *operatorMode) jetStreamConfigs() map[string]*jetstream.AccountConfig {
 // login judges a connection by its user JWT.
 func (m *operatorMode) login(c *client.Client, r *auth.Request, proxyKey string) (auth.Identity, *loadedAccount, error) {
 	token := r.JWT
-	u, err := jwt.DecodeUserClaims(token)
-	if err != nil {
+	if _, err := jwt.DecodeUserClaims(token); err != nil {
 		if token = m.s.Options().DefaultSentinel; token == "" {
 			return auth.Identity{}, nil, errors.New("authentication requires a user JWT")
 		}
 	}
-	if u, err = operator.OpenUser(token); err != nil {
+	u, err := operator.OpenUser(token)
+	if err != nil {
 		return auth.Identity{}, nil, err
 	}
 	key := operator.IssuerAccount(u)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -95,12 +94,6 @@ func (p *process) command() *exec.Cmd {
 	return cmd
 }
 
-func (p *process) signal(sig os.Signal) {
-	if err := p.cmd.Process.Signal(sig); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 // stop ends the server in order and waits.
 func (p *process) stop() { p.end(syscall.SIGTERM) }
 
@@ -178,8 +171,6 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
-
-func (s *syncBuffer) contains(text string) bool { return strings.Contains(s.String(), text) }
 
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
