@@ -175,15 +175,15 @@ func (m *monitored) Queues() map[string]monitor.Queue {
 	return queues
 }
 
+// Tag is the name that an account's JWT gives it, or what it is called here.
+func (m *monitored) Tag(a *account.Account) string {
+	if c, _, _ := m.AccountClaims(a.Name()); c != nil && c.Claims.Name != "" {
+		return c.Claims.Name
+	}
+	return a.Name()
+}
+
 // AccountClaims implements monitor.Source.
 func (m *monitored) AccountClaims(name string) (*operator.Account, bool, bool) {
 	return (*Server)(m).AccountClaims(name)
-}
-
-// Tag implements monitor.Source: the name in an account's claims, else its own.
-func (m *monitored) Tag(a *account.Account) string {
-	if claims, _, _ := (*Server)(m).AccountClaims(a.Name()); claims != nil && claims.Claims.Name != "" {
-		return claims.Claims.Name
-	}
-	return a.Name()
 }

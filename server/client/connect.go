@@ -38,6 +38,7 @@ func (c *Client) connect(op *natsproto.Op) error {
 	}
 	c.mu.Lock()
 	c.opts = opts
+	c.ping.guess(c.start)
 	c.mu.Unlock()
 	if err := c.logIn(&opts); err != nil {
 		return err

@@ -36,9 +36,12 @@ func (p *pinger) first(c *Client) {
 	}
 	d := min(c.host.Options().PingInterval, firstPing)
 	p.timer.Reset(d + time.Duration(rand.Int64N(int64(d)/5+1)))
+}
+
+// guess takes the time from accept to CONNECT for the round trip time until that is measured; mu is held.
+func (p *pinger) guess(start time.Time) {
 	if p.rtt == 0 {
-		// Until it is measured: the time from accept to CONNECT.
-		p.rtt = max(time.Since(c.start), 1)
+		p.rtt = max(time.Since(start), 1)
 	}
 }
 

@@ -106,12 +106,12 @@ func (m *Monitor) jsz(o *JszOptions) (any, error) {
 			doc.Bytes += state.Bytes
 		}
 	}
-	doc.StreamsLeader, doc.ConsumersLeader = doc.Streams, doc.Consumers
 	o.imply()
 	switch {
 	case o.Account != "":
 		accounts = keep(accounts, func(a **jetstream.Account) bool { return (*a).Name() == o.Account })
 	case o.Accounts:
+		doc.StreamsLeader, doc.ConsumersLeader = doc.Streams, doc.Consumers
 		limit := o.Limit
 		if limit <= 0 {
 			limit = defaultLimit
