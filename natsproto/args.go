@@ -65,20 +65,50 @@ func ParseSize(b []byte) int {
 func parseText(*Parser, *Op, []byte) error { return nil }
 
 func parsePub(_ *Parser, op *Op, line []byte) error {
-	var a [maxArgs][]byte
-	switch n := split(line, false, &a); n {
-	case 2:
-	case 3:
-		op.Reply = a[1]
-		a[1] = a[2]
-	default:
-		return argErr("processPub Parse Error", line)
+	size, ok := splitPub(op, line)
+	if !ok {
+		var a [maxArgs][]byte
+		switch n := split(line, false, &a); n {
+		case 2:
+			size = a[1]
+		case 3:
+			op.Reply, size = a[1], a[2]
+		default:
+			return argErr("processPub Parse Error", line)
+		}
+		op.Subject = a[0]
 	}
-	op.Subject = a[0]
-	if op.Size = ParseSize(a[1]); op.Size < 0 {
+	if op.Size = ParseSize(size); op.Size < 0 {
 		return argErr("processPub Bad or Missing Size", line)
 	}
 	return nil
+}
+
+// splitPub splits a line with single blanks, as clients write it. It sets subject
+// and reply; ok is false for other lines.
+func splitPub(op *Op, line []byte) (size []byte, ok bool) {
+	var blanks [2]int
+	n := 0
+	for i, c := range line {
+		if !isSpace(c) {
+			continue
+		}
+		if n == len(blanks) {
+			return nil, false
+		}
+		blanks[n] = i
+		n++
+	}
+	first, second := blanks[0], blanks[1]
+	switch {
+	case n == 1:
+		op.Subject = line[:first:first]
+		return line[first+1:], true
+	case n == 2 && second > first+1:
+		op.Subject, op.Reply = line[:first:first], line[first+1:second:second]
+		return line[second+1:], true
+	}
+	return nil, false
 }
 
 func parseHPub(p *Parser, op *Op, line []byte) error {

@@ -54,6 +54,16 @@ type Op struct {
 	Size int
 }
 
+// begin empties op for a line of the verb v. A PUB after a PUB clears only what
+// not every PUB sets: clearing all of it takes as long as reading a short line.
+func (o *Op) begin(v *verb, line []byte) {
+	if o.Kind == OpPub && v.kind == OpPub {
+		o.Verb, o.Arg, o.Reply, o.Body, o.HdrLen = v.name, line, nil, nil, 0
+		return
+	}
+	*o = Op{Kind: v.kind, Verb: v.name, Arg: line}
+}
+
 // Header is the header block of a message, nil if there is none.
 func (o *Op) Header() []byte {
 	if o.HdrLen == 0 {

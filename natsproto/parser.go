@@ -260,7 +260,7 @@ func (p *Parser) args(v *verb, line, buf []byte, next int) (*Op, int, error) {
 	line = trim(line)
 	p.state = atLineStart
 	op := &p.op
-	*op = Op{Kind: v.kind, Verb: v.name, Arg: line}
+	op.begin(v, line)
 	if err := v.parse(p, op, line); err != nil {
 		return nil, 0, err
 	}
@@ -290,7 +290,7 @@ func (p *Parser) args(v *verb, line, buf []byte, next int) (*Op, int, error) {
 	if !p.taken {
 		p.line = append(p.line[:0], line...)
 		arg := p.line
-		*op = Op{Kind: v.kind, Verb: v.name, Arg: arg}
+		op.begin(v, arg)
 		if err := v.parse(p, op, arg); err != nil {
 			return nil, 0, err
 		}

@@ -28,6 +28,7 @@ func BenchmarkDeliver(b *testing.B) {
 		wanted int // deliveries per message
 	}{
 		{"publish only", 0, "", 128, nil, "", 0},
+		{"publish only 16 B", 0, "", 16, nil, "", 0},
 		{"1:1", 1, "SUB s.1 1", 128, nil, "", 1},
 		{"1:1 16 KiB", 1, "SUB s.1 1", 16 << 10, nil, "", 1},
 		{"1:10", 10, "SUB s.* 1", 128, nil, "", 10},

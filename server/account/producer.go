@@ -75,14 +75,16 @@ type frame struct {
 type matchCache struct {
 	acc  *Account
 	m    map[string]*match
+	last *match // the one used last: publishers repeat themselves
 	door [doorSize]uint32
 }
 
 // match is a cached result. It is valid while the generation of the account's
 // list stands.
 type match struct {
-	gen    uint64
-	result subjecttree.Result[*Sub]
+	subject string
+	gen     uint64
+	result  subjecttree.Result[*Sub]
 }
 
 // random returns a number for choices that need no quality (xorshift).
@@ -123,7 +125,13 @@ func (p *Producer) Forget() { p.main, p.others = nil, nil }
 func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 	c := p.cache(a)
 	gen := a.list.Generation()
-	if e := c.m[string(subject)]; e != nil {
+	e := c.last
+	if e == nil || e.subject != string(subject) {
+		if e = c.m[string(subject)]; e != nil {
+			c.last = e
+		}
+	}
+	if e != nil {
 		if e.gen != gen {
 			if p.depth > 0 {
 				// An outer level may still walk the old result.
@@ -141,7 +149,7 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 		a.list.MatchInto(r, subject)
 		return r
 	}
-	e := &match{gen: gen}
+	e = &match{subject: string(subject), gen: gen}
 	a.list.MatchInto(&e.result, subject)
 	if c.m == nil {
 		c.m = make(map[string]*match)
@@ -155,7 +163,7 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 			}
 		}
 	}
-	c.m[string(subject)] = e
+	c.m[e.subject] = e
 	return &e.result
 }
 
