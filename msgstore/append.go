@@ -406,11 +406,13 @@ func (s *store) complete(o *op, err error) {
 	}
 	s.flight[0] = nil
 	s.flight = s.flight[1:]
-	s.notify.add(o)
-	for n := o.next; n != nil; n = n.next {
+	// An op belongs to its callbacks from the moment when it is added.
+	for n := o; n != nil; {
+		next := n.next
 		if n.err == nil {
 			n.err = err // that it had nothing to do rests on o
 		}
 		s.notify.add(n)
+		n = next
 	}
 }

@@ -43,8 +43,8 @@ type block struct {
 	// pinned keeps the cache in memory while records are added to it.
 	pinned atomic.Bool
 
-	top      uint64 // last sequence, of a block that has left the stream
-	capacity int64  // of the cache when the host last heard of it
+	top      uint64       // last sequence, of a block that has left the stream
+	capacity atomic.Int64 // of the cache when the host last heard of it; 0: it has none
 
 	file blockFile // zero in a memory store
 }

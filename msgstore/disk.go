@@ -441,14 +441,13 @@ func (d *disk) filled(b *block) {
 	}
 	d.host.drop(b)
 	b.cache.Store(nil)
-	b.capacity = 0
 	d.spare = cache{buf: c.buf[:0], ents: c.ents[:0]}
 }
 
 // hold tells the host of the memory that the content of b takes.
 func (d *disk) hold(b *block, c *cache) {
-	if n := c.memory(); n != b.capacity || b.file.held.Load() == 0 {
-		b.capacity = n
+	if n := c.memory(); n != b.capacity.Load() {
+		b.capacity.Store(n)
 		d.host.hold(b, n)
 	}
 }
