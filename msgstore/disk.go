@@ -75,6 +75,7 @@ type blockFile struct {
 	tried    uint64
 	locked   string // why the block cannot be read at all, or ""
 	reported bool   // its damage was reported
+	verified int64  // host tick when the file was last read as a whole; 0: never
 	closed   bool   // takes no more records
 	convert  bool   // to be rewritten with the configured key and cipher
 	failed   bool   // a rewrite failed; the next start tries again

@@ -14,12 +14,13 @@ import (
 // memory for block contents, the limit of disk operations, and the goroutine
 // that looks after idle stores. Its methods may be called from any goroutine.
 type Host struct {
-	fs     vfs.FS
-	dir    string
-	commit *commit.Committer
-	events func(Event)
-	gate   chan struct{}
-	budget int64
+	fs        vfs.FS
+	dir       string
+	commit    *commit.Committer
+	events    func(Event)
+	gate      chan struct{}
+	budget    int64
+	scrubRate int64
 
 	tick atomic.Int64 // seconds since start; the age of caches
 
@@ -38,6 +39,9 @@ type HostOptions struct {
 
 	// CacheBytes bounds the memory for block contents. Default 512 MiB.
 	CacheBytes int64
+	// ScrubRate bounds the verification of sealed blocks, in bytes per second.
+	// Default 32 MiB; negative switches it off.
+	ScrubRate int64
 	// DiskOps bounds concurrent reads. Default 4096, allowed 4 to 8192.
 	DiskOps int
 	// Events hears of everything that an operator may want to know.
@@ -69,19 +73,23 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 	if opts.CacheBytes <= 0 {
 		opts.CacheBytes = defaultCacheBytes
 	}
+	if opts.ScrubRate == 0 {
+		opts.ScrubRate = defaultScrubRate
+	}
 	if opts.DiskOps == 0 {
 		opts.DiskOps = defaultDiskOps
 	}
 	h := &Host{
-		fs:     opts.FS,
-		dir:    dir,
-		events: opts.Events,
-		gate:   make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
-		budget: opts.CacheBytes,
-		stores: make(map[*store]struct{}),
-		held:   make(map[*block]struct{}),
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
+		fs:        opts.FS,
+		dir:       dir,
+		events:    opts.Events,
+		gate:      make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
+		budget:    opts.CacheBytes,
+		scrubRate: opts.ScrubRate,
+		stores:    make(map[*store]struct{}),
+		held:      make(map[*block]struct{}),
+		stop:      make(chan struct{}),
+		done:      make(chan struct{}),
 	}
 	opts.Commit.FS = opts.FS
 	listener := opts.Commit.Listener
@@ -158,6 +166,7 @@ func (h *Host) Maintain(seconds int64) {
 	for _, s := range stores {
 		s.disk.maintain(now)
 	}
+	h.scrub(stores, h.scrubRate*seconds)
 }
 
 func (h *Host) event(e Event) {
