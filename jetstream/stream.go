@@ -31,11 +31,10 @@ type Stream struct {
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]
 
-	in          inbox
-	closed      atomic.Bool
-	duplicates  atomic.Uint64         // acknowledged as such since the server started
-	failure     atomic.Pointer[error] // why the store refuses writes; nil: it does not
-	msgs, bytes atomic.Int64          // visible, as the store's updates say
+	in         inbox
+	closed     atomic.Bool
+	duplicates atomic.Uint64         // acknowledged as such since the server started
+	failure    atomic.Pointer[error] // why the store refuses writes; nil: it does not
 
 	mu   sync.Mutex // guards subs
 	subs []subjectSub
