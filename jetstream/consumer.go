@@ -195,10 +195,7 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	c.rearm(now)
 	c.floor.Store(c.m.AckFloor().Stream)
 	c.state.Unlock()
-	if len(t.release) > 0 {
-		c.set.release(t.release)
-		t.release = t.release[:0]
-	}
+	c.released(t)
 	return more
 }
 

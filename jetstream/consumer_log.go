@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -27,6 +28,8 @@ type consumerLog struct {
 	c     *Consumer
 	runs  *commit.RunLog
 	epoch uint64
+
+	keep atomic.Bool // no more checkpoints: the journal's acks are needed at the next start
 
 	op    uint64 // state: of the last run
 	dirty bool   // state: runs were logged that o.dat does not have
@@ -168,6 +171,9 @@ func runsCompleted(ops []*commit.Op) {
 func (l *consumerLog) fallBack(err error, confirms []string) {
 	waiting := append([]string(nil), confirms...)
 	go func() {
+		if l.keep.Load() {
+			return // stopping: the client asks again
+		}
 		if werr := l.write(); werr != nil {
 			l.c.stream.engine.event(ErrorEvent{"state of consumer '" + l.c.path() + "': " + err.Error() + "; " + werr.Error()})
 			return // unanswered: the client asks again
@@ -206,6 +212,9 @@ func (l *consumerLog) request() {
 
 // write makes o.dat hold the present state, durably.
 func (l *consumerLog) write() error {
+	if l.keep.Load() {
+		return nil
+	}
 	c := l.c
 	c.state.Lock()
 	state, cp, mark := c.snapshot()

@@ -21,7 +21,8 @@ import (
 // noted otherwise its methods are called in the stream's turn, and must not
 // block; a consumer that has something to do runs on a goroutine of its own.
 //
-// Lock order: change before mu; dispatch before a consumer's locks. mu is a leaf.
+// Lock order: change, a consumer's state, dispatch, a consumer's in.mu. mu is a
+// leaf.
 type consumerSet struct {
 	stream *Stream
 	queue  *commit.Queue // of the consumers' runs; nil for memory streams
@@ -272,12 +273,12 @@ func (cs *consumerSet) needed(seq uint64, subject string) bool {
 
 // release removes the messages of an interest or work queue stream that nobody
 // needs any more, after a consumer is done with them. Called on any goroutine;
-// it does not keep seqs.
-func (cs *consumerSet) release(seqs []uint64) {
+// it does not keep seqs. It reports false if the stream has stopped.
+func (cs *consumerSet) release(seqs []uint64) bool {
 	st := cs.stream
 	retention := st.Config().Retention
 	if retention == jsapi.LimitsPolicy || len(seqs) == 0 {
-		return
+		return true
 	}
 	gone := make([]uint64, 0, len(seqs))
 	for _, seq := range seqs {
@@ -289,9 +290,16 @@ func (cs *consumerSet) release(seqs []uint64) {
 		}
 		gone = append(gone, seq)
 	}
-	if len(gone) > 0 {
-		st.do(func() { st.proposer.Remove(gone, st.removalDone) })
+	return len(gone) == 0 || st.do(func() { st.proposer.Remove(gone, st.removalDone) })
+}
+
+// released passes on what the machine does not need any more. If the stream has
+// stopped, the acks stay in the journal, and the next start makes them good.
+func (c *Consumer) released(t *consumerTurn) {
+	if len(t.release) > 0 && !c.set.release(t.release) && c.log != nil {
+		c.log.keep.Store(true)
 	}
+	t.release = t.release[:0]
 }
 
 // removalDone hears of removals that follow from acknowledgements.
@@ -518,7 +526,8 @@ func (c *Consumer) end(status string, remaining bool) {
 	c.state.Unlock()
 	t.pub.Flush()
 	c.stream.account.publishers.Put(t.pub)
-	t.pub, t.release = nil, t.release[:0]
+	t.pub = nil
+	c.released(t)
 	turnScratch.Put(t)
 	if stop != nil {
 		stop()
