@@ -3,6 +3,7 @@ package msgstore
 import (
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type disk struct {
 	// Guarded by store.mu.
 	spare   cache    // memory for the content of the next block
 	garbage []*block // to be deleted when what replaced them is durable
+	later   []*block // the same, but index.db must be written first
 	changes uint64   // counts ops
 	tailSum [record.SumSize]byte
 
@@ -369,6 +371,15 @@ func (d *disk) clean(sync bool) {
 	if len(g) > 0 && len(s.blocks) > 0 {
 		b := s.blocks[len(s.blocks)-1]
 		mark = floorMark{block: b.num, off: b.size, sum: d.tailSum, seq: s.first.seq}
+		if s.cfg.MaxMsgsPerSubject > 0 {
+			g = slices.DeleteFunc(g, func(b *block) bool {
+				if b.top < mark.seq {
+					return false
+				}
+				d.later = append(d.later, b)
+				return true
+			})
+		}
 	}
 	s.mu.Unlock()
 	if len(g) == 0 || mark.block == 0 {
@@ -389,6 +400,30 @@ func (d *disk) clean(sync bool) {
 		d.floored = mark.seq
 	}
 	for _, b := range g {
+		d.host.drop(b)
+		d.fs.Remove(d.blockPath(b.num))
+	}
+}
+
+// cleanLater deletes blocks out of the middle of a stream with a limit per
+// subject. A dead message in them may be all that tells that an older one of its
+// subject was removed, so index.db has to be written first. The caller holds
+// maintaining.
+func (d *disk) cleanLater() {
+	s := d.s
+	s.mu.Lock()
+	l := d.later
+	if s.closed || d.stopping {
+		l = nil // the next start does it
+	}
+	s.mu.Unlock()
+	if len(l) == 0 || d.checkpointNow(true) != nil {
+		return
+	}
+	s.mu.Lock()
+	d.later = d.later[len(l):]
+	s.mu.Unlock()
+	for _, b := range l {
 		d.host.drop(b)
 		d.fs.Remove(d.blockPath(b.num))
 	}

@@ -26,6 +26,7 @@ func (d *disk) maintain(now int64) {
 	}
 	d.rewriteSome()
 	d.clean(false)
+	d.cleanLater()
 	if now-d.stateAt >= stateEvery {
 		d.stateAt = now
 		d.checkpointNow(false)
