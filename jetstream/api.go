@@ -97,8 +97,8 @@ func newEndpoint[T any, P interface {
 // decode parses the body as the engine's strictness demands.
 func (r *request) decode(v any) *jsapi.Error {
 	ignored, err := jsapi.Decode(r.body, v, !r.account.engine.opts.Lenient)
-	if ignored != nil {
-		r.account.engine.event(WarningEvent{"Invalid JetStream request '" + r.account.name + " > " + r.subject + "': " + ignored.Error()})
+	if ignored != "" {
+		r.account.engine.event(WarningEvent{"Invalid JetStream request '" + r.account.name + " > " + r.subject + "': " + ignored})
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/msgstore"
-	"github.com/natsd/natsd/msgstore/consumerstate"
 )
 
 // consumerTurns is the line of an engine's consumers that have something to do,
@@ -85,7 +84,6 @@ type consumerTurn struct {
 	header   []byte
 	release  []uint64
 	confirms []string
-	run      consumerstate.Run
 	group    []groupMember
 }
 

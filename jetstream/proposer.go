@@ -46,7 +46,6 @@ type proposal struct {
 	replies []pendingReply
 	traces  []pendingTrace
 	cancels []string // subjects of schedules that end
-	scratch []byte   // bytes made at admission: changed headers, counter values, subjects
 	size    int      // bytes of the messages, for the bound of what is in flight
 	msgs    int64    // change of the stream's totals that the overlay counts
 	bytes   int64

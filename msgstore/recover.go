@@ -752,12 +752,3 @@ func (r *recovery) floor() {
 		s.compactTo(newOp(), f.seq)
 	}
 }
-
-func (s *store) blockByNumber(n uint32) *block {
-	for _, b := range s.blocks {
-		if b.num == n {
-			return b
-		}
-	}
-	return nil
-}

@@ -13,18 +13,18 @@ import (
 // are an error if strict; otherwise the second result says what was ignored, for
 // the log. The error is [ErrInvalidJSON] with encoding/json's text, which is
 // the one clients know.
-func Decode(body []byte, v any, strict bool) (ignored error, err *Error) {
+func Decode(body []byte, v any, strict bool) (ignored string, err *Error) {
 	e := decodeOnce(body, v, true)
 	if e == nil {
-		return nil, nil
+		return "", nil
 	}
 	if !strict && IsUnknownField(e) {
 		if e2 := decodeOnce(body, v, false); e2 != nil {
-			return nil, ErrInvalidJSON.With(describe(e2))
+			return "", ErrInvalidJSON.With(describe(e2))
 		}
-		return e, nil
+		return e.Error(), nil
 	}
-	return nil, ErrInvalidJSON.With(describe(e))
+	return "", ErrInvalidJSON.With(describe(e))
 }
 
 // IsJSON reports whether the first byte that is not a space begins an object

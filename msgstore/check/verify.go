@@ -208,15 +208,6 @@ type blockDamage struct {
 	scan.Damage
 }
 
-// indexed says whether index.db knows a sequence, and whether as live.
-func (s *stream) indexed(number, seq uint64) (known, live bool) {
-	if s.index == nil || seq > s.index.LastSeq {
-		return false, false
-	}
-	e := s.evidence(number)
-	return true, e.Known && seq >= e.FirstSeq && seq <= e.LastSeq && (e.Deleted == nil || !e.Deleted.Contains(seq))
-}
-
 func (p *pass) block(b *block, c *content) error {
 	p.gap(b)
 	p.prev = b.number

@@ -76,7 +76,6 @@ type truth struct {
 	maybe  bool     // a change other than an append was in flight: see alt
 	altIDs []uint64 // the content after that change
 	runs   []uint64 // of the consumer, submitted
-	saved  int      // of them, how many a checkpoint covers
 	runAck int      // of them, how many were reported durable
 }
 
