@@ -29,6 +29,8 @@ type cutModel struct {
 	states []*model // states[i] is the state after i operations
 	done   int      // operations reported done
 	failed bool     // one was not: nothing is expected of what follows
+
+	stored map[uint64]StoredMsg // every message that was handed over since the start
 }
 
 func (m *model) clone() *model {
@@ -71,7 +73,7 @@ func powerCut(t *testing.T, seed uint64) {
 		if round > 0 {
 			m = r.judge(m, s)
 		}
-		cm := &cutModel{states: []*model{m.clone()}}
+		cm := &cutModel{states: []*model{m.clone()}, stored: m.clone().msgs}
 		fsys.CutAt(rng.Int64N(60) + 1)
 		r.work(h, s, cm)
 		fsys.Cut()
@@ -113,6 +115,7 @@ func (r *cutRun) work(h *Host, s *FileStore, cm *cutModel) {
 				case 1:
 					batch[i].Rollup = RollupAll
 				}
+				cm.stored[next.last+1] = StoredMsg{Subject: batch[i].Subject, Header: batch[i].Header, Data: batch[i].Data, Seq: next.last + 1, Time: batch[i].Time}
 				next.store(batch[i].Subject, batch[i].Header, batch[i].Data, batch[i].Time, batch[i].Rollup)
 			}
 			what = fmt.Sprintf("store %d", len(batch))
@@ -304,12 +307,7 @@ func (cm *cutModel) withHoles(got []uint64, s *FileStore) *model {
 		if err != nil {
 			return nil
 		}
-		known := false
-		for _, m := range cm.states {
-			y, ok := m.msgs[seq]
-			known = known || ok && sameMsg(x, y)
-		}
-		if !known {
+		if y, ok := cm.stored[seq]; !ok || !sameMsg(x, y) {
 			return nil
 		}
 		part.msgs[seq] = *x
