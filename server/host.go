@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"slices"
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
@@ -104,7 +105,9 @@ func (h *host) LoginFailed(c *client.Client, a *account.Account, r client.Reason
 
 func (h *host) Left(c *client.Client) {
 	snap := c.Snapshot(true)
-	snap.Subs = snap.Subs[:min(len(snap.Subs), maxClosedSubs)]
+	if len(snap.Subs) > maxClosedSubs {
+		snap.Subs = slices.Clone(snap.Subs[:maxClosedSubs]) // the rest is not to stay in memory
+	}
 	h.mu.Lock()
 	delete(h.clients, c.ID())
 	h.closed.add(snap)

@@ -319,6 +319,29 @@ func TestSlowProfileEndsWithTheServer(t *testing.T) {
 	}
 }
 
+// TestClosedSubscriptions: of a closed connection all subscriptions are counted, and some are kept.
+func TestClosedSubscriptions(t *testing.T) {
+	s := startConf(t, "")
+	c := connect(t, s)
+	for i := range maxClosedSubs + 50 {
+		if _, err := c.SubscribeSync(fmt.Sprintf("s.%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	waitUntil(t, func() bool { _, n := s.ClosedClients(); return n == 1 })
+	closed, _ := s.ClosedClients()
+	if n := len(closed[0].Subs); n != maxClosedSubs || cap(closed[0].Subs) >= maxClosedSubs+50 {
+		t.Errorf("%d subscriptions are kept in room for %d", n, cap(closed[0].Subs))
+	}
+	if n := closed[0].NumSubs; n != maxClosedSubs+50 {
+		t.Errorf("%d subscriptions are counted", n)
+	}
+}
+
 // TestIntendedAreDocuments: no difference is intended for a document that nobody compares.
 func TestIntendedAreDocuments(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(intended)) {
