@@ -4,10 +4,6 @@ import (
 	"github.com/natsd/natsd/msgstore/commit"
 )
 
-// Compaction of a block is worth it when more than half of it is dead, and, at
-// once, when it is at least compactMin bytes long.
-const compactMin = 2 << 20
-
 // maintain is one look at the store: it repairs it after a failure, closes what
 // is idle, compresses and compacts sealed blocks, and saves the state.
 func (d *disk) maintain(now int64) {

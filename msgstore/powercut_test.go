@@ -341,7 +341,7 @@ func (r *cutRun) judge(m *model, s *FileStore) *model {
 }
 
 func TestPowerCut(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := firstSeed(t)
 	for i := range uint64(300) {
 		powerCut(t, seed+i)
 		if t.Failed() {

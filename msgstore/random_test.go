@@ -3,6 +3,8 @@ package msgstore
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -209,8 +211,25 @@ func (r *runner) step() string {
 	return "nothing"
 }
 
+// firstSeed is where a random test begins: the same place each time, or where
+// the environment variable NATSD_SEED says ("now" is a new place each time).
+func firstSeed(t *testing.T) uint64 {
+	switch v := os.Getenv("NATSD_SEED"); v {
+	case "":
+		return 1
+	case "now":
+		return uint64(time.Now().UnixNano())
+	default:
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatalf("NATSD_SEED: %v", err)
+		}
+		return n
+	}
+}
+
 func TestRandomMem(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := firstSeed(t)
 	for i := range uint64(200) {
 		randomMem(t, seed+i, 150)
 	}
@@ -324,7 +343,7 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 }
 
 func TestRandomFile(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := firstSeed(t)
 	for i := range uint64(100) {
 		randomFile(t, seed+i, 150)
 	}

@@ -18,7 +18,14 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 	if err := d.queue.Perform(&commit.Op{Forget: d.rel}); err != nil {
 		return err
 	}
-	// floor.db is about to go: the files of the blocks below it must be gone.
+	// floor.db is about to go: the files of the blocks below it must be gone, and
+	// so must those that wait for their deletion, since their numbers are used
+	// again.
+	for _, b := range append(d.garbage, d.later...) {
+		d.host.drop(b)
+		d.fs.Remove(d.blockPath(b.num))
+	}
+	d.garbage, d.later = nil, nil
 	if err := d.fs.SyncDir(d.msgs); err != nil {
 		return err
 	}

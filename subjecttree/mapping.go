@@ -1,8 +1,11 @@
 package subjecttree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Errors of NewMapping, besides those of NewTransform.
@@ -95,8 +98,9 @@ type route struct {
 
 // NewMappings puts mappings together as they are on a server of the named
 // cluster ("" for none). Where several sources match, a literal one wins, then
-// the earlier one. A later mapping of the same source takes the place of the
-// earlier one.
+// the one that is more specific in the first token in which they differ in kind
+// (literal before "*" before ">"), then the earlier one. A later mapping of the
+// same source takes the place of the earlier one.
 func NewMappings(cluster string, mappings ...*Mapping) *Mappings {
 	if len(mappings) == 0 {
 		return nil
@@ -111,6 +115,7 @@ func NewMappings(cluster string, mappings ...*Mapping) *Mappings {
 		place[m.source] = len(unique)
 		unique = append(unique, m)
 	}
+	slices.SortStableFunc(unique, func(a, b *Mapping) int { return compareKinds(a.source, b.source) })
 	all := &Mappings{literals: make(map[string]*route)}
 	for i, m := range unique {
 		r := &route{source: m.source, order: i}
@@ -126,6 +131,21 @@ func NewMappings(cluster string, mappings ...*Mapping) *Mappings {
 		}
 	}
 	return all
+}
+
+// compareKinds orders patterns by how specific their tokens are.
+func compareKinds(a, b string) int {
+	kind := func(token string) int {
+		switch token {
+		case ">":
+			return 2
+		case "*":
+			return 1
+		}
+		return 0
+	}
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	return slices.CompareFunc(as, bs, func(a, b string) int { return cmp.Compare(kind(a), kind(b)) })
 }
 
 // Apply says where a message on subject goes. mapped is false if it stays there;

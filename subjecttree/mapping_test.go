@@ -46,12 +46,12 @@ func TestMappingsOrder(t *testing.T) {
 	)
 	for subject, want := range map[string]string{
 		"a.b":    "lit",
-		"a.c":    "full.c",
+		"a.c":    "star.c",
 		"a.c.d":  "full.c.d",
 		"q.b":    "second.q",
-		"x.y.z":  "two.y.z",
+		"x.y.z":  "one.z",
 		"x.q.y":  "two.q.y",
-		"x.q.z":  "two.q.z",
+		"x.q.z":  "never",
 		"r":      "replaced",
 		"loop.a": "loop.b",
 		"none":   "none",

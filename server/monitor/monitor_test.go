@@ -111,12 +111,9 @@ func connected() *source {
 		c.NumSubs, c.Pending, c.OutMsgs, c.InMsgs, c.OutBytes, c.InBytes, c.RTT = 2, 20, 9, 5, 20, 50, time.Millisecond
 		c.Start, c.LastActivity = ago(2*time.Minute), ago(time.Minute)
 	})
-	for _, c := range []client.Snapshot{
+	s.closed = append(s.closed,
 		s.snapshot(4, "u4", "A", func(c *client.Snapshot) { c.Reason, c.Stop = client.StaleConnection, ago(2*time.Second) }),
-		s.snapshot(5, "u5", "$G", func(c *client.Snapshot) { c.Reason, c.Stop = client.ClientClosed, ago(time.Second) }),
-	} {
-		s.closed = append(s.closed, c)
-	}
+		s.snapshot(5, "u5", "$G", func(c *client.Snapshot) { c.Reason, c.Stop = client.ClientClosed, ago(time.Second) }))
 	return s
 }
 
