@@ -301,8 +301,26 @@ func ReadStreamMeta(fsys vfs.FS, dir, account string, ring KeyRing) ([]byte, err
 	return key.Unseal(raw)
 }
 
+// unfinished tells whether a stream directory without meta files is what a power
+// cut left of a creation, which nobody was told about: no block holds anything.
+func (h *Host) unfinished(dir string) bool {
+	entries, err := h.fs.ReadDir(path.Join(dir, "msgs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	for _, e := range entries {
+		if path.Ext(e.Name()) != ".blk" {
+			continue
+		}
+		if i, err := h.fs.Stat(path.Join(dir, "msgs", e.Name())); err != nil || i.Size() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Streams lists the streams of the store directory in the order of account and
-// name. It removes what an interrupted deletion left.
+// name. It removes what an interrupted creation or deletion left.
 func (h *Host) Streams(ring KeyRing) ([]StreamMeta, error) {
 	root := path.Join(h.dir, "jetstream")
 	accounts, err := h.fs.ReadDir(root)
@@ -329,6 +347,10 @@ func (h *Host) Streams(ring KeyRing) ([]StreamMeta, error) {
 			}
 			m := StreamMeta{Account: a.Name(), Name: e.Name()}
 			m.Meta, m.Err = ReadStreamMeta(h.fs, path.Join(dir, e.Name()), m.Account, ring)
+			if errors.Is(m.Err, fs.ErrNotExist) && h.unfinished(path.Join(dir, e.Name())) {
+				h.fs.RemoveAll(path.Join(dir, e.Name()))
+				continue
+			}
 			list = append(list, m)
 		}
 	}
