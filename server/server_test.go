@@ -20,7 +20,11 @@ import (
 	"github.com/natsd/natsd/server/options"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The client library's own: it may miss that its connection was closed.
+		goleak.IgnoreTopFunction("github.com/nats-io/nats%2ego.(*js).resetPendingAcksOnReconnect"))
+}
 
 // testLog collects the log lines of a test's server.
 type testLog struct {
