@@ -131,15 +131,22 @@ func (st *Stream) dropTornBatch() error {
 	if st.store.Type() != msgstore.FileStorage {
 		return nil
 	}
-	last := st.turn.overlay.lastSeq
+	var state msgstore.State
+	st.store.FastState(&state)
+	last := state.LastSeq
 	sm, err := st.store.LoadMsg(last, nil)
 	if err == nil && natsproto.HeaderValue(sm.Header, hdrBatchID) != nil && natsproto.HeaderValue(sm.Header, hdrBatchCommit) == nil {
 		n, err := strconv.ParseUint(string(natsproto.HeaderValue(sm.Header, hdrBatchSeq)), 10, 64)
 		if err == nil && n >= 1 && n <= last && st.Config().AllowAtomic {
-			if err := st.store.Truncate(last - n); err != nil {
+			// In the stream's turn: what its consumers ask for may run already.
+			st.exclusively(func() {
+				if err = st.store.Truncate(last - n); err == nil {
+					st.resync()
+				}
+			})
+			if err != nil {
 				return err
 			}
-			st.resync()
 		}
 	}
 	d := st.engine.disk

@@ -15,11 +15,12 @@ import (
 // a random call. What was reported done must be there afterwards, and nothing
 // that was never asked for.
 type cutRun struct {
-	t    *testing.T
-	rng  *rand.Rand
-	cfg  Config
-	opts FileOptions
-	log  []string
+	eventsMu sync.Mutex // events come from several goroutines
+	t        *testing.T
+	rng      *rand.Rand
+	cfg      Config
+	opts     FileOptions
+	log      []string
 }
 
 // cutModel is what may be found: the state after every operation that was
@@ -85,7 +86,11 @@ func powerCut(t *testing.T, seed uint64) {
 }
 
 func (r *cutRun) open(fsys *crashfs.FS, events *[]string) (*Host, *FileStore, error) {
-	h, err := NewHost("/store", HostOptions{FS: fsys, Manual: true, Events: func(e Event) { *events = append(*events, e.String()) }})
+	h, err := NewHost("/store", HostOptions{FS: fsys, Manual: true, Events: func(e Event) {
+		r.eventsMu.Lock()
+		defer r.eventsMu.Unlock()
+		*events = append(*events, e.String())
+	}})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -279,13 +280,18 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 		opts.Keys = KeyRing{Key: []byte("secret"), Cipher: AES}
 	}
 	fsys := crashfs.New(seed)
+	var mu sync.Mutex // guards events
 	var events []string
 	var h *Host
 	var s *FileStore
 	open := func() {
 		var err error
 		h, err = NewHost("/store", HostOptions{FS: fsys, Manual: true, CacheBytes: int64(rng.IntN(100000) + 1),
-			Events: func(e Event) { events = append(events, e.String()) }})
+			Events: func(e Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				events = append(events, e.String())
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}
