@@ -314,8 +314,8 @@ func (p *Producer) Flush() {
 		p.traces[i] = nil
 	}
 	p.traces = p.traces[:0]
+	p.count() // first: whoever has received a message finds it counted
 	p.Out.Flush()
-	p.count()
 	p.volatile = false
 	if p.arena != nil {
 		transport.PutBuffer(p.arena)
