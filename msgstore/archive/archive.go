@@ -75,8 +75,15 @@ func NewWriter(w io.Writer) *Writer {
 }
 
 // State writes the stream's state, whose consumer_count must be the number of
-// consumers that follow.
-func (w *Writer) State(json []byte) error { return w.entry(stateName, 0, 0, nil, json) }
+// consumers that follow. It is a block of its own, so that a reader has it
+// before the first message.
+func (w *Writer) State(json []byte) error {
+	if err := w.entry(stateName, 0, 0, nil, json); err != nil {
+		return err
+	}
+	w.err = w.s2.Flush()
+	return w.err
+}
 
 // Consumer writes a consumer.
 func (w *Writer) Consumer(name string, json []byte) error {
