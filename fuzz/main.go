@@ -87,7 +87,7 @@ func fuzz(ctx context.Context, each time.Duration, run string, list bool, jobs i
 				return
 			}
 			passed++
-			fmt.Printf("ok   %s %.0fs\n", t, time.Since(began).Seconds())
+			fmt.Printf("ok   %s %.0fs, %s executions\n", t, time.Since(began).Seconds(), executions(out))
 		})
 	}
 	wg.Wait()
@@ -129,6 +129,17 @@ func find(ctx context.Context) ([]target, error) {
 // workers were busy when the time was up as failed, without an input.
 func stoppedLate(output []byte) bool {
 	return bytes.Contains(output, []byte("context deadline exceeded")) && !bytes.Contains(output, []byte("Failing input written"))
+}
+
+var execs = regexp.MustCompile(`execs: (\d+)`)
+
+// executions is the last number that the Go tool reports.
+func executions(output []byte) string {
+	all := execs.FindAllSubmatch(output, -1)
+	if len(all) == 0 {
+		return "no"
+	}
+	return string(all[len(all)-1][1])
 }
 
 func (t target) String() string { return t.pkg + " " + t.name }

@@ -175,6 +175,10 @@ func TestJSON(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(unhex(f, ackall))
 	f.Add(unhex(f, "1601030504070201d00f01030600010209"))
+	seeds, _ := fixture.Contents(f, "o.dat")
+	for _, b := range seeds {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Decode(b)
 		if err != nil {

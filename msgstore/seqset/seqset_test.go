@@ -275,6 +275,12 @@ func FuzzDecode(f *testing.F) {
 	s.InsertRange(4000, 9000)
 	f.Add(s.AppendTo(nil))
 	f.Add(encodeV1(4096, 5000))
+	for _, shape := range [][2]uint64{{1, 1}, {2048, 1 << 16}, {1<<62 - 5000, 1<<62 - 1}} { // one, 32 nodes, the end of the range
+		var s Set
+		s.InsertRange(shape[0], shape[1])
+		s.Delete(shape[0] + 3)
+		f.Add(s.AppendTo(nil))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, n, err := Decode(b)
 		if err != nil {

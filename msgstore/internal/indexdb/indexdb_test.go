@@ -249,6 +249,10 @@ func FuzzDecode(f *testing.F) {
 		b := unhex(f, s)
 		f.Add(b[:len(b)-8])
 	}
+	seeds, _ := fixture.Contents(f, "index.db")
+	for _, b := range seeds {
+		f.Add(b[:max(len(b)-8, 0)])
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := Decode(b)
 		if err != nil {

@@ -70,8 +70,19 @@ func TestFixtures(t *testing.T) {
 }
 
 func FuzzJudge(f *testing.F) {
-	f.Add([]byte("{}"), Sum("S", []byte("{}")), []byte(nil), []byte(nil))
-	f.Fuzz(func(t *testing.T, inf, sum, infTmp, sumTmp []byte) {
+	f.Add([]byte("{}"), Sum("S", []byte("{}")), []byte(nil), []byte(nil), uint8(0))
+	f.Add([]byte("{}"), []byte(nil), []byte("x"), []byte(nil), uint8(3))
+	seeds, _ := fixture.Contents(f, "meta.inf")
+	for i, b := range seeds {
+		f.Add(b, Sum("S", b), b[:len(b)/2], Sum("S", b[:len(b)/2]), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, inf, sum, infTmp, sumTmp []byte, which uint8) {
+		// No fuzzer finds a checksum: which says whose sums are made true.
+		for i, b := range []*[]byte{&sum, &sum, &sumTmp, &sumTmp} {
+			if which>>i&1 == 1 {
+				*b = Sum("S", [][]byte{inf, infTmp}[i&1])
+			}
+		}
 		files := Files{inf, sum, infTmp, sumTmp}
 		pair := files
 		switch Judge("S", files) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/natsd/natsd/msgstore/internal/binread"
+	"github.com/natsd/natsd/msgstore/internal/tablefile"
 )
 
 // Entry is the schedule of a subject.
@@ -121,17 +122,13 @@ func (t *Table) Reset() { clear(t.inFlight) }
 // ErrCorrupt wraps the errors of Decode.
 var ErrCorrupt = errors.New("corrupt schedule file")
 
-const (
-	version  = 1
-	minEntry = 4
-)
+// minEntry is the length of the shortest entry.
+const minEntry = 4
 
 // AppendTo appends the content of sched.db. stamp is the stream's last sequence
 // plus one: messages from there on are not in the file.
 func (t *Table) AppendTo(b []byte, stamp uint64) []byte {
-	b = append(b, version)
-	b = binary.LittleEndian.AppendUint64(b, uint64(t.Len()))
-	b = binary.LittleEndian.AppendUint64(b, stamp)
+	b = tablefile.AppendHead(b, t.Len(), stamp)
 	if t.tree != nil {
 		t.tree.Ascend(func(e Entry) bool {
 			b = binary.LittleEndian.AppendUint16(b, uint16(len(e.Subject)))
@@ -146,24 +143,17 @@ func (t *Table) AppendTo(b []byte, stamp uint64) []byte {
 
 // Decode reads sched.db. Memory is bounded by a multiple of the length of b.
 func Decode(b []byte) (t *Table, stamp uint64, err error) {
-	r := binread.New(b)
-	if v := r.Byte(); v != version && r.Err() == nil {
-		return nil, 0, fmt.Errorf("%w: version %d", ErrCorrupt, v)
-	}
-	count, stamp := r.U64(), r.U64()
-	if r.Err() != nil || count > uint64(r.Len()/minEntry) {
-		return nil, 0, fmt.Errorf("%w: %d entries in %d bytes", ErrCorrupt, count, len(b))
-	}
 	t = new(Table)
-	for range count {
+	stamp, err = tablefile.Decode(b, minEntry, func(r *binread.Reader) error {
 		e := Entry{Subject: string(r.Bytes(uint64(r.U16()))), At: r.Varint(), Seq: r.Uvarint()}
 		if _, twice := t.bySubj[e.Subject]; twice || e.Subject == "" {
-			return nil, 0, fmt.Errorf("%w: subject %q", ErrCorrupt, e.Subject)
+			return fmt.Errorf("subject %q", e.Subject)
 		}
 		t.Set(e)
-	}
-	if r.Err() != nil || r.Len() > 0 {
-		return nil, 0, fmt.Errorf("%w: entries", ErrCorrupt)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return t, stamp, nil
 }

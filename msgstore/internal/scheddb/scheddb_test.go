@@ -109,6 +109,10 @@ func FuzzDecode(f *testing.F) {
 	var tab Table
 	tab.Set(Entry{1e9, 5, "s.a"})
 	f.Add(tab.AppendTo(nil, 6))
+	seeds, _ := fixture.Contents(f, "sched.db")
+	for _, b := range seeds {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tab, stamp, err := Decode(b)
 		if err != nil {

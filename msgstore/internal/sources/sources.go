@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/natsd/natsd/msgstore/internal/binread"
+	"github.com/natsd/natsd/msgstore/internal/tablefile"
 )
 
 // Progress is the position in one origin stream.
@@ -21,8 +22,7 @@ type Progress struct {
 var ErrCorrupt = errors.New("corrupt sources file")
 
 const (
-	version  = 1
-	minEntry = 3
+	minEntry = 3 // the length of the shortest entry
 	// MaxText bounds names and identities: a name holds filters and
 	// destinations, which a configuration of 1 MiB bounds anyway.
 	MaxText = 1 << 20
@@ -31,15 +31,13 @@ const (
 // Append appends the content of sources.db. stamp is the stream's last sequence
 // plus one. Entries with sequence 0 are left out.
 func Append(b []byte, list []Progress, stamp uint64) []byte {
-	n := uint64(0)
+	n := 0
 	for _, p := range list {
 		if p.Seq > 0 {
 			n++
 		}
 	}
-	b = append(b, version)
-	b = binary.LittleEndian.AppendUint64(b, n)
-	b = binary.LittleEndian.AppendUint64(b, stamp)
+	b = tablefile.AppendHead(b, n, stamp)
 	for _, p := range list {
 		if p.Seq > 0 {
 			b = AppendEntry(b, p)
@@ -65,29 +63,33 @@ func ReadEntries(r *binread.Reader, n uint64) ([]Progress, error) {
 	}
 	list := make([]Progress, n)
 	for i := range list {
-		list[i].Name = string(r.Bytes(r.Uvarint()))
-		list[i].Seq = r.Uvarint()
-		list[i].Identity = string(r.Bytes(r.Uvarint()))
-		if len(list[i].Name) > MaxText || len(list[i].Identity) > MaxText {
-			return nil, fmt.Errorf("%w: entry of %d bytes", ErrCorrupt, len(list[i].Name)+len(list[i].Identity))
+		if err := list[i].read(r); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 	}
 	return list, nil
 }
 
+func (p *Progress) read(r *binread.Reader) error {
+	p.Name = string(r.Bytes(r.Uvarint()))
+	p.Seq = r.Uvarint()
+	p.Identity = string(r.Bytes(r.Uvarint()))
+	if len(p.Name) > MaxText || len(p.Identity) > MaxText {
+		return fmt.Errorf("entry of %d bytes", len(p.Name)+len(p.Identity))
+	}
+	return nil
+}
+
 // Decode reads sources.db. Memory is bounded by a multiple of the length of b.
 func Decode(b []byte) (list []Progress, stamp uint64, err error) {
-	r := binread.New(b)
-	if v := r.Byte(); v != version && r.Err() == nil {
-		return nil, 0, fmt.Errorf("%w: version %d", ErrCorrupt, v)
-	}
-	n, stamp := r.U64(), r.U64()
-	list, err = ReadEntries(&r, n)
+	stamp, err = tablefile.Decode(b, minEntry, func(r *binread.Reader) error {
+		var p Progress
+		err := p.read(r)
+		list = append(list, p)
+		return err
+	})
 	if err != nil {
-		return nil, 0, err
-	}
-	if r.Err() != nil || r.Len() > 0 {
-		return nil, 0, fmt.Errorf("%w: entries", ErrCorrupt)
+		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return list, stamp, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+
+	"github.com/natsd/natsd/msgstore/internal/fixture"
 )
 
 // The format document, section 19.5.
@@ -34,6 +36,10 @@ func TestGolden(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	b, _ := hex.DecodeString(golden)
 	f.Add(b)
+	seeds, _ := fixture.Contents(f, "sources.db")
+	for _, b := range seeds {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		list, stamp, err := Decode(b)
 		if err != nil {

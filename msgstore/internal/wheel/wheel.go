@@ -15,6 +15,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/natsd/natsd/msgstore/internal/binread"
+	"github.com/natsd/natsd/msgstore/internal/tablefile"
 )
 
 // Entry is a message that expires.
@@ -89,18 +90,13 @@ func (w *Wheel) Due(dst []Entry, now int64, after Entry, limit int) []Entry {
 // ErrCorrupt wraps the errors of Decode.
 var ErrCorrupt = errors.New("corrupt TTL file")
 
-const (
-	version    = 1
-	headerSize = 17
-	minEntry   = 2
-)
+// minEntry is the length of the shortest entry.
+const minEntry = 2
 
 // AppendTo appends the content of thw.db. stamp is the stream's last sequence
 // plus one: messages from there on are not in the file.
 func (w *Wheel) AppendTo(b []byte, stamp uint64) []byte {
-	b = append(b, version)
-	b = binary.LittleEndian.AppendUint64(b, uint64(w.Len()))
-	b = binary.LittleEndian.AppendUint64(b, stamp)
+	b = tablefile.AppendHead(b, w.Len(), stamp)
 	if w.tree != nil {
 		w.tree.Ascend(func(e Entry) bool {
 			b = binary.AppendVarint(b, e.At)
@@ -113,20 +109,13 @@ func (w *Wheel) AppendTo(b []byte, stamp uint64) []byte {
 
 // Decode reads thw.db. Memory is bounded by a multiple of the length of b.
 func Decode(b []byte) (w *Wheel, stamp uint64, err error) {
-	r := binread.New(b)
-	if v := r.Byte(); v != version && r.Err() == nil {
-		return nil, 0, fmt.Errorf("%w: version %d", ErrCorrupt, v)
-	}
-	count, stamp := r.U64(), r.U64()
-	if r.Err() != nil || count > uint64(r.Len()/minEntry) {
-		return nil, 0, fmt.Errorf("%w: %d entries in %d bytes", ErrCorrupt, count, len(b))
-	}
 	w = new(Wheel)
-	for range count {
+	stamp, err = tablefile.Decode(b, minEntry, func(r *binread.Reader) error {
 		w.Add(Entry{At: r.Varint(), Seq: r.Uvarint()})
-	}
-	if r.Err() != nil || r.Len() > 0 {
-		return nil, 0, fmt.Errorf("%w: entries", ErrCorrupt)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return w, stamp, nil
 }

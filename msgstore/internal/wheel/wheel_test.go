@@ -144,6 +144,10 @@ func FuzzDecode(f *testing.F) {
 	w.Add(Entry{1e9, 300})
 	w.Add(Entry{-5, 1})
 	f.Add(w.AppendTo(nil, 301))
+	seeds, _ := fixture.Contents(f, "thw.db")
+	for _, b := range seeds {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w, stamp, err := Decode(b)
 		if err != nil {
