@@ -168,6 +168,7 @@ func (c *Consumer) event(e *streamEvent) {
 // said. It reports whether there is more to do. What it sends is staged.
 func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	c.state.Lock()
+	last := c.set.told.Load() // before the events are taken: it is told of all up to there
 	c.take(t)
 	now := time.Now().UnixNano()
 	for i := range t.events {
@@ -181,7 +182,7 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	if d := c.m.NextDeadline(now); d != 0 && d <= now {
 		c.m.Tick(now)
 	}
-	more = c.deliver(t, now)
+	more = c.deliver(t, last, now)
 	c.record(t)
 	switch {
 	case !c.m.Holds():

@@ -368,7 +368,7 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 		now := time.Now().UnixNano()
 		filtered := !reflect.DeepEqual(old.Filters(), cfg.Filters())
 		if filtered {
-			c.m.Filtered(c.passed())
+			c.m.Filtered()
 		}
 		c.config.Store(cfg)
 		c.m.Update(cfg, now)
@@ -385,27 +385,18 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 	if !cs.stream.exclusively(run) {
 		return msgstore.ErrStoreClosed
 	}
+	if c.log != nil && old.MaxDeliver != cfg.MaxDeliver {
+		// What the journal holds is read with the new limit: the state that was
+		// made with the old one must not depend on it.
+		if err := c.log.write(); err != nil {
+			return err
+		}
+	}
 	c.wake()
 	if !reflect.DeepEqual(old.Filters(), cfg.Filters()) {
 		cs.recheck()
 	}
 	return nil
-}
-
-// passed is the first sequence that the consumer has not looked at with its
-// present filters: it has looked at everything when it last had nothing to do.
-// Under state.
-func (c *Consumer) passed() uint64 {
-	next := c.m.Cursor()
-	looked := c.m.Looked()
-	if looked < next {
-		return next
-	}
-	_, seq, err := c.stream.store.LoadNextMsgMulti(c.filter, next, nil)
-	if err == nil && seq <= looked {
-		return seq
-	}
-	return looked + 1
 }
 
 // reset starts the consumer over. seq 0: behind its floor.

@@ -19,13 +19,12 @@ const (
 	scanLimit = 100_000
 )
 
-// deliver sends what the machine wants to send, a slice at most. It reports
-// whether there is more. Under state.
-func (c *Consumer) deliver(t *consumerTurn, now int64) (more bool) {
+// deliver sends what the machine wants to send, a slice at most, of the stream's
+// messages up to last. It reports whether there is more. Under state.
+func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) {
 	sent, size := 0, 0
 	for stuck := 0; ; stuck++ {
 		c.effects(t, now)
-		last := c.stream.store.Positions().Visible
 		w := c.m.Next(now, last)
 		if w.Kind == consumer.Nothing {
 			c.effects(t, now)

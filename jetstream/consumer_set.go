@@ -36,6 +36,10 @@ type consumerSet struct {
 
 	shrunk atomic.Bool // many messages went at once, not by a purge
 
+	// told is the last sequence of which every consumer that wants it was told,
+	// as of all before it. It changes under dispatch.
+	told atomic.Uint64
+
 	// dispatch guards who hears of which message: one lock per message, since
 	// messages become visible, and are removed, on several goroutines.
 	dispatch struct {
@@ -50,6 +54,7 @@ type consumerSet struct {
 // newConsumerSet is called while the stream is opened.
 func newConsumerSet(st *Stream) *consumerSet {
 	cs := &consumerSet{stream: st, byName: make(map[string]*Consumer)}
+	cs.told.Store(st.store.Positions().Visible)
 	if st.Config().Storage == jsapi.FileStorage && st.engine.disk.committer != nil {
 		cs.queue = st.engine.disk.committer.NewQueue(runsCompleted)
 	}
@@ -174,10 +179,14 @@ func (cs *consumerSet) stored(seq uint64, subject string) {
 			c.note(streamEvent{seq: seq, n: 1, matches: true})
 		}
 	})
+	cs.told.Store(max(seq, cs.told.Load()))
 }
 
 // advanced says that messages up to last have become visible.
 func (cs *consumerSet) advanced(last uint64) {
+	cs.dispatch.Lock()
+	cs.told.Store(max(last, cs.told.Load())) // also over sequences without a message
+	cs.dispatch.Unlock()
 	if cs.shrunk.Load() && cs.count(true) > 0 {
 		cs.stream.exclusivelyLater(func() {
 			if cs.shrunk.Load() {

@@ -109,7 +109,7 @@ func (m *Machine) ack(a *Ack, now int64, sample bool) {
 
 // ackAll settles everything up to a position.
 func (m *Machine) ackAll(sseq, dseq uint64) {
-	dseq = min(dseq, m.dnext-1)
+	dseq, sseq = min(dseq, m.dnext-1), min(sseq, m.delivered.Stream)
 	if sseq <= m.floor.Stream || dseq <= m.floor.Consumer {
 		if m.forget(sseq) {
 			m.released = append(m.released, sseq)

@@ -69,7 +69,8 @@ type offer struct {
 // short and its memory small.
 const maxWant = 256
 
-// Next says what to load. last is the stream's last visible sequence.
+// Next says what to load. last is the last sequence of the stream up to which
+// the machine was told of everything.
 func (m *Machine) Next(now int64, last uint64) Want {
 	if m.closed || m.blocked {
 		return Want{}
@@ -109,7 +110,8 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		return Want{Kind: Listed, Seqs: m.redo}
 	}
 	if m.count == 0 && m.seen < m.next {
-		m.looked = max(m.looked, last)
+		// Looking is what moves the cursor over messages that do not match.
+		m.next = max(m.next, last+1)
 		m.endOneShots()
 		return Want{}
 	}
@@ -174,7 +176,6 @@ func (m *Machine) Scanned(through uint64) {
 // sequence.
 func (m *Machine) Exhausted(last uint64) {
 	m.Scanned(last)
-	m.looked = max(m.looked, last)
 	if len(m.list) == 0 && m.pend.queued == 0 {
 		m.endOneShots()
 	}
@@ -275,7 +276,7 @@ func (m *Machine) advance(d *Delivery, stamp, now int64) {
 	m.unlearn(d.Seq)
 	m.next = d.Seq + 1
 	m.delivered.Stream = max(m.delivered.Stream, d.Seq)
-	m.replay.last = stamp
+	m.replay.last, m.replay.sent = stamp, now
 	if len(m.list) > 0 {
 		m.list = m.list[1:]
 		if len(m.list) == 0 {
@@ -393,13 +394,13 @@ func (m *Machine) serve(w *waiter, size int, now int64) {
 // waitForReplay reports whether a message must wait for its original distance
 // from the one before it.
 func (m *Machine) waitForReplay(msg *Message, now int64) bool {
-	if msg.Seq > m.replay.until || m.replay.last == 0 {
+	if msg.Seq > m.replay.until || m.replay.sent == 0 {
 		return false
 	}
 	gap := msg.Time - m.replay.last
-	if gap <= int64(time.Millisecond) || now >= m.lastSent+gap {
+	if gap <= int64(time.Millisecond) || now >= m.replay.sent+gap {
 		return false
 	}
-	m.notBefore = m.lastSent + gap
+	m.notBefore = m.replay.sent + gap
 	return true
 }

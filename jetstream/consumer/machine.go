@@ -53,7 +53,6 @@ type Machine struct {
 
 	count  uint64 // matching messages not yet delivered
 	seen   uint64 // highest matching sequence that the stream told of
-	looked uint64 // highest last sequence at which nothing was left to deliver
 	list   []uint64
 	resume uint64 // where delivery goes on after the list
 
@@ -78,7 +77,8 @@ type Machine struct {
 	pin    pin
 	sample int // percent
 	replay struct {
-		last  int64 // time of the message delivered last
+		last  int64 // time of the message that was delivered last for the first time
+		sent  int64 // when that was
 		until uint64
 	}
 	rate int64 // theoretical arrival time of the rate limit, ns
@@ -140,7 +140,6 @@ func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, 
 	}
 	if scanned >= m.next && scanned <= last {
 		m.next = scanned + 1
-		m.looked = scanned
 	}
 	m.raise(first)
 	m.start(o.Now)
@@ -172,7 +171,6 @@ func (m *Machine) restart(next uint64) {
 	m.given = nil
 	m.list, m.resume = nil, 0
 	m.lastSent, m.lastAck = 0, 0
-	m.looked = 0
 }
 
 func (m *Machine) start(now int64) {
@@ -329,6 +327,7 @@ func (m *Machine) listMoved() {
 // Purged tells that everything below first is gone. The count of pending
 // messages must be set anew. Nothing is advised.
 func (m *Machine) Purged(first uint64) {
+	next := m.next
 	n := sort.Search(len(m.list), func(i int) bool { return m.list[i] >= first })
 	if n > 0 {
 		m.list = m.list[n:]
@@ -342,7 +341,7 @@ func (m *Machine) Purged(first uint64) {
 			m.forget(seq)
 		}
 	}
-	if first > m.next {
+	if first > next {
 		m.raise(first)
 		if m.pend.live == 0 {
 			m.delivered.Stream = max(m.delivered.Stream, first-1)

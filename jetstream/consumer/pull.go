@@ -49,10 +49,13 @@ func ParseRequest(body []byte) (Request, error) {
 	}
 	var v requestBody
 	if !v.scan(body) {
-		v = requestBody{}
-		if err := json.Unmarshal(body, &v); err != nil {
+		// The name is part of error texts that clients know.
+		type JSApiConsumerGetNextRequest requestBody
+		var q JSApiConsumerGetNextRequest
+		if err := json.Unmarshal(body, &q); err != nil {
 			return r, err
 		}
+		v = requestBody(q)
 	}
 	r = Request{
 		Batch: max(v.Batch, 1), Expires: max(int64(v.Expires), 0), MaxBytes: max(v.MaxBytes, 0), NoWait: v.NoWait,

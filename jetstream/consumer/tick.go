@@ -73,6 +73,7 @@ func (m *Machine) checkWaiting(now int64) {
 	m.wait.keep(func(w *waiter) bool {
 		if w.deadline != 0 && w.deadline <= now {
 			m.end(w, "408 Request Timeout")
+			m.waited(now)
 			return false
 		}
 		if w.Heartbeat > 0 && w.active+w.Heartbeat <= now {
@@ -93,6 +94,12 @@ func (m *Machine) inactiveDue() int64 {
 		return 0
 	}
 	return m.activity + m.inactive
+}
+
+// waited tells that a request waited until now: its client gets the threshold,
+// without the random part, to come back.
+func (m *Machine) waited(now int64) {
+	m.activity = max(m.activity, now+int64(m.cfg.InactiveThreshold)-m.inactive)
 }
 
 // checkInactive deletes a consumer that nobody uses.
@@ -164,18 +171,12 @@ func (m *Machine) Update(cfg *jsapi.ConsumerConfig, now int64) {
 // machine does not look at, such as the stored pause.
 func (m *Machine) Configure(cfg *jsapi.ConsumerConfig) { m.cfg = cfg }
 
-// Filtered tells that the filters changed and that, with the old ones, next is
-// the first sequence that was not looked at. Messages before it are never
+// Filtered tells that the filters changed. Messages before the cursor are never
 // delivered.
-func (m *Machine) Filtered(next uint64) {
+func (m *Machine) Filtered() {
 	m.list, m.resume = nil, 0
-	m.next = max(m.next, next)
 	m.seen = 0
 }
-
-// Looked is the last sequence of the stream when the consumer last found
-// nothing to deliver; 0: never.
-func (m *Machine) Looked() uint64 { return m.looked }
 
 // Reset starts the consumer over at a sequence; 0: behind the floor. The count
 // of pending messages must be set anew. It returns the sequence.
@@ -183,12 +184,6 @@ func (m *Machine) Reset(seq uint64, now int64) uint64 {
 	if seq == 0 {
 		seq = m.floor.Stream + 1
 	}
-	m.pend.each(func(e *entry) bool {
-		if e.sseq < seq {
-			m.released = append(m.released, e.sseq)
-		}
-		return true
-	})
 	m.restart(seq)
 	m.seen = 0
 	m.activity = now

@@ -302,8 +302,13 @@ func (s *sim) remove(q uint64) {
 	s.turn()
 }
 
-// purge removes the messages of a filter ("" for all) below a sequence.
 func (s *sim) purge(filter string, below uint64) {
+	s.purged(filter, below)
+	s.turn()
+}
+
+// purged removes the messages of a filter ("" for all) below a sequence.
+func (s *sim) purged(filter string, below uint64) {
 	for q, msg := range s.msgs {
 		if q < below && (filter == "" || msg.subject == filter) {
 			delete(s.msgs, q)
@@ -325,7 +330,6 @@ func (s *sim) purge(filter string, below uint64) {
 		}
 	}
 	s.recount()
-	s.turn()
 }
 
 func (s *sim) restart() {
@@ -441,10 +445,9 @@ func (s *sim) command(line string) {
 	case "unpin":
 		s.m.Unpin(rest, "admin")
 	case "update":
-		next := s.m.Cursor()
 		s.cfg = parseConfig(rest)
 		s.m.Update(s.cfg, s.now)
-		s.m.Filtered(next)
+		s.m.Filtered()
 		s.recount()
 	case "reset":
 		n := uint64(0)

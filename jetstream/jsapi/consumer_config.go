@@ -136,7 +136,7 @@ func (c *ConsumerConfig) SetDefaults(r *ConsumerRules) *Error {
 	if !c.Push() && c.MaxWaiting == 0 {
 		c.MaxWaiting = DefaultMaxWaiting
 	}
-	if c.AckWait == 0 && (c.AckPolicy == AckExplicit || c.AckPolicy == AckAll) && !(r.Pedantic && len(c.BackOff) > 0) {
+	if c.AckWait == 0 && (c.AckPolicy == AckExplicit || c.AckPolicy == AckAll) {
 		c.AckWait = DefaultAckWait
 	}
 	if len(c.BackOff) > 0 && c.AckWait != c.BackOff[0] {
