@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"slices"
 
 	"github.com/natsd/natsd/natsproto"
@@ -34,18 +33,7 @@ func (h *host) Go(f func())                          { h.tasks.start(f) }
 func (h *host) ServerName() string                   { return (*Server)(h).Name() }
 func (h *host) ClusterName() string                  { return (*Server)(h).clusterName() }
 
-func (h *host) ServerTLS(t *options.TLS) *tls.Config {
-	c := t.Config.Clone()
-	if len(t.PinnedCerts) > 0 {
-		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			if !Pinned(t, &cs) {
-				return errors.New("certificate not pinned")
-			}
-			return nil
-		}
-	}
-	return c
-}
+func (h *host) ServerTLS(t *options.TLS) *tls.Config { return (*Server)(h).serverTLS(t, ocspClient) }
 
 // Pinned tells whether the peer's certificate is one of those that t names, if
 // it names any.

@@ -87,6 +87,7 @@ func (s *Server) monitoringTLS(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return nil, errors.New("no TLS")
 	}
 	c := t.Config.Clone()
+	c.Certificates = s.revocation.staples.Load().Certificates(c.Certificates)
 	c.ClientAuth, c.ClientCAs, c.VerifyConnection = tls.NoClientCert, nil, nil
 	return c, nil
 }

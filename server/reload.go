@@ -104,6 +104,7 @@ func (s *Server) Reload(o *options.Options) error {
 		}
 		return err
 	}
+	staples, ocspErr := s.planOCSP(o)
 	s.opts.Store(o)
 	for _, c := range changes {
 		s.apply(c, old, o)
@@ -115,6 +116,10 @@ func (s *Server) Reload(o *options.Options) error {
 	s.applyUsers(o, plan)
 	if s.operator != nil {
 		s.operator.reload(o)
+	}
+	s.applyOCSP(staples, old, o)
+	if ocspErr != nil {
+		s.log.Warnf("Can't restart OCSP features: %v", ocspErr)
 	}
 	s.log.Noticef("Reloaded server configuration (%s)", o.ConfigDigest)
 	s.dropUnpinned(o)

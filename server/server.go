@@ -58,6 +58,7 @@ type Server struct {
 	stalled      atomic.Int64
 	stale        atomic.Int64
 	tlsLimit     rateLimit
+	revocation   *revocation
 	tasks        tasks
 	monitor      *monitor.Monitor
 	events       *events.Service // nil: there is no system account
@@ -96,7 +97,7 @@ func New(opts *options.Options, log Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		log: log, start: time.Now(), accounts: account.NewSet(), disk: vfs.OS,
+		log: log, start: time.Now(), accounts: account.NewSet(), disk: vfs.OS, revocation: newRevocation(),
 		clients: map[uint64]*client.Client{}, done: make(chan struct{}), ending: make(chan struct{}),
 	}
 	s.closed.max = int(opts.MaxClosedClients)
@@ -214,6 +215,9 @@ func (s *Server) open(o *options.Options) error {
 			return err
 		}
 	}
+	if err := s.startOCSP(o); err != nil {
+		return err
+	}
 	if err := s.startMonitoring(o); err != nil {
 		return err
 	}
@@ -291,6 +295,7 @@ func (s *Server) Shutdown() {
 	for _, c := range clients {
 		c.Close(client.ServerShutdown)
 	}
+	s.stopOCSP()
 	s.tasks.wait()
 	s.stopJetStream()
 	if s.operator != nil {

@@ -40,6 +40,9 @@ type Source interface {
 	Closed() []client.Snapshot
 	Counters() Counters
 
+	// OCSPPeerCache is nil where there is none.
+	OCSPPeerCache() *OCSPCacheVarz
+
 	// JetStream is nil where it is off.
 	JetStream() *jetstream.Engine
 	// NotReady says why clients cannot connect; nil if they can.

@@ -58,6 +58,7 @@ func (s *source) Leafs() []Conn                   { return nil }
 func (s *source) Closed() []client.Snapshot       { return slices.Clone(s.closed) }
 func (s *source) Counters() Counters              { return Counters{} }
 func (s *source) JetStream() *jetstream.Engine    { return nil }
+func (s *source) OCSPPeerCache() *OCSPCacheVarz   { return nil }
 func (s *source) NotReady() error                 { return nil }
 func (s *source) Ending() <-chan struct{}         { return nil }
 func (s *source) Queues() map[string]Queue        { return map[string]Queue{"a": {}, "b": {Pending: 2}} }

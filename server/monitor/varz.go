@@ -266,13 +266,14 @@ func (m *Monitor) varz(*none) (any, error) {
 	if t := o.TLS; t != nil {
 		v.TLSRequired = !o.AllowNonTLS
 		v.TLSVerify = t.Verify || t.VerifyAndMap
-		v.TLSOCSPPeerVerify = verifiesOCSP(t)
+		v.TLSOCSPPeerVerify = t.AsksOCSP()
 		v.TLSCertNotAfter = notAfter(t)
 	}
 	for _, op := range o.Operators {
 		v.TrustedOperatorsJWT = append(v.TrustedOperatorsJWT, op.JWT)
 		v.TrustedOperatorsClaim = append(v.TrustedOperatorsClaim, op.Claims)
 	}
+	v.OCSPPeerCache = m.src.OCSPPeerCache()
 	if len(o.ProxyKeys) > 0 {
 		v.Proxies = &Proxies{}
 		for _, k := range o.ProxyKeys {
@@ -337,12 +338,12 @@ func leafVarz(l *options.LeafNodes) LeafVarz {
 		v = LeafVarz{
 			Host: l.Host, Port: l.Port, AuthTimeout: l.Authorization.Timeout.Seconds(),
 			TLSTimeout: tlsTimeout(l.TLS, true), TLSRequired: l.TLS != nil, TLSVerify: l.TLS != nil && l.TLS.Verify,
-			TLSOCSPPeerVerify: verifiesOCSP(l.TLS), CertNotAfter: notAfter(l.TLS),
+			TLSOCSPPeerVerify: l.TLS.AsksOCSP(), CertNotAfter: notAfter(l.TLS),
 			WriteDeadline: l.WriteDeadline, WriteTimeout: l.WriteTimeout.String(),
 		}
 	}
 	for _, r := range l.Remotes {
-		rv := RemoteLeafVarz{Account: r.Account, TLSTimeout: tlsTimeout(r.TLS, false), URLs: hostPorts(r.URLs), TLSOCSPPeerVerify: verifiesOCSP(r.TLS)}
+		rv := RemoteLeafVarz{Account: r.Account, TLSTimeout: tlsTimeout(r.TLS, false), URLs: hostPorts(r.URLs), TLSOCSPPeerVerify: r.TLS.AsksOCSP()}
 		if len(r.DenyExports)+len(r.DenyImports) > 0 {
 			rv.Deny = &DenyRules{r.DenyExports, r.DenyImports}
 		}
@@ -359,7 +360,7 @@ func mqttVarz(q *options.MQTT) MQTTVarz {
 		Host: q.Host, Port: q.Port, NoAuthUser: q.NoAuthUser, AuthTimeout: q.Authorization.Timeout.Seconds(),
 		TLSMap: q.TLS != nil && q.TLS.VerifyAndMap, TLSTimeout: tlsTimeout(q.TLS, false), TLSPinnedCerts: pinned(q.TLS),
 		JSDomain: q.JSDomain, AckWait: q.AckWait, MaxAckPending: q.MaxAckPending,
-		TLSOCSPPeerVerify: verifiesOCSP(q.TLS), CertNotAfter: notAfter(q.TLS),
+		TLSOCSPPeerVerify: q.TLS.AsksOCSP(), CertNotAfter: notAfter(q.TLS),
 	}
 }
 
@@ -371,7 +372,7 @@ func webSocketVarz(w *options.WebSocket) WebSocketVarz {
 		Host: w.Host, Port: w.Port, Advertise: w.Advertise, NoAuthUser: w.NoAuthUser, JWTCookie: w.JWTCookie,
 		HandshakeTimeout: w.HandshakeTimeout, AuthTimeout: w.Authorization.Timeout.Seconds(), NoTLS: w.NoTLS,
 		TLSMap: w.TLS != nil && w.TLS.VerifyAndMap, TLSPinnedCerts: pinned(w.TLS), SameOrigin: w.SameOrigin,
-		AllowedOrigins: w.AllowedOrigins, Compression: w.Compression, TLSOCSPPeerVerify: verifiesOCSP(w.TLS), CertNotAfter: notAfter(w.TLS),
+		AllowedOrigins: w.AllowedOrigins, Compression: w.Compression, TLSOCSPPeerVerify: w.TLS.AsksOCSP(), CertNotAfter: notAfter(w.TLS),
 	}
 }
 
@@ -397,8 +398,6 @@ func tlsTimeout(t *options.TLS, listener bool) float64 {
 	}
 	return 0
 }
-
-func verifiesOCSP(t *options.TLS) bool { return t != nil && t.OCSPPeer != nil && t.OCSPPeer.Verify }
 
 // notAfter is when the first certificate of t expires.
 func notAfter(t *options.TLS) *time.Time {

@@ -28,7 +28,7 @@ var ocspTable = func() *table[OCSP] {
 				return errorText("error parsing ocsp config: unsupported ocsp mode string")
 			}
 			return nil
-		}).doc("`auto` staples to certificates that ask for it, `always` to all, `must` refuses to start without an answer, `never`").def(`"auto"`),
+		}).doc("`auto` staples to certificates that ask for it, `always` to all, `must` as `auto`, and neither goes on with one that is revoked, `never`").def(`"auto"`),
 		custom("url", "string", func(_ *reader, e *conf.Entry, o *OCSP) error {
 			s, err := asString(e.Value)
 			o.URLs = []string{s}
@@ -95,8 +95,14 @@ var ocspCacheTable = func() *table[OCSPCache] {
 	return t
 }()
 
+// DefaultOCSPCache is the cache of a server that has OCSP peers and no block of that name.
+func DefaultOCSPCache() OCSPCache {
+	return OCSPCache{Type: "local", LocalStore: defaultOCSPLocalStore, SaveInterval: defaultOCSPSaveInterval}
+}
+
 func readOCSPCache(r *reader, e *conf.Entry, o *Options) error {
-	c := &OCSPCache{Type: "local", LocalStore: defaultOCSPLocalStore, SaveInterval: defaultOCSPSaveInterval}
+	d := DefaultOCSPCache()
+	c := &d
 	switch e.Value.Kind {
 	case conf.Bool:
 		if !e.Value.Bool {

@@ -2,6 +2,7 @@ package options
 
 import (
 	"crypto/tls"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,32 @@ type TLS struct {
 type CertificateFiles struct {
 	CertFile string
 	KeyFile  string
+}
+
+// AsksOCSP tells whether OCSP answers about the other side are wanted; t may be nil.
+func (t *TLS) AsksOCSP() bool { return t != nil && t.OCSPPeer != nil && t.OCSPPeer.Verify }
+
+// ListenerTLS are the tls blocks of the listeners that are open.
+func (o *Options) ListenerTLS() []*TLS {
+	var blocks []*TLS
+	for _, l := range []struct {
+		open bool
+		tls  *TLS
+	}{
+		{!o.InProcessOnly, o.TLS}, {o.Cluster.Port != 0, o.Cluster.TLS}, {o.Gateway.Port != 0, o.Gateway.TLS},
+		{o.LeafNodes.Port != 0, o.LeafNodes.TLS}, {o.WebSocket.Port != 0, o.WebSocket.TLS}, {o.MQTT.Port != 0, o.MQTT.TLS},
+	} {
+		if l.open && l.tls != nil {
+			blocks = append(blocks, l.tls)
+		}
+	}
+	return blocks
+}
+
+// AsksOCSP tells whether a connection of any kind is to be judged by OCSP answers.
+func (o *Options) AsksOCSP() bool {
+	return slices.ContainsFunc(o.ListenerTLS(), (*TLS).AsksOCSP) ||
+		slices.ContainsFunc(o.LeafNodes.Remotes, func(r *LeafRemote) bool { return r.TLS.AsksOCSP() })
 }
 
 // OCSPMode says when the server staples OCSP answers.

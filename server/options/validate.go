@@ -506,8 +506,6 @@ func (o *Options) Unavailable() error {
 		{o.LeafNodes.Port != 0 || slices.ContainsFunc(o.LeafNodes.Remotes, func(r *LeafRemote) bool { return !r.Disabled }), "leafnodes"},
 		{o.WebSocket.Port != 0, "websocket"},
 		{o.MQTT.Port != 0, "mqtt"},
-		{o.OCSP != nil && o.OCSP.Mode != OCSPNever, "ocsp"},
-		{o.asksOCSPPeers(), "ocsp_peer"},
 		{o.JetStream.Enabled && o.JetStream.TPM != nil && runtime.GOOS != "windows", "jetstream.tpm"},
 	} {
 		if m.asked {
@@ -518,11 +516,4 @@ func (o *Options) Unavailable() error {
 		return nil
 	}
 	return fmt.Errorf("this version of %s does not support: %s", version.Product, strings.Join(missing, ", "))
-}
-
-// asksOCSPPeers tells whether a tls block wants OCSP answers about the other side.
-func (o *Options) asksOCSPPeers() bool {
-	return slices.ContainsFunc([]*TLS{o.TLS, o.Cluster.TLS, o.Gateway.TLS, o.LeafNodes.TLS, o.WebSocket.TLS, o.MQTT.TLS}, func(t *TLS) bool {
-		return t != nil && t.OCSPPeer != nil && t.OCSPPeer.Verify
-	})
 }
