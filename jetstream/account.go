@@ -111,7 +111,7 @@ func (a *Account) start() error {
 		handlers = append(handlers, handler{"$JS.ACK.>", a.serveAcks}, handler{"$JS.FC.>", a.serveFlowControl})
 	}
 	if d := a.engine.opts.Domain; d != "" {
-		handlers = append(handlers, handler{"$JS." + d + ".API.>", a.serveDomain})
+		handlers = append(handlers, handler{domainPrefix(d) + ">", a.serveDomain})
 	}
 	for _, h := range handlers {
 		sub, err := a.bus.Subscribe(h.subject, "", h.handle)
@@ -160,9 +160,12 @@ func (a *Account) serveAPI(msgs []Msg) {
 	a.release(p)
 }
 
+// domainPrefix begins the subjects of the API of a domain.
+func domainPrefix(domain string) string { return "$JS." + domain + ".API." }
+
 // serveDomain serves the same API under the domain's prefix.
 func (a *Account) serveDomain(msgs []Msg) {
-	skip := len("$JS..API.") + len(a.engine.opts.Domain)
+	skip := len(domainPrefix(a.engine.opts.Domain))
 	var p Publisher
 	for i := range msgs {
 		m := &msgs[i]
@@ -249,8 +252,8 @@ func publishJSON(bus Bus, subject string, v any) {
 }
 
 // serveSystem serves the API's subjects in the system account, where JetStream
-// is never enabled.
-func (e *Engine) serveSystem(bus Bus, msgs []Msg) {
+// is never enabled. prefix is the length of what precedes the endpoint's name.
+func (e *Engine) serveSystem(bus Bus, prefix int, msgs []Msg) {
 	p := bus.Publisher()
 	for i := range msgs {
 		m := &msgs[i]
@@ -258,7 +261,7 @@ func (e *Engine) serveSystem(bus Bus, msgs []Msg) {
 			continue
 		}
 		var reply any
-		tail := string(m.Subject[len(apiPrefix):])
+		tail := string(m.Subject[prefix:])
 		if name, ok := strings.CutPrefix(tail, "ACCOUNT.PURGE."); ok {
 			go e.purgeAccount(bus, name, bytes.Clone(m.Reply))
 			continue

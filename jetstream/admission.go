@@ -34,7 +34,7 @@ type publish struct {
 	rollup      msgstore.Rollup
 	value       string // the sum of a counter
 	noInterest  bool   // consumes a sequence and is not stored
-	cancels     string // subject of a schedule that ends with this message
+	cancels     uint64 // sequence of a schedule that ends with this message; 0: none
 }
 
 // asString is b as a string without a copy; it lives as long as b.
@@ -334,7 +334,7 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	if st.turn.republish != nil {
 		stored.previous = st.lastOf(p, m.subjectText)
 	}
-	if m.cancels != "" {
+	if m.cancels != 0 {
 		p.cancels = append(p.cancels, m.cancels)
 	}
 	p.stored = append(p.stored, stored)
@@ -387,18 +387,7 @@ func (st *Stream) propose(p *proposal) {
 	// proposal is complete when both are done.
 	var failed error
 	st.proposer.Propose(p.raw, func(err error) { failed = err })
-	st.proposer.Remove(st.schedules(p.cancels), func(_ uint64, err error) { p.finished(errors.Join(failed, err)) })
-}
-
-// schedules are the sequences of the visible schedules on these subjects.
-func (st *Stream) schedules(subjects []string) []uint64 {
-	var seqs []uint64
-	for _, s := range subjects {
-		if sm, err := st.store.LoadLastMsg(s, nil); err == nil {
-			seqs = append(seqs, sm.Seq)
-		}
-	}
-	return seqs
+	st.proposer.Remove(p.cancels, func(_ uint64, err error) { p.finished(errors.Join(failed, err)) })
 }
 
 // replyDuplicate acknowledges a message again: at once if it is visible, else

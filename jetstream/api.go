@@ -97,7 +97,7 @@ func newEndpoint[T any, P interface {
 // decode parses the body as the engine's strictness demands.
 func (r *request) decode(v any) *jsapi.Error {
 	ignored, err := jsapi.Decode(r.body, v, !r.account.engine.opts.Lenient)
-	if ignored != "" {
+	if ignored != "" && r.account.engine.api.mayWarn() {
 		r.account.engine.event(WarningEvent{"Invalid JetStream request '" + r.account.name + " > " + r.subject + "': " + ignored})
 	}
 	return err
@@ -286,6 +286,7 @@ type apiPool struct {
 	sharing map[string]*request // execution under way by account, subject and body
 
 	inflight atomic.Int64 // queued and running
+	warned   atomic.Int64 // when a request's unknown members were last logged, ns
 	workers  sync.WaitGroup
 }
 
@@ -306,6 +307,12 @@ func (p *apiPool) init(o *Options, e *Engine) {
 	p.wake.L = &p.mu
 	p.queues[reqQueue].limit, p.queues[infQueue].limit = o.RequestQueueLimit, o.InfoQueueLimit
 	p.sharing = make(map[string]*request)
+}
+
+// mayWarn lets one warning a second through.
+func (p *apiPool) mayWarn() bool {
+	now, last := time.Now().UnixNano(), p.warned.Load()
+	return now-last >= int64(time.Second) && p.warned.CompareAndSwap(last, now)
 }
 
 func (p *apiPool) close() {

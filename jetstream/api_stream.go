@@ -129,9 +129,6 @@ func serveStreamUpdate(r *request, reply *jsapi.StreamUpdateResponse) *jsapi.Err
 	if cfg.Name != r.args[0] {
 		return jsapi.ErrStreamMismatch
 	}
-	if cfg.Replicas > 1 {
-		return jsapi.ErrStreamReplicasNotSupported
-	}
 	st, err := a.updateStream(cfg)
 	if err != nil {
 		r.delayed = err.ErrCode == jsapi.ErrStreamOfflineReason.ErrCode

@@ -80,6 +80,7 @@ func (st *Stream) lose(p *proposal) {
 	}
 	if st.turn.inflight == 0 {
 		st.resync()
+		st.recoverLastID()
 		for _, o := range st.origins.list() {
 			o.restart()
 		}

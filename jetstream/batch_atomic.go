@@ -67,7 +67,10 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 	limit := st.engine.opts.Limits.BatchMaxMsgs
 	if b == nil {
 		if seq != 1 {
-			if seq > uint64(limit) && !eob {
+			if eob {
+				seq-- // the end is not counted
+			}
+			if seq > uint64(limit) {
 				return jsapi.ErrAtomicPublishTooLargeBatch.With(limit)
 			}
 			return jsapi.ErrAtomicPublishIncompleteBatch

@@ -383,13 +383,33 @@ func (cs *consumerSet) recoverOne(name string) error {
 	log.epoch = epoch + 1
 	c.log = log
 
+	last := cs.stream.store.Positions().Visible
+	scanned := max(t.Scanned(), cp.ScannedFor(created.UnixNano(), consumerstate.FiltersHash(cfg.Filters()), state.Delivered.Stream, last))
+	c.goOn(&state, scanned)
+	return nil
+}
+
+// revive makes a consumer of an archive, whose state is in memory only, go on.
+// The stream is not served yet.
+func (cs *consumerSet) revive(r restoredConsumer) error {
+	t := consumerstate.NewTracker(trackerConfig(r.config))
+	if err := t.ForceUpdate(&r.state); err != nil {
+		return err
+	}
+	state := t.State()
+	cs.newConsumer(r.name, r.created, r.config).goOn(&state, 0)
+	return nil
+}
+
+// goOn starts a consumer where its state and the position of its scan say.
+func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) {
+	cs, cfg := c.set, c.config.Load()
 	var s msgstore.State
 	cs.stream.store.FastState(&s)
-	scanned := max(t.Scanned(), cp.ScannedFor(created.UnixNano(), consumerstate.FiltersHash(cfg.Filters()), state.Delivered.Stream, s.LastSeq))
 	c.state.Lock()
 	defer c.state.Unlock()
 	var cut bool
-	c.m, cut = consumer.Restore(cfg, &state, scanned, s.FirstSeq, s.LastSeq, c, c.options(cfg))
+	c.m, cut = consumer.Restore(cfg, state, scanned, s.FirstSeq, s.LastSeq, c, c.options(cfg))
 	if cut {
 		cs.stream.engine.event(WarningEvent{"consumer '" + c.path() + "' was ahead of its stream and goes on at its end"})
 	}
@@ -400,7 +420,6 @@ func (cs *consumerSet) recoverOne(name string) error {
 	cs.add(c)
 	c.watch(cfg)
 	c.rearm(time.Now().UnixNano())
-	return nil
 }
 
 // unsupported is why a consumer that needs an API level, and whose configuration

@@ -82,7 +82,13 @@ func (d *disk) openStore(a *Account, cfg *jsapi.StreamConfig, created time.Time)
 		c.Storage = msgstore.MemoryStorage
 		return msgstore.NewMemStore(c)
 	}
-	opts := msgstore.FileOptions{Account: a.name, Keys: d.keys, MaxPayload: d.opts.MaxPayload, SyncEvery: d.opts.SyncInterval}
+	return d.openFileStore(a, cfg, created, "")
+}
+
+// openFileStore opens or creates a file store in a directory below the store
+// directory; by default the stream's own.
+func (d *disk) openFileStore(a *Account, cfg *jsapi.StreamConfig, created time.Time, dir string) (msgstore.Store, error) {
+	opts := msgstore.FileOptions{Account: a.name, Dir: dir, Keys: d.keys, MaxPayload: d.opts.MaxPayload, SyncEvery: d.opts.SyncInterval}
 	if d.opts.SyncInterval > 0 || cfg.PersistMode == jsapi.PersistAsync {
 		opts.Durability = msgstore.Interval
 	}

@@ -31,8 +31,8 @@ type Engine struct {
 
 	mu       sync.RWMutex
 	accounts map[string]*Account
-	system   Bus          // of the system account; nil if there is none
-	serving  Subscription // of the API's system endpoints
+	system   Bus            // of the system account; nil if there is none
+	serving  []Subscription // of the API's system endpoints
 	closed   bool
 	removed  map[string]bool // accounts that were removed: what the disk holds of them may have changed since it was opened
 
@@ -116,8 +116,8 @@ func (e *Engine) Close() error {
 		accounts = append(accounts, a)
 	}
 	e.mu.Unlock()
-	if serving != nil {
-		serving.Unsubscribe()
+	for _, s := range serving {
+		s.Unsubscribe()
 	}
 	e.api.close()
 	e.timers.close()
@@ -134,13 +134,19 @@ func (e *Engine) SetSystem(bus Bus) error {
 	e.mu.Lock()
 	e.system = bus
 	e.mu.Unlock()
-	serving, err := bus.Subscribe(apiPrefix+">", "", func(msgs []Msg) { e.serveSystem(bus, msgs) })
-	if err != nil {
-		return err
+	prefixes := []string{apiPrefix}
+	if d := e.opts.Domain; d != "" {
+		prefixes = append(prefixes, domainPrefix(d))
 	}
-	e.mu.Lock()
-	e.serving = serving
-	e.mu.Unlock()
+	for _, prefix := range prefixes {
+		sub, err := bus.Subscribe(prefix+">", "", func(msgs []Msg) { e.serveSystem(bus, len(prefix), msgs) })
+		if err != nil {
+			return err
+		}
+		e.mu.Lock()
+		e.serving = append(e.serving, sub)
+		e.mu.Unlock()
+	}
 	return nil
 }
 

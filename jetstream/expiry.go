@@ -81,12 +81,14 @@ func (st *Stream) removeDue(due []msgstore.Due, now int64) {
 	for i := range due {
 		d := &due[i]
 		switch {
+		case d.Publish != nil && st.inFlight(p, d.Subject):
+			// Something newer takes the subject's place: it decides.
 		case d.Kind == msgstore.DueSchedule:
 			if d.Publish != nil {
 				st.fireSchedule(p, d, now)
 			}
 		case cfg.Sealed && d.Kind == msgstore.DueAge:
-		case d.Publish != nil && st.turn.overlay.lastOfSubject(d.Subject) == 0:
+		case d.Publish != nil:
 			st.leaveMarker(p, cfg, d, now)
 		case d.Publish == nil:
 			remove = append(remove, d.Seq)

@@ -326,6 +326,10 @@ func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) 
 		a.mu.Unlock()
 		return nil, err
 	}
+	if cfg.Replicas > 1 {
+		a.mu.Unlock()
+		return nil, jsapi.ErrStreamReplicasNotSupported
+	}
 	if err := a.checkLimits(cfg, old); err != nil {
 		a.mu.Unlock()
 		return nil, err
@@ -366,6 +370,11 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
 	st.updateOrigins(cfg)
+	if !cfg.MirrorDirect {
+		for _, o := range st.origins.list() {
+			o.answer(false)
+		}
+	}
 	st.armExpiry()
 	return nil
 }
@@ -387,14 +396,21 @@ func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
 	return c
 }
 
+// recoverLastID takes the id of the last stored message.
+func (st *Stream) recoverLastID() {
+	o := &st.turn.overlay
+	o.lastMsgID = ""
+	if sm, err := st.store.LoadMsg(o.lastSeq, nil); err == nil {
+		o.lastMsgID = string(natsproto.HeaderValue(sm.Header, hdrMsgID))
+	}
+}
+
 // recoverDedup fills the duplicate window from the stored messages, and takes
 // the id of the last one.
 func (st *Stream) recoverDedup() {
 	d := &st.turn.dedup
 	last := st.turn.overlay.lastSeq
-	if sm, err := st.store.LoadMsg(last, nil); err == nil {
-		st.turn.overlay.lastMsgID = string(natsproto.HeaderValue(sm.Header, hdrMsgID))
-	}
+	st.recoverLastID()
 	if d.window <= 0 || st.Config().Mirror != nil {
 		return
 	}

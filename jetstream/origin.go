@@ -45,8 +45,8 @@ type origin struct {
 	anyDelivery bool
 	stopped     bool
 
-	lag    atomic.Uint64
-	active atomic.Int64 // ns of the last message or heartbeat; 0: never
+	pending atomic.Uint64 // at the origin, behind the last message
+	active  atomic.Int64  // ns of the last message or heartbeat; 0: never
 
 	mu  sync.Mutex // guards err
 	err *jsapi.Error
@@ -325,15 +325,17 @@ func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64)
 		}
 		return
 	}
-	o.lag.Store(meta.pending)
+	o.pending.Store(meta.pending)
 	o.answer(meta.pending < mirrorDirectLag)
 	if meta.seq <= o.seq {
 		o.delivery = meta.delivery
 		return
 	}
+	admit := st.admitSourced
 	if o.mirror {
-		st.admitMirrored(p, o, m, &meta)
-	} else if !st.admitSourced(p, o, m, &meta, now) {
+		admit = st.admitMirrored
+	}
+	if !admit(p, o, m, &meta, now) {
 		o.restart()
 		return
 	}
@@ -357,36 +359,44 @@ func (o *origin) control(p *proposal, m *publish) {
 		return
 	}
 	switch {
-	case last > o.delivery:
+	case o.anyDelivery: // the numbers are not known yet
+	case last != o.delivery:
 		o.restart() // something was lost on the way
-	case o.lag.Load() == 0:
+	case o.pending.Load() == 0:
 		o.answer(true)
 	}
 }
 
 // admitMirrored stores a message as it is at the origin, sequence and time
-// included. What the origin does not have becomes deleted here.
-func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackReply) {
+// included. What the origin does not have becomes deleted here. It reports false
+// if the stream has no room for it now.
+func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackReply, _ int64) bool {
 	ov := &st.turn.overlay
 	if meta.seq <= ov.lastSeq {
 		o.seq = meta.seq
-		return
+		return true
+	}
+	cfg := st.Config()
+	m.header = stripOriginHeaders(m.header)
+	m.subjectText = o.transformed(m.subject)
+	m.h = nil
+	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
+	if st.checkRoom(p, cfg, size) != nil || st.checkDiscardNew(p, cfg, m, size) != nil {
+		return false
 	}
 	if gap := meta.seq - ov.lastSeq - 1; gap > 0 {
 		p.raw = append(p.raw, msgstore.RawMsg{Seq: ov.lastSeq + 1, Skip: gap})
 		ov.lastSeq += gap
 		p.last = ov.lastSeq
 	}
-	m.header = stripOriginHeaders(m.header)
-	m.subjectText = o.transformed(m.subject)
-	if cfg := st.Config(); cfg.AllowMsgTTL && len(m.header) > 0 {
+	if cfg.AllowMsgTTL && len(m.header) > 0 {
 		if ttl, ok := parseTTL(natsproto.HeaderValue(m.header, hdrTTL)); ok {
 			m.ttl = ttl
 		}
 	}
-	m.h = nil
 	st.accept(p, m, meta.time)
 	o.seq = meta.seq
+	return true
 }
 
 // admitSourced stores a message of a source with a sequence of this stream. It
@@ -526,7 +536,7 @@ func parseAckReply(reply []byte) (a ackReply, ok bool) {
 func (st *Stream) originInfo() (mirror *jsapi.StreamSourceInfo, sources []*jsapi.StreamSourceInfo) {
 	for _, o := range st.origins.list() {
 		info := &jsapi.StreamSourceInfo{
-			Name: o.config.Name, External: o.config.External, Lag: o.lag.Load(), Active: -1,
+			Name: o.config.Name, External: o.config.External, Lag: o.behind(), Active: -1,
 			FilterSubject: o.config.FilterSubject, SubjectTransforms: o.config.SubjectTransforms,
 		}
 		if at := o.active.Load(); at != 0 {
@@ -542,6 +552,14 @@ func (st *Stream) originInfo() (mirror *jsapi.StreamSourceInfo, sources []*jsapi
 		}
 	}
 	return mirror, sources
+}
+
+// behind is the number of messages that are still to come, as info shows it: a
+// message that was delivered and not the last one counts for those behind it
+// without itself.
+func (o *origin) behind() uint64 {
+	pending := o.pending.Load()
+	return pending - min(pending, 1)
 }
 
 // answer lets a mirror answer direct gets under its origin's name, or stops that.

@@ -200,7 +200,7 @@ func (o *origin) answered(session int, header, body []byte) {
 	o.consumer = reply.Name
 	o.active.Store(time.Now().UnixNano())
 	st.engine.timers.disarm(&o.retry)
-	o.lag.Store(reply.NumPending)
+	o.pending.Store(reply.NumPending)
 	if o.config.Consumer == nil && reply.Delivered.Stream > o.seq {
 		o.beginAt(reply.Delivered.Stream)
 	}

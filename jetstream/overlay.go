@@ -117,15 +117,21 @@ func (st *Stream) lastOf(current *proposal, subject string) uint64 {
 	return state.Last
 }
 
+// inFlight reports whether a message of the subject was accepted and may not be
+// visible yet.
+func (st *Stream) inFlight(current *proposal, subject string) bool {
+	if st.turn.inflight == 0 && len(current.raw) == 0 {
+		return false
+	}
+	return st.inflightSubjects(current)[subject].last() > 0
+}
+
 func (s subjectOverlay) last() uint64 {
 	if len(s.seqs) == 0 {
 		return 0
 	}
 	return s.seqs[len(s.seqs)-1]
 }
-
-// lastOfSubject is the last message in flight of a subject, if that is known.
-func (o *overlay) lastOfSubject(subject string) uint64 { return o.subjects[subject].last() }
 
 // subjectCount is the number of messages of a subject with those accepted, and
 // the size of the oldest of them, which is the next to be replaced.

@@ -45,7 +45,7 @@ type proposal struct {
 	stored  []storedMsg
 	replies []pendingReply
 	traces  []pendingTrace
-	cancels []string // subjects of schedules that end
+	cancels []uint64 // schedules that end
 	size    int      // bytes of the messages, for the bound of what is in flight
 	msgs    int64    // change of the stream's totals that the overlay counts
 	bytes   int64

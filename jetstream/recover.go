@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
-	"github.com/natsd/natsd/natsproto"
 )
 
 // maxRecovering bounds the streams that are opened at a time: enough to keep a
@@ -102,8 +100,8 @@ func (a *Account) recoverStream(m *msgstore.StreamMeta) (st *Stream, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := st.dropTornBatch(); err != nil {
-		return nil, fmt.Errorf("removing an incomplete batch: %w", err)
+	if err := st.endTornBatch(); err != nil {
+		return nil, fmt.Errorf("ending an incomplete batch: %w", err)
 	}
 	a.add(st)
 	return st, nil
@@ -123,34 +121,6 @@ func (a *Account) repair(cfg *jsapi.StreamConfig) {
 	if jsapi.CheckStream(&checked, env) == nil {
 		*cfg = checked
 	}
-}
-
-// dropTornBatch ends an atomic batch whose commit was interrupted. Nothing of it
-// was acknowledged or visible. What another server staged for it goes as well.
-func (st *Stream) dropTornBatch() error {
-	if st.store.Type() != msgstore.FileStorage {
-		return nil
-	}
-	var state msgstore.State
-	st.store.FastState(&state)
-	last := state.LastSeq
-	sm, err := st.store.LoadMsg(last, nil)
-	if err == nil && natsproto.HeaderValue(sm.Header, hdrBatchID) != nil && natsproto.HeaderValue(sm.Header, hdrBatchCommit) == nil {
-		n, err := strconv.ParseUint(string(natsproto.HeaderValue(sm.Header, hdrBatchSeq)), 10, 64)
-		if err == nil && n >= 1 && n <= last && st.Config().AllowAtomic {
-			// In the stream's turn: what its consumers ask for may run already.
-			st.exclusively(func() {
-				if err = st.store.Truncate(last - n); err == nil {
-					st.resync()
-				}
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	d := st.engine.disk
-	return d.fs.RemoveAll(filepath.Join(d.streamDir(st.account.name, st.name), "batches"))
 }
 
 // deleteOffline removes the files of a stream that this server cannot open.

@@ -6,15 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/archive"
-	"github.com/natsd/natsd/msgstore/consumerstate"
-	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/natsproto"
 )
 
@@ -37,6 +35,9 @@ func serveRestore(r *request, reply *jsapi.StreamRestoreResponse) *jsapi.Error {
 	}
 	if cfg.Name != r.args[0] {
 		return jsapi.ErrStreamMismatch
+	}
+	if strings.ContainsAny(cfg.Name, `/\`) {
+		return jsapi.ErrStreamNameContainsPathSeparators
 	}
 	if err := jsapi.CheckStream(cfg, a.environment(false, cfg.Replicas)); err != nil {
 		return err
@@ -96,11 +97,11 @@ var (
 func (a *Account) beginRestore(cfg *jsapi.StreamConfig) (*restore, *jsapi.Error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.pending[cfg.Name] != nil {
-		return nil, jsapi.ErrStreamNameExistRestoreFailed
-	}
 	if err := a.checkLimits(cfg, nil); err != nil {
 		return nil, err
+	}
+	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.failed[cfg.Name] != nil || a.pending[cfg.Name] != nil {
+		return nil, jsapi.ErrStreamNameExistRestoreFailed
 	}
 	if a.overlaps(cfg) {
 		return nil, jsapi.ErrStreamSubjectOverlap
@@ -243,10 +244,13 @@ func (rs *restore) restore() (*Stream, error) {
 	}
 	jsapi.SetRequiredLevel(rs.config)
 	var st *Stream
-	if r.Version() == 1 {
+	switch {
+	case r.Version() != 1:
+		st, err = rs.restoreEntries(r, time.Now().UTC())
+	case rs.config.Storage == jsapi.MemoryStorage:
+		st, err = rs.restoreFilesToMemory(r)
+	default:
 		st, err = rs.restoreFiles(r)
-	} else {
-		st, err = rs.restoreEntries(r)
 	}
 	if err != nil {
 		return nil, err
@@ -256,7 +260,7 @@ func (rs *restore) restore() (*Stream, error) {
 }
 
 // restoreEntries makes a stream of an archive of version 2.
-func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
+func (rs *restore) restoreEntries(r *archive.Reader, created time.Time) (*Stream, error) {
 	a := rs.account
 	e, err := r.Next()
 	if err != nil {
@@ -272,7 +276,6 @@ func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
 	if err := rs.reserve(&state); err != nil {
 		return nil, err
 	}
-	created := time.Now().UTC()
 	cfg := *rs.config
 	if state.FirstSeq > 0 {
 		cfg.FirstSeq = state.FirstSeq
@@ -281,9 +284,10 @@ func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	consumers, err := rs.fill(store, r, &state)
+	archived, err := rs.fill(store, r, &state)
+	var consumers []restoredConsumer
 	if err == nil {
-		err = rs.writeConsumers(consumers, created)
+		consumers, err = rs.writeConsumers(archived, created)
 	}
 	if err == nil && cfg.FirstSeq != rs.config.FirstSeq {
 		err = store.UpdateConfig(storeConfig(rs.config, created))
@@ -291,18 +295,27 @@ func (rs *restore) restoreEntries(r *archive.Reader) (*Stream, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Delete(true))
 	}
-	return a.newStream(rs.config, created, store), nil
+	st := a.newStream(rs.config, created, store)
+	for _, c := range consumers {
+		if err := st.consumers.revive(c); err != nil {
+			st.halt(true)
+			return nil, errors.Join(err, store.Delete(true))
+		}
+	}
+	return st, nil
 }
 
 // reserve checks the archive's size against the limits before anything is stored.
 func (rs *restore) reserve(state *jsapi.StreamState) error {
-	a := rs.account
+	a, e := rs.account, rs.account.engine
+	used, server, failure := e.usage.store.Load(), e.maxStore.Load(), jsapi.ErrStorageResourcesExceeded
+	if rs.config.Storage == jsapi.MemoryStorage {
+		used, server, failure = e.usage.memory.Load(), e.maxMemory.Load(), jsapi.ErrMemoryResourcesExceeded
+	}
+	size := int64(min(state.Bytes, 1<<62))
 	limit, ok := a.storageLimit(rs.config)
-	if !ok || state.Bytes > 1<<62 || limit >= 0 && a.stored(rs.config.Storage)+int64(state.Bytes) > limit {
-		if rs.config.Storage == jsapi.MemoryStorage {
-			return jsapi.ErrMemoryResourcesExceeded
-		}
-		return jsapi.ErrStorageResourcesExceeded
+	if !ok || limit >= 0 && saturatingAdd(a.stored(rs.config.Storage), size) > limit || server >= 0 && saturatingAdd(used, size) > server {
+		return failure
 	}
 	return nil
 }
@@ -367,103 +380,4 @@ func (rs *restore) fill(store msgstore.Store, r *archive.Reader, state *jsapi.St
 	}
 	skipTo(state.LastSeq + 1)
 	return consumers, flush()
-}
-
-// writeConsumers makes the files of the archive's consumers, for the stream to
-// find when it is opened.
-func (rs *restore) writeConsumers(consumers map[string][]byte, created time.Time) error {
-	if rs.account.engine.disk.host == nil || rs.config.Storage != jsapi.FileStorage {
-		return nil // consumers of memory streams are in memory and end with it
-	}
-	for name, data := range consumers {
-		if !jsapi.ValidName(name) || len(name) > jsapi.MaxNameLen {
-			return fmt.Errorf("invalid consumer name %q", name)
-		}
-		var c archivedConsumer
-		if err := json.Unmarshal(data, &c); err != nil {
-			return fmt.Errorf("reading consumer %s: %w", name, err)
-		}
-		if c.Config == nil {
-			return fmt.Errorf("reading consumer %s: no configuration", name)
-		}
-		var state consumerstate.State
-		if err := json.Unmarshal(c.State, &state); err != nil {
-			return fmt.Errorf("reading the state of consumer %s: %w", name, err)
-		}
-		meta, err := json.Marshal(consumerMeta{created, name, *c.Config})
-		if err != nil {
-			return err
-		}
-		if _, err := consumerstate.CreateFiles(rs.filesOptions(name), meta, &state, consumerstate.Checkpoint{}, time.Now().UnixNano()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (rs *restore) filesOptions(consumer string) consumerstate.FilesOptions {
-	d := rs.account.engine.disk
-	return consumerstate.FilesOptions{
-		FS: d.fs, Dir: filepath.Join(d.streamDir(rs.account.name, rs.config.Name), "obs", consumer),
-		Account: rs.account.name, Stream: rs.config.Name, Consumer: consumer, Ring: d.keys,
-	}
-}
-
-// restoreFiles makes a stream of an archive of version 1, which is the files of
-// a stream directory.
-func (rs *restore) restoreFiles(r *archive.Reader) (st *Stream, err error) {
-	a, d := rs.account, rs.account.engine.disk
-	if d.host == nil || rs.config.Storage != jsapi.FileStorage {
-		return nil, msgstore.ErrStoreWrongType
-	}
-	dir := d.streamDir(a.name, rs.config.Name)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.fs.RemoveAll(dir))
-		}
-	}()
-	var stored struct {
-		Created time.Time
-		Name    string `json:"name"`
-	}
-	for {
-		f, err := r.NextFile()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		content, err := io.ReadAll(f.Content)
-		if err != nil {
-			return nil, err
-		}
-		if f.Name == "meta.inf" {
-			if err := json.Unmarshal(content, &stored); err != nil {
-				return nil, fmt.Errorf("reading meta.inf: %w", err)
-			}
-			if stored.Name != rs.config.Name {
-				return nil, errors.New("stream names do not match")
-			}
-		}
-		name := filepath.Join(dir, f.Name)
-		if err := vfs.MkdirAllSynced(d.fs, filepath.Dir(name), 0o750); err != nil {
-			return nil, err
-		}
-		if err := vfs.WriteSynced(d.fs, name, content, 0o640); err != nil {
-			return nil, err
-		}
-	}
-	if stored.Name == "" {
-		return nil, io.EOF
-	}
-	created := stored.Created.UTC()
-	store, err := d.openStore(a, rs.config, created)
-	if err != nil {
-		return nil, err
-	}
-	if err := store.UpdateConfig(storeConfig(rs.config, created)); err != nil {
-		return nil, errors.Join(err, store.Stop())
-	}
-	return a.newStream(rs.config, created, store), nil
 }

@@ -87,11 +87,28 @@ func (st *Stream) checkScheduleCancel(p *proposal, cfg *jsapi.StreamConfig, m *p
 	if string(h.scheduleNext) != "purge" || !subjecttree.ValidPublish(scheduler) || scheduler == m.subjectText {
 		return jsapi.ErrMessageSchedulesSchedulerInvalid
 	}
-	if sm, err := st.store.LoadLastMsg(scheduler, nil); err == nil && len(natsproto.HeaderValue(sm.Header, hdrSchedule)) == 0 {
+	seq, header := st.lastMessage(p, scheduler)
+	if seq > 0 && len(natsproto.HeaderValue(header, hdrSchedule)) == 0 {
 		return jsapi.ErrMessageSchedulesSchedulerInvalid
 	}
-	m.cancels = string(h.scheduler)
+	m.cancels = seq
 	return nil
+}
+
+// lastMessage is the last accepted message of a subject: its sequence, 0 if
+// there is none, and its headers.
+func (st *Stream) lastMessage(p *proposal, subject string) (seq uint64, header []byte) {
+	if seq = st.lastOf(p, subject); seq == 0 {
+		return 0, nil
+	}
+	if st.inFlight(p, subject) {
+		return seq, st.inflightSubjects(p)[subject].header
+	}
+	sm, err := st.store.LoadMsg(seq, nil)
+	if err != nil {
+		return 0, nil
+	}
+	return seq, sm.Header
 }
 
 // captures reports whether one of the stream's subjects matches a literal.
@@ -116,7 +133,7 @@ func (st *Stream) fireSchedule(p *proposal, due *msgstore.Due, now int64) {
 		m.rollup = msgstore.RollupSubject
 	}
 	if string(m.h.scheduleNext) == "purge" {
-		m.cancels = due.Subject
+		m.cancels = due.Seq
 	}
 	st.accept(p, &m, now)
 }

@@ -19,17 +19,18 @@ func parseTTL(v []byte) (seconds int64, ok bool) {
 		return -1, true
 	}
 	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-		return n, n >= 1 && n <= maxTTL
+		return min(n, maxTTL), n >= 1
 	}
 	d, err := time.ParseDuration(string(v))
 	if err != nil || d < time.Second {
 		return 0, false
 	}
-	return int64(d / time.Second), true
+	return min(int64(d/time.Second), maxTTL), true
 }
 
-// maxTTL keeps stored time + TTL within an int64 of nanoseconds.
-const maxTTL = int64(1<<63-1)/int64(time.Second) - 1<<33
+// maxTTL is the longest TTL in seconds, 136 years, which keeps stored time + TTL
+// within an int64 of nanoseconds. A longer one counts as this.
+const maxTTL = 1 << 32
 
 // setTTL takes the TTL of a message over. Where subjects leave delete markers,
 // a message lives at least as long as a marker.

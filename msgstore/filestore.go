@@ -133,17 +133,7 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 	s.disk = d
 	s.tail.max = blockSize(&s.cfg, &opts)
 	d.queue = h.commit.NewQueue(d.completed)
-	if err := d.prepareDir(); err != nil {
-		return nil, err
-	}
-	if err := d.loadKey(); err != nil {
-		return nil, err
-	}
-	if err := d.recover(); err != nil {
-		d.closeFiles()
-		return nil, err
-	}
-	if err := d.writeMetaIfMissing(); err != nil {
+	if err := d.open(); err != nil {
 		d.closeFiles()
 		return nil, err
 	}
@@ -210,14 +200,35 @@ func (d *disk) closeFiles() {
 	}
 }
 
-// prepareDir makes the directories of the stream, durably.
+// open makes the directory of a new stream, or recovers what is in it.
+func (d *disk) open() error {
+	if _, err := d.fs.Stat(d.dir); errors.Is(err, fs.ErrNotExist) {
+		return d.layOut()
+	}
+	if err := d.prepareDir(); err != nil {
+		return err
+	}
+	if err := d.loadKey(); err != nil {
+		return err
+	}
+	if err := d.recover(); err != nil {
+		return err
+	}
+	return d.writeMetaIfMissing()
+}
+
+func noStorageDir(err error) error {
+	return errors.Join(errors.New("could not create storage directory - "+err.Error()), err)
+}
+
+// prepareDir makes what is missing of the directories of the stream, durably.
 func (d *disk) prepareDir() error {
 	if info, err := d.fs.Stat(d.dir); err == nil && !info.IsDir() {
 		return ErrNotDirectory
 	}
 	for _, dir := range []string{d.dir, path.Join(d.dir, "obs")} {
 		if err := vfs.MkdirAllSynced(d.fs, dir, 0o700); err != nil {
-			return errors.Join(errors.New("could not create storage directory - "+err.Error()), err)
+			return noStorageDir(err)
 		}
 	}
 	// msgs may be missing in the middle of a purge.
@@ -326,7 +337,7 @@ func (f *FileStore) Delete(inline bool) error {
 		return err
 	}
 	parent := path.Dir(d.dir)
-	gone := path.Join(parent, "."+path.Base(d.dir))
+	gone := hiddenDir(d.dir, ".old.")
 	d.fs.RemoveAll(gone)
 	if err := d.fs.Rename(d.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

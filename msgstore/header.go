@@ -42,8 +42,9 @@ func headerValue(h []byte, name string) ([]byte, bool) {
 // ttlNever is the TTL in seconds of a message that never expires.
 const ttlNever = -1
 
-// maxTTL is the largest TTL in seconds; more would overflow the expiry time.
-const maxTTL = 1 << 33
+// maxTTL is the largest TTL in seconds, 136 years; 300 would overflow the expiry
+// time. A longer one counts as this.
+const maxTTL = 1 << 32
 
 // parseTTL reads a Nats-TTL value: seconds, a duration or "never".
 func parseTTL(v []byte) (seconds int64, ok bool) {

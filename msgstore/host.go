@@ -21,6 +21,8 @@ type Host struct {
 	gate      chan struct{}
 	budget    int64
 	scrubRate int64
+	manual    bool
+	layouts   chan struct{} // one place for each creation that syncs
 
 	tick atomic.Int64 // seconds since start; the age of caches
 
@@ -86,6 +88,8 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		gate:      make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
 		budget:    opts.CacheBytes,
 		scrubRate: opts.ScrubRate,
+		manual:    opts.Manual,
+		layouts:   make(chan struct{}, maxLayouts),
 		stores:    make(map[*store]struct{}),
 		held:      make(map[*block]struct{}),
 		stop:      make(chan struct{}),

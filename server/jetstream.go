@@ -153,11 +153,19 @@ func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountCo
 	if want == nil {
 		return nil
 	}
-	memory, store := max(want.Limits.MaxMemory, 0), max(want.Limits.MaxStore, 0)
+	var memory, store int64
+	add := func(c *jetstream.AccountConfig) {
+		memory += max(c.Limits.MaxMemory, 0)
+		store += max(c.Limits.MaxStore, 0)
+		for _, t := range c.Tiers {
+			memory += max(t.MaxMemory, 0)
+			store += max(t.MaxStore, 0)
+		}
+	}
+	add(want)
 	for _, a := range engine.Accounts() {
 		if c := a.Config(); c != nil && a.Name() != name {
-			memory += max(c.Limits.MaxMemory, 0)
-			store += max(c.Limits.MaxStore, 0)
+			add(c)
 		}
 	}
 	server, failure := engine.Options(), jsapi.ErrMemoryResourcesExceeded
@@ -187,7 +195,14 @@ func jetStreamConfig(l *options.AccountJetStream) *jetstream.AccountConfig {
 	if l == nil {
 		return nil
 	}
-	return &jetstream.AccountConfig{Limits: accountLimits(l)}
+	if l.Tiers == nil {
+		return &jetstream.AccountConfig{Limits: accountLimits(l)}
+	}
+	c := &jetstream.AccountConfig{Tiers: make(map[string]jsapi.AccountLimits, len(l.Tiers))}
+	for name, t := range l.Tiers {
+		c.Tiers[name] = accountLimits(&t)
+	}
+	return c
 }
 
 // jetStreamConfigs are the accounts that may use JetStream, by name.

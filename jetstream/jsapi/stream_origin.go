@@ -136,7 +136,7 @@ func (s *StreamSource) validConsumer() bool {
 		return true
 	}
 	return ValidName(c.Name) && subjecttree.ValidPublish(c.DeliverSubject) &&
-		s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == "" && len(s.SubjectTransforms) == 0
+		s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
 }
 
 // overlapping reports whether one filter lies within the other; "" is ">".
@@ -176,7 +176,7 @@ func checkExternals(c *StreamConfig, env *Environment) *Error {
 				return ErrStreamInvalidExternalDeliverySubj.With(p)
 			}
 			for _, s := range c.Subjects {
-				if subjecttree.Collide(s, p+".>") {
+				if subjecttree.Collide(s, p+"."+s) {
 					return ErrStreamExternalDelPrefixOverlaps.With(p, s)
 				}
 			}

@@ -35,6 +35,9 @@ const (
 var (
 	// ErrCorrupt wraps every error about what an archive holds.
 	ErrCorrupt = errors.New("corrupt archive")
+	// ErrUnexpected is matched by the error about an entry of version 1 that is
+	// no file of a stream directory. It wraps ErrCorrupt.
+	ErrUnexpected = fmt.Errorf("%w: unexpected content", ErrCorrupt)
 	// ErrTruncated says that the archive ends before its terminator.
 	ErrTruncated = fmt.Errorf("%w: truncated", ErrCorrupt)
 )

@@ -94,12 +94,12 @@ func (r *Reader) NextFile() (File, error) {
 		name := path.Clean(h.Name)
 		switch {
 		case h.Typeflag != tar.TypeReg:
-			return File{}, fmt.Errorf("%w: %.80q is no regular file", ErrCorrupt, h.Name)
+			return File{}, fmt.Errorf("%w: %.80q is no regular file", ErrUnexpected, h.Name)
 		case name == errorsName:
 			text, _ := io.ReadAll(io.LimitReader(r.files.t, 1<<10))
 			return File{}, fmt.Errorf("%w: the server that made it reported: %s", ErrCorrupt, text)
 		case !allowed.MatchString(name):
-			return File{}, fmt.Errorf("%w: unexpected content %.80q", ErrCorrupt, h.Name)
+			return File{}, fmt.Errorf("%w: %.80q", ErrUnexpected, h.Name)
 		case h.Size > MaxFile:
 			return File{}, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, name, h.Size)
 		}

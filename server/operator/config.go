@@ -18,25 +18,34 @@ func (a *Account) Limits() account.Limits {
 
 // JetStream is what the account may store, nil for nothing.
 func (a *Account) JetStream() *options.AccountJetStream {
-	l := a.Claims.Limits.JetStreamLimits
-	if l.MemoryStorage == 0 && l.DiskStorage == 0 {
-		t, ok := a.Claims.Limits.JetStreamTieredLimits["R1"]
-		if !ok {
-			return nil
-		}
-		l = t
+	limits := a.Claims.Limits.JetStreamLimits
+	owner := a.Claims.ClusterTraffic == jwt.ClusterTraffic("owner")
+	if limits.MemoryStorage != 0 || limits.DiskStorage != 0 {
+		l := jetStreamLimits(limits)
+		l.TrafficOfOwner = owner
+		return &l
 	}
+	if len(a.Claims.Limits.JetStreamTieredLimits) == 0 {
+		return nil
+	}
+	l := options.AccountJetStream{TrafficOfOwner: owner, Tiers: make(map[string]options.AccountJetStream)}
+	for name, t := range a.Claims.Limits.JetStreamTieredLimits {
+		l.Tiers[name] = jetStreamLimits(t)
+	}
+	return &l
+}
+
+func jetStreamLimits(l jwt.JetStreamLimits) options.AccountJetStream {
 	unlimited := func(n int64) int64 {
 		if n == 0 {
 			return -1
 		}
 		return n
 	}
-	return &options.AccountJetStream{
+	return options.AccountJetStream{
 		MaxMemory: l.MemoryStorage, MaxStore: l.DiskStorage, MaxStreams: unlimited(l.Streams), MaxConsumers: unlimited(l.Consumer),
 		MaxAckPending: unlimited(l.MaxAckPending), MemoryMaxStreamBytes: unlimited(l.MemoryMaxStreamBytes),
 		StoreMaxStreamBytes: unlimited(l.DiskMaxStreamBytes), MaxBytesRequired: l.MaxBytesRequired,
-		TrafficOfOwner: a.Claims.ClusterTraffic == jwt.ClusterTraffic("owner"),
 	}
 }
 

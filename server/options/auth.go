@@ -108,6 +108,9 @@ type AccountJetStream struct {
 	StoreMaxStreamBytes  int64
 	MaxBytesRequired     bool
 	TrafficOfOwner       bool // cluster_traffic: owner
+	// Tiers are the limits by replication tier ("R1", "R3", ...); if there are
+	// any, they take the place of those above. Only claims have them.
+	Tiers map[string]AccountJetStream
 }
 
 // Mapping maps a subject to destinations with weights.

@@ -1,0 +1,265 @@
+package jetstream
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
+)
+
+// want checks that a request's reply contains a text.
+func (c *client) want(part, subject, data string, headers ...string) received {
+	c.t.Helper()
+	r := c.request(subject, data, headers...)
+	if !strings.Contains(r.data, part) {
+		c.t.Errorf("%s %s %q:\n got %s\nwant %s", subject, data, headers, r.data, part)
+	}
+	return r
+}
+
+// Rules about single requests: a reply's part for each. The lines run in order
+// on one server.
+func TestRules(t *testing.T) {
+	inMemory(t, Options{Domain: "D"}, func(t *testing.T, a *Account, c *client) {
+		system := newClient(t, &testBus{})
+		if err := a.engine.SetSystem(system.bus); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []string{"$JS.API.INFO", "$JS.D.API.INFO"} {
+			system.wantReply(`{"type":"io.nats.jetstream.api.v1.account_info_response","error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`, s, "")
+		}
+		long := strings.Repeat("n", 255)
+		for _, r := range [][3]string{
+			{"STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_ttl":true,"allow_msg_schedules":true,"allow_atomic":true}`, `"did_create":true`},
+			// Existence comes before the replicas.
+			{"STREAM.UPDATE.X", `{"name":"X","num_replicas":3}`, `"err_code":10059`},
+			{"STREAM.UPDATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_ttl":true,"allow_msg_schedules":true,"num_replicas":3}`, `"err_code":10074`},
+			{"STREAM.RESTORE.a/b", `{"config":{"name":"a/b"}}`, `"err_code":10128`},
+			{"STREAM.RESTORE.S", `{"config":{"name":"S"}}`, `"err_code":10130`},
+			// A delivery prefix only collides with a subject that it leads to.
+			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","subjects":["d.>"],"sources":[{"name":"O","external":{"api":"x.API","deliver":"d"}}]}`, `"err_code":10022`},
+			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","subjects":["d.q"],"sources":[{"name":"O","external":{"api":"x.API","deliver":"d"}}]}`, `"did_create":true`},
+			{"STREAM.DELETE.P", ``, `"success":true`},
+			// The same consumer of an origin for different transforms.
+			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","sources":[{"name":"O","subject_transforms":[{"src":"a","dest":""}],"consumer":{"name":"c","deliver_subject":"x"}},` +
+				`{"name":"O","subject_transforms":[{"src":"b","dest":""}],"consumer":{"name":"c","deliver_subject":"y"}}]}`, `"err_code":10216`},
+			{"STREAM.CREATE." + long, `{"name":"` + long + `","storage":"memory"}`, `"did_create":true`},
+			{"STREAM.DELETE." + long, ``, `"success":true`},
+		} {
+			c.want(r[2], "$JS.API."+r[0], r[1])
+		}
+		for _, p := range []struct {
+			want    string
+			headers []string
+		}{
+			{`"seq":1}`, []string{"Nats-TTL: 9000000000"}}, // longer than time itself
+			{`"seq":2}`, []string{"Nats-TTL: 2562047h"}},
+			{`"err_code":10199`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: 1002", "Nats-Batch-Commit: eob"}},
+			{`"err_code":10176`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: 1001", "Nats-Batch-Commit: eob"}},
+		} {
+			c.want(p.want, "s.a", "", p.headers...)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := a.Stream("S").state(false).Msgs; n != 2 {
+			t.Errorf("%d messages with a long TTL are left", n)
+		}
+	})
+}
+
+// A schedule that is cancelled before it is visible ends all the same.
+func TestCancelScheduleInFlight(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s.>"],"allow_msg_schedules":true`)
+		c.p.Publish([]byte("s.plan"), nil, headerBlock([]string{"Nats-Schedule: @every 1s", "Nats-Schedule-Target: s.out"}), nil)
+		c.p.Publish([]byte("s.stop"), nil, headerBlock([]string{"Nats-Scheduler: s.plan", "Nats-Schedule-Next: purge"}), nil)
+		c.p.Flush()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if s := a.Stream("S").state(false); s.Msgs != 1 || s.LastSeq != 2 {
+			t.Errorf("state %+v", s)
+		}
+	})
+}
+
+// A message that is in flight when its predecessor expires is not replaced by
+// the delete marker.
+func TestMarkerSparesNewMessage(t *testing.T) {
+	disk := crashfs.New(1)
+	_, a, c := newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
+	c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"max_age":100000000,"subject_delete_marker_ttl":1000000000}`)
+	c.wantReply(`{"stream":"S","seq":1}`, "s", "old")
+	st := a.Stream("S")
+	<-time.After(101 * time.Millisecond) // of the stream's age
+	syncing, goOn := make(chan struct{}), make(chan struct{})
+	disk.Inject(func(call crashfs.Call) error {
+		if call.Kind == crashfs.Sync && strings.HasSuffix(call.Name, "1.blk") {
+			select {
+			case syncing <- struct{}{}:
+				<-goOn
+			case <-goOn:
+			}
+		}
+		return nil
+	})
+	acks := c.subscribe("ack")
+	c.publish("s", "ack", "new")
+	<-syncing
+	expired := make(chan struct{})
+	st.do(func() {
+		st.expire()
+		close(expired)
+	})
+	close(goOn)
+	<-expired
+	if m := next(t, acks); m.data != `{"stream":"S","seq":2}` {
+		t.Fatal(m.data)
+	}
+	// It is there until its own time has come.
+	c.want(base64.StdEncoding.EncodeToString([]byte("new")), "$JS.API.STREAM.MSG.GET.S", `{"seq":2}`)
+}
+
+// Archives of both versions become streams of either storage, with their
+// consumers.
+func TestRestoreIntoStorage(t *testing.T) {
+	_, a, c := newTestEngine(t, Options{})
+	c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"]}`)
+	for i := range 5 {
+		c.wantReply(fmt.Sprintf(`{"stream":"S","seq":%d}`, i+1), "s.a", fmt.Sprint("m", i))
+	}
+	c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":2}`)
+	c.want(`"ack_policy":"explicit"`, "$JS.API.CONSUMER.CREATE.S.C", `{"stream_name":"S","config":{"name":"C","durable_name":"C","ack_policy":"explicit"}}`)
+	in := c.subscribe("in")
+	c.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in", "2")
+	c.request(next(t, in).reply, "") // confirmed
+	next(t, in)
+	archives := make(map[int][]byte)
+	for version := 1; version <= 2; version++ {
+		st := a.Stream("S")
+		consumers, err := st.consumers.archive(version)
+		if err == nil && version == 2 {
+			consumers, err = snapshotConsumers(consumers)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := st.store.Snapshot(&b, msgstore.SnapshotOptions{Version: version, Consumers: consumers}); err != nil {
+			t.Fatal(err)
+		}
+		archives[version] = b.Bytes()
+	}
+	for version, data := range archives {
+		for _, storage := range []string{"file", "memory"} {
+			t.Run(fmt.Sprint("v", version, " ", storage), func(t *testing.T) {
+				c := newClient(t, c.bus)
+				c.want(`"success":true`, "$JS.API.STREAM.DELETE.S", "")
+				c.restore("S", `{"name":"S","subjects":["s.>"],"storage":"`+storage+`"}`, data)
+				c.want(`"state":{"messages":4,`, "$JS.API.STREAM.INFO.S", `{"deleted_details":true}`)
+				c.want(`"deleted":[2]`, "$JS.API.STREAM.INFO.S", `{"deleted_details":true}`)
+				c.want(base64.StdEncoding.EncodeToString([]byte("m2")), "$JS.API.STREAM.MSG.GET.S", `{"seq":3}`)
+				r := c.want(`"delivered":{"consumer_seq":2,"stream_seq":3`, "$JS.API.CONSUMER.INFO.S.C", "")
+				if !strings.Contains(r.data, `"num_ack_pending":1`) || !strings.Contains(r.data, `"num_pending":2`) {
+					t.Error(r.data)
+				}
+				if entries, err := a.engine.disk.fs.ReadDir(filepath.Dir(a.engine.disk.streamDir("A", "S"))); err != nil || len(entries) > 1 {
+					t.Errorf("left behind: %v %v", entries, err)
+				}
+			})
+		}
+	}
+}
+
+// restore sends an archive and waits for the stream.
+func (c *client) restore(name, config string, data []byte) {
+	c.t.Helper()
+	r := c.request("$JS.API.STREAM.RESTORE."+name, `{"config":`+config+`}`)
+	var reply jsapi.StreamRestoreResponse
+	if err := json.Unmarshal([]byte(r.data), &reply); err != nil || reply.Error != nil {
+		c.t.Fatal(r.data)
+	}
+	to := reply.DeliverSubject
+	for len(data) > 0 {
+		n := min(len(data), 1<<10)
+		c.request(to, string(data[:n]))
+		data = data[n:]
+	}
+	c.want(`"state":`, to, "")
+}
+
+// A batch whose commit was interrupted on the reference server is completed from
+// what that has staged, or cut off.
+func TestInterruptedBatch(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		staged []string // values of Nats-Batch-Commit
+		stored int      // messages of the batch in the stream
+		last   int      // of the stream afterwards, of which one is before the batch
+	}{
+		{"commit", []string{"", "", "1"}, 1, 4},
+		{"end of batch", []string{"", "", "", "eob"}, 2, 4},
+		{"no commit staged", []string{"", "", ""}, 2, 1},
+		{"nothing staged", nil, 2, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			e, _, c := newTestEngine(t, Options{StoreDir: dir})
+			c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"allow_atomic":true}`)
+			c.wantReply(`{"stream":"S","seq":1}`, "s", "before")
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			h, err := msgstore.NewHost(dir, msgstore.HostOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(name, rel string, commits []string) {
+				store, err := msgstore.OpenFileStore(h, msgstore.Config{Name: name, Storage: msgstore.FileStorage}, msgstore.FileOptions{Account: "A", Dir: rel})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, commit := range commits {
+					lines := []string{"Nats-Batch-Id: b", fmt.Sprint("Nats-Batch-Sequence: ", i+1), fmt.Sprint("Nats-Msg-Id: ", i+1)}
+					if commit != "" {
+						lines = append(lines, "Nats-Batch-Commit: "+commit)
+					}
+					if _, _, err := store.StoreMsg("s", headerBlock(lines), fmt.Append(nil, "m", i+1), 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := store.Stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("S", "", make([]string, test.stored))
+			batches := filepath.Join("jetstream", "A", "streams", "S", "batches")
+			if test.staged != nil {
+				write(shortHash("b"), filepath.Join(batches, shortHash("b")), test.staged)
+			}
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			e, a, c := newTestEngine(t, Options{StoreDir: dir})
+			c.want(fmt.Sprintf(`"last_seq":%d,`, test.last), "$JS.API.STREAM.INFO.S", "")
+			if test.last > 1 {
+				sm, err := a.Stream("S").store.LoadMsg(uint64(test.last), nil)
+				if err != nil || string(sm.Data) != fmt.Sprint("m", test.last-1) || !strings.Contains(string(sm.Header), "Nats-Batch-Commit: 1\r\n") {
+					t.Errorf("last message: %+v %v", sm, err)
+				}
+				c.wantReply(fmt.Sprintf(`{"stream":"S","seq":%d,"duplicate": true}`, test.last), "s", "", fmt.Sprint("Nats-Msg-Id: ", test.last-1))
+			}
+			if _, err := e.disk.fs.Stat(filepath.Join(dir, batches)); err == nil {
+				t.Error("batches are still there")
+			}
+		})
+	}
+}
