@@ -92,8 +92,10 @@ func (t *tool) replay() *cobra.Command {
 		Use:   "replay DIR",
 		Short: "Put what is only in the commit journal into the blocks",
 		Long: `replay does what natsd does first when it starts: it puts records that are only in
-the commit journal of the store directory into their blocks. That is needed after
-a power cut, before anything is recovered, converted or exported.`,
+the commit journal of the store directory into their blocks, and brings the states
+of consumers up to date. After a power cut that is needed before nats-server may
+open the directory. Other commands do it by themselves before they change
+anything, and those that only read count what is in the journal as stored.`,
 		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := t.begin(cmd.Context(), args[0], false)
@@ -108,7 +110,7 @@ a power cut, before anything is recovered, converted or exported.`,
 			if t.json {
 				return j.end(t.printJSON(res))
 			}
-			t.printf("%s replayed, %s, %d present already, %d dropped\n", plural(res.Segments, "segment"), plural(res.Applied, "record")+" written", res.Present, res.Dropped)
+			t.printf("%s replayed: %s written, %d present already, %d dropped, %s brought up to date\n", plural(res.Segments, "segment"), plural(res.Applied, "record"), res.Present, res.Dropped, plural(res.States, "consumer"))
 			return j.end(nil)
 		},
 	}

@@ -147,7 +147,7 @@ func TestVerifyAndRecover(t *testing.T) {
 		}
 	}
 
-	if r := storetool("", "replay", dir, "--json"); r.code != exitClean || r.out != `{"segments":0,"files":0,"applied":0,"present":0,"dropped":0,"runs":0,"bytes":0}`+"\n" {
+	if r := storetool("", "replay", dir, "--json"); r.code != exitClean || r.out != `{"segments":0,"files":0,"applied":0,"present":0,"dropped":0,"bytes":0,"runs":0,"states":0}`+"\n" {
 		t.Errorf("%+v", r)
 	}
 	to := filepath.Join(t.TempDir(), "new")

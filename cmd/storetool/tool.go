@@ -85,7 +85,8 @@ type job struct {
 	release  io.Closer
 }
 
-// begin prepares a command that works on dir; write says that it changes it.
+// begin prepares a command that works on dir; write says that it changes it. What
+// is in the commit journal only is put into the blocks before anything is changed.
 func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) {
 	k, err := t.keys()
 	if err != nil {
@@ -98,9 +99,32 @@ func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) 
 	if j.release, err = check.Acquire(dir, write, j.opts); err != nil {
 		return nil, &codeError{exitRead, err}
 	}
+	if write {
+		if err := t.replayFirst(j, dir); err != nil {
+			j.release.Close()
+			return nil, &codeError{exitRead, err}
+		}
+	}
 	j.progress = newProgress(ctx, t)
 	j.opts.Progress = j.progress.update
 	return j, nil
+}
+
+// replayFirst replays the commit journal if that is needed. The replay takes the
+// lock itself.
+func (t *tool) replayFirst(j *job, dir string) error {
+	needed, err := check.NeedsReplay(dir, j.opts)
+	if err != nil || !needed {
+		return err
+	}
+	j.release.Close()
+	res, err := check.Replay(dir, j.opts)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.stderr, "replayed the commit journal: %s written, %d present already\n", plural(res.Applied, "record"), res.Present)
+	j.release, err = check.Acquire(dir, true, j.opts)
+	return err
 }
 
 // end finishes the progress line and gives the directory back. It translates

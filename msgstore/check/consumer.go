@@ -13,34 +13,48 @@ import (
 
 // consumer is a consumer directory.
 type consumer struct {
-	name    string
-	dir     string
-	inf     []byte               // content of meta.inf, decrypted; nil if unreadable
-	state   *consumerstate.State // nil: none or unreadable
-	plain   []byte               // content of o.dat, decrypted
-	keys    sealer
-	torn    bool // an update of meta.inf and meta.sum was interrupted
-	damaged bool
+	name   string
+	dir    string
+	inf    []byte               // content of meta.inf, decrypted; nil if unreadable
+	state  *consumerstate.State // nil: none or unreadable
+	stored []byte               // content of o.dat, decrypted; nil for none
+	plain  []byte               // the state in the form of o.dat, with what the journal has behind it
+	keys   sealer
+	// checkpoint is the scan.db that goes with plain, nil if the journal has
+	// nothing for the consumer.
+	checkpoint *consumerstate.Checkpoint
+	torn       bool // an update of meta.inf and meta.sum was interrupted
+	damaged    bool
 }
 
-// consumers reads the consumers of the stream and reports what is wrong.
+// consumers returns the consumers of the stream. The first call reads them and
+// reports what is wrong.
 func (s *stream) consumers() []*consumer {
-	dir := filepath.Join(s.dir, "obs")
-	list, err := s.fs.ReadDir(dir)
-	if err != nil || s.onlyBlock != 0 {
+	if s.list != nil || s.onlyBlock != 0 {
+		return s.list
+	}
+	s.list = []*consumer{}
+	for _, dir := range s.consumerDirs() {
+		c := &consumer{name: filepath.Base(dir), dir: dir}
+		s.readConsumer(c)
+		s.list = append(s.list, c)
+	}
+	s.state.Consumers = len(s.list)
+	return s.list
+}
+
+func (s *stream) consumerDirs() (dirs []string) {
+	obs := filepath.Join(s.dir, "obs")
+	list, err := s.fs.ReadDir(obs)
+	if err != nil {
 		return nil
 	}
-	var all []*consumer
 	for _, e := range list {
-		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
-			continue
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			dirs = append(dirs, filepath.Join(obs, e.Name()))
 		}
-		c := &consumer{name: e.Name(), dir: filepath.Join(dir, e.Name())}
-		s.readConsumer(c)
-		all = append(all, c)
 	}
-	s.state.Consumers = len(all)
-	return all
+	return dirs
 }
 
 func (s *stream) readConsumer(c *consumer) {
@@ -98,8 +112,13 @@ func (s *stream) readConsumer(c *consumer) {
 		s.find(Repairable, KindConversion, c.dir, "an update or conversion was interrupted").Consumer = c.name
 	}
 	if len(state) > 0 {
-		c.state, c.plain = &decoded, state
-		if d := decoded.Delivered.Stream; d > s.state.LastSeq {
+		c.state, c.stored, c.plain = &decoded, state, state
+	}
+	if err := s.applyRuns(c); err != nil {
+		problem(KindConsumerState, "o.dat", "the runs of the commit journal: "+err.Error())
+	}
+	if c.state != nil {
+		if d := c.state.Delivered.Stream; d > s.state.LastSeq {
 			s.find(Info, KindConsumerState, filepath.Join(c.dir, "o.dat"), fmt.Sprintf("delivered up to %d, the stream ends at %d", d, s.state.LastSeq)).Consumer = c.name
 		}
 	}

@@ -77,7 +77,7 @@ type conversion struct {
 }
 
 func (c *conversion) run(path string) (*Converted, error) {
-	if err := needReplay(c.opts, path); err != nil {
+	if err := mustBeReplayed(path, c.opts); err != nil {
 		return nil, err
 	}
 	// Everything is verified first: a stream that turns out to be damaged when
@@ -87,7 +87,7 @@ func (c *conversion) run(path string) (*Converted, error) {
 		if s.onlyBlock != 0 {
 			return fmt.Errorf("%s: a block cannot be converted without its stream", path)
 		}
-		s.list = s.consumers()
+		s.consumers()
 		for _, f := range s.findings {
 			if f.Severity == Damage {
 				return fmt.Errorf("%s > %s %w (%s)", s.account, s.stream, ErrDamaged, f)
@@ -148,10 +148,10 @@ func (c *conversion) stream(s *stream) error {
 		}
 		object := keys.OfConsumer(s.owner(), s.stream, con.name)
 		err := c.small(s, con.dir, object, meta.ConsumerName(s.stream, con.name), con.inf, func(key *keys.Key) error {
-			if con.state == nil {
+			if con.stored == nil {
 				return nil
 			}
-			return sealFile(s.opts.fs(), filepath.Join(con.dir, "o.dat"), con.plain, key)
+			return sealFile(s.opts.fs(), filepath.Join(con.dir, "o.dat"), con.stored, key)
 		})
 		if err != nil {
 			return err

@@ -78,6 +78,13 @@ func (f *stopFS) do(op func() error) error {
 	return op()
 }
 
+// exchangeFS is a stopFS that can exchange names.
+type exchangeFS struct{ stopFS }
+
+func (f *exchangeFS) Exchange(a, b string) error {
+	return f.do(func() error { return vfs.Exchange(f.FS, a, b) })
+}
+
 type conversionCase struct {
 	fixture string
 	to      Keys  // with recode

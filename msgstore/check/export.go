@@ -37,9 +37,6 @@ type Exported struct {
 // ExportLines writes every readable message as a line of JSON, in the order of
 // account, stream and sequence.
 func ExportLines(path string, w io.Writer, opts Options) (*Exported, error) {
-	if err := needReplay(&opts, path); err != nil {
-		return nil, err
-	}
 	out := bufio.NewWriterSize(w, 1<<20)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -77,9 +74,6 @@ const (
 // to/<account>/<stream>: the configuration and state in backup.json and a version
 // 1 archive in stream.tar.s2. A damaged stream is refused.
 func ExportSnapshot(path, to string, opts Options) (*Exported, error) {
-	if err := needReplay(&opts, path); err != nil {
-		return nil, err
-	}
 	if err := mustBeEmpty(opts.fs(), to); err != nil {
 		return nil, err
 	}

@@ -90,13 +90,14 @@ type ConsumerInfo struct {
 
 // Inspect describes everything at or below path and hands each stream to fn.
 func Inspect(path string, opts InspectOptions, fn func(*Inspection) error) error {
-	return examineAll(path, twoPasses, true, &opts.Options, func(s *stream) error {
+	_, err := examineAll(path, twoPasses, true, &opts.Options, func(s *stream) error {
 		x, err := s.inspect(&opts)
 		if err != nil {
 			return err
 		}
 		return fn(x)
 	})
+	return err
 }
 
 func (s *stream) inspect(opts *InspectOptions) (*Inspection, error) {

@@ -32,9 +32,6 @@ var ErrExists = errors.New("exists and is not empty")
 // directory to, which must be empty or not exist. It does not change path. What
 // was encrypted is encrypted again, with new keys.
 func Recover(path, to string, opts Options) (*Recovered, error) {
-	if err := needReplay(&opts, path); err != nil {
-		return nil, err
-	}
 	if err := mustBeEmpty(opts.fs(), to); err != nil {
 		return nil, err
 	}
@@ -131,31 +128,4 @@ func (s *stream) copyExtras(dir string) error {
 		}
 	}
 	return nil
-}
-
-// copyTree copies a directory, and syncs everything.
-func copyTree(fsys vfs.FS, from, to string) error {
-	if err := vfs.MkdirAllSynced(fsys, to, 0o700); err != nil {
-		return err
-	}
-	list, err := fsys.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		src, dst := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
-		if e.IsDir() {
-			if err := copyTree(fsys, src, dst); err != nil {
-				return err
-			}
-			continue
-		}
-		if !e.Type().IsRegular() {
-			continue
-		}
-		if err := copyFile(fsys, src, dst); err != nil {
-			return err
-		}
-	}
-	return fsys.SyncDir(to)
 }

@@ -93,6 +93,7 @@ const (
 	KindLeftover        = "leftover"           // temporary or obsolete file, ignored
 	KindQuarantine      = "quarantine"         // damaged bytes kept by a server or by storetool
 	KindJournal         = "journal-pending"    // the commit journal holds records that the blocks may lack
+	KindJournalDamaged  = "journal-damaged"    // a part of the commit journal cannot be read
 	KindConversion      = "conversion-pending" // a conversion was interrupted; it can be resumed
 )
 

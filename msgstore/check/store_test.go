@@ -3,7 +3,6 @@ package check_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/check"
-	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/fixture"
 	"github.com/natsd/natsd/msgstore/internal/independent"
 )
@@ -130,72 +128,6 @@ func compare(t *testing.T, when, dir string, opts check.Options, want msgstore.S
 	got := rep.Streams[0]
 	if got.Messages != want.Msgs || got.Bytes != want.Bytes || got.FirstSeq != want.FirstSeq || got.LastSeq != want.LastSeq || got.NumDeleted != want.NumDeleted {
 		t.Fatalf("%s: verify says %+v, the store %d messages of %d bytes, %d..%d, %d deleted", when, got, want.Msgs, want.Bytes, want.FirstSeq, want.LastSeq, want.NumDeleted)
-	}
-}
-
-// A power cut loses plain writes that the commit journal covers: nothing that
-// would lack them is done before the journal was replayed.
-func TestJournal(t *testing.T) {
-	dir := t.TempDir()
-	host, err := msgstore.NewHost(dir, msgstore.HostOptions{Manual: true, Commit: commit.Options{JournalFiles: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer host.Close()
-	store, err := msgstore.OpenFileStore(host, msgstore.Config{Name: "S", Subjects: []string{"s"}}, msgstore.FileOptions{Account: "A"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Stop()
-	stored := func() {
-		t.Helper()
-		if _, _, err := store.StoreMsg("s", nil, []byte("x"), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var cut, block string
-	for try := 0; ; try++ { // the journal is made ready in the background
-		stored()
-		cut = filepath.Join(t.TempDir(), "cut")
-		if err := os.CopyFS(cut, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
-		rep, err := check.Verify(cut, check.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if slices.ContainsFunc(rep.Findings, func(f check.Finding) bool { return f.Kind == check.KindJournal }) {
-			break
-		}
-		if try == 5000 {
-			t.Fatal("the journal was never used")
-		}
-	}
-	block = filepath.Join(cut, "jetstream", "A", "streams", "S", "msgs", "1.blk")
-	info, err := os.Stat(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(block, info.Size()-32); err != nil { // the last record
-		t.Fatal(err)
-	}
-	to := filepath.Join(t.TempDir(), "new")
-	if _, err := check.Recover(cut, to, check.Options{}); !errors.Is(err, check.ErrJournal) {
-		t.Errorf("recover: %v", err)
-	}
-	if _, err := check.ConvertCompression(cut, true, check.Options{}); !errors.Is(err, check.ErrJournal) {
-		t.Errorf("convert: %v", err)
-	}
-	if _, err := check.ExportLines(cut, io.Discard, check.Options{}); !errors.Is(err, check.ErrJournal) {
-		t.Errorf("export: %v", err)
-	}
-	res, err := check.Replay(block, check.Options{})
-	if err != nil || res.Applied != 1 {
-		t.Fatalf("%+v, %v", res, err)
-	}
-	compare(t, "replayed", cut, check.Options{}, store.State())
-	if _, err := check.Recover(cut, to, check.Options{}); err != nil {
-		t.Error(err)
 	}
 }
 

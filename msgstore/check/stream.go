@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
@@ -49,8 +50,10 @@ type config struct {
 // stream is a stream directory that is being examined.
 type stream struct {
 	location
-	opts *Options
-	fs   vfs.FS
+	opts    *Options
+	fs      vfs.FS // as after a replay of the journal, read-only
+	store   string // the store directory, "" if unknown
+	journal *commit.Unreplayed
 
 	metaRaw []byte // content of meta.inf, decrypted; nil if unreadable
 	cfg     config
@@ -68,7 +71,7 @@ type stream struct {
 	lastTime int64
 	live     *seqset.Set
 	lost     []Lost
-	list     []*consumer // of a conversion
+	list     []*consumer // nil: not read yet
 	findings []Finding
 	done     func(int64) error // progress
 }
@@ -82,8 +85,11 @@ func (s *stream) find(sev Severity, kind, file, detail string) *Finding {
 
 // openStream reads everything about a stream but its records. An error says that
 // the tool cannot go on, not that something is damaged.
-func openStream(loc location, opts *Options) (*stream, error) {
-	s := &stream{location: loc, opts: opts, fs: vfs.ReadOnly(opts.fs()), live: new(seqset.Set), done: func(int64) error { return nil }}
+func openStream(t *tree, loc location, opts *Options) (*stream, error) {
+	s := &stream{
+		location: loc, opts: opts, fs: t.fs, store: t.store, journal: t.journal,
+		live: new(seqset.Set), done: func(int64) error { return nil },
+	}
 	s.state.Account, s.state.Stream = loc.account, loc.stream
 	s.msgs = filepath.Join(loc.dir, "msgs")
 	if err := s.readMeta(); err != nil {

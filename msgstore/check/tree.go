@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -30,6 +31,7 @@ func (l *location) owner() string {
 type tree struct {
 	fs      vfs.FS
 	store   string // the store directory that it belongs to, "" if unknown
+	journal *commit.Unreplayed
 	streams []location
 }
 
@@ -41,9 +43,10 @@ const (
 // openTree finds the streams at or below a store directory, a jetstream
 // directory, an account, a stream or a block file.
 func openTree(fsys vfs.FS, path string) (*tree, error) {
-	path = filepath.Clean(path)
-	if abs, err := filepath.Abs(path); err == nil && path == "." {
-		path = abs
+	// The store directory of "streams/S" is above the working directory.
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
 	}
 	info, err := fsys.Stat(path)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/msgstore/seqset"
-	"github.com/natsd/natsd/msgstore/vfs"
 )
 
 // Verify reads everything at or below path (a store directory, account, stream
@@ -17,7 +16,7 @@ import (
 // says that the directory cannot be read, not that it is damaged.
 func Verify(path string, opts Options) (*Report, error) {
 	rep := &Report{Clean: true, Streams: []StreamState{}, Findings: []Finding{}}
-	err := examineAll(path, onePass, true, &opts, func(s *stream) error {
+	t, err := examineAll(path, onePass, true, &opts, func(s *stream) error {
 		s.consumers()
 		if s.group {
 			s.raftFiles()
@@ -26,10 +25,6 @@ func Verify(path string, opts Options) (*Report, error) {
 		rep.Findings = append(rep.Findings, s.findings...)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
 	if err != nil {
 		return nil, err
 	}
@@ -51,14 +46,16 @@ const (
 
 // examine scans every stream at or below path and hands each to fn.
 func examine(path string, passes int64, opts *Options, fn func(*stream) error) error {
-	return examineAll(path, passes, false, opts, fn)
+	_, err := examineAll(path, passes, false, opts, fn)
+	return err
 }
 
-// examineAll is examine, with Raft groups if groups is set.
-func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*stream) error) error {
-	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
+// examineAll is examine, with Raft groups if groups is set. It returns what path
+// holds.
+func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*stream) error) (*tree, error) {
+	t, err := openStore(path, opts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var streams []*stream
 	var total, done int64
@@ -67,9 +64,9 @@ func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*
 		if loc.group && !groups {
 			continue
 		}
-		s, err := openStream(loc, opts)
+		s, err := openStream(t, loc, opts)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, b := range s.blocks {
 			total += passes * b.size
@@ -79,7 +76,7 @@ func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*
 		streams = append(streams, s)
 	}
 	if sealed && !opened {
-		return fmt.Errorf("%s: %w", path, ErrWrongKey)
+		return nil, fmt.Errorf("%s: %w", path, ErrWrongKey)
 	}
 	for _, s := range streams {
 		s.done = func(n int64) error {
@@ -90,13 +87,13 @@ func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*
 			return opts.Progress(min(done, total), total)
 		}
 		if err := s.scan(); err != nil {
-			return err
+			return nil, err
 		}
 		if err := fn(s); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return t, nil
 }
 
 // scan reads all blocks and decides what is live and what is lost.
@@ -113,6 +110,10 @@ func (s *stream) scan() error {
 	})
 	s.placeIndex()
 	p := pass{stream: s, history: newHistory(&s.cfg), present: new(seqset.Set), removed: new(seqset.Set), subjects: make(map[string]uint64)}
+	var err error
+	if p.acked, err = s.released(); err != nil {
+		return err
+	}
 	var next *content
 	for i, b := range s.blocks {
 		c := next
@@ -198,6 +199,8 @@ type pass struct {
 	removed  *seqset.Set       // named by tombstones
 	subjects map[string]uint64 // of live messages, if index.db decides
 	bytes    uint64            // likewise
+	acked    *seqset.Set       // of a work queue: acknowledged in the journal
+	settled  []entry           // those of them whose record is here
 	damages  []blockDamage
 	last     uint64
 	prev     uint64 // number of the block before
@@ -312,6 +315,9 @@ func (p *pass) tombstone(r *record.Record) {
 
 func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 	p.present.Insert(r.Seq)
+	if p.acked.Contains(r.Seq) {
+		p.settled = append(p.settled, entry{seq: r.Seq, size: uint32(r.Size)})
+	}
 	if p.index != nil && r.Seq <= p.index.LastSeq {
 		if !e.Known || r.Seq < e.FirstSeq || r.Seq > e.LastSeq || e.Deleted != nil && e.Deleted.Contains(r.Seq) {
 			return // index.db knows that it is gone, and what is gone does not come back
@@ -324,6 +330,19 @@ func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 		}
 	}
 	p.history.message(r.Seq, r.Size, r.Subject)
+}
+
+// free takes out the messages of a work queue that were acknowledged. That comes
+// after everything that is in the blocks, as the limits that did their work then.
+func (p *pass) free() {
+	for _, e := range p.settled {
+		p.removed.Insert(e.seq)
+		if !p.exact && !p.ahead {
+			p.history.remove(e.seq)
+		} else if p.live.Delete(e.seq) {
+			p.bytes -= uint64(e.size)
+		}
+	}
 }
 
 // gap notes block numbers that are not there.
@@ -342,6 +361,7 @@ const maxMissing = 1 << 16
 
 // finish decides what is live, lost and wrong, after all blocks were read.
 func (p *pass) finish() {
+	p.free()
 	if p.exact || p.ahead {
 		p.state.Bytes = p.bytes
 		if p.index.LastSeq >= p.state.LastSeq {

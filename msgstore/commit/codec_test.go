@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"os"
 	"path"
 	"strings"
 	"testing"
@@ -91,6 +92,9 @@ func TestReplayOfOneRecord(t *testing.T) {
 			}
 			write(file, []byte(c.have))
 			write("/d/natsd/journal-1", makeSegment(3, append([][]byte{appendRecord(name, 10, prev, "abcdef")}, c.frames...)...))
+			if got := viewOf(t, fsys, "/d", name); string(got) != c.want {
+				t.Errorf("the view is %q, want %q", got, c.want)
+			}
 			committer, err := Open("/d", Options{FS: fsys})
 			if err != nil {
 				t.Fatal(err)
@@ -107,6 +111,57 @@ func TestReplayOfOneRecord(t *testing.T) {
 			}
 		})
 	}
+}
+
+// viewOf is what ReadJournal says that a file holds, by every way of asking.
+// Looking changes nothing.
+func viewOf(t *testing.T, fsys *crashfs.FS, dir, name string) []byte {
+	t.Helper()
+	file := path.Join(dir, name)
+	before, err := vfs.ReadFile(fsys, file, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := ReadJournal(fsys, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, err := vfs.ReadFile(u.FS(), file, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := u.FS().Stat(file)
+	if err != nil || info.Size() != int64(len(seen)) {
+		t.Errorf("%v, %v of %d bytes", info, err, len(seen))
+	}
+	list, err := u.FS().ReadDir(path.Dir(file))
+	for _, e := range list {
+		if info, err := e.Info(); e.Name() == path.Base(file) && (err != nil || info.Size() != int64(len(seen))) {
+			t.Errorf("%v, %v of %d bytes", info, err, len(seen))
+		}
+	}
+	if f, err := u.FS().OpenFile(file, os.O_RDWR, 0); err == nil {
+		t.Error("opened for writing:", f)
+	}
+	if after, err := vfs.ReadFile(fsys, file, 1<<20); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("looking changed %q to %q, %v", before, after, err)
+	}
+	// A byte at a time is the same as all at once.
+	f, err := u.FS().OpenFile(file, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("x"), 0); err == nil {
+		t.Error("written")
+	}
+	for i := range seen {
+		var one [1]byte
+		if n, err := f.ReadAt(one[:], int64(i)); n != 1 || err != nil || one[0] != seen[i] {
+			t.Fatalf("byte %d: %q, %v", i, one, err)
+		}
+	}
+	return seen
 }
 
 // Damage in the middle of a segment costs its frame and is reported; the frames
@@ -216,13 +271,27 @@ func FuzzJournal(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
+		u, uerr := ReadJournal(fsys, "/d")
+		var view []byte
+		if uerr == nil {
+			var err error
+			if view, err = vfs.ReadFile(u.FS(), "/d/s/1.blk", 1<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
 		c, err := Open("/d", Options{FS: fsys})
+		if (err == nil) != (uerr == nil) {
+			t.Fatalf("looking says %v, replaying %v", uerr, err)
+		}
 		if err != nil {
 			return
 		}
 		got, err := vfs.ReadFile(fsys, "/d/s/1.blk", 1<<20)
 		if err != nil || !bytes.HasPrefix(got, []byte("0123456789")) {
 			t.Errorf("the block holds %q, %v", got, err)
+		}
+		if !bytes.Equal(got, view) {
+			t.Errorf("the view was %q, the block holds %q", view, got)
 		}
 		for _, name := range []string{"/evil", "/etc/evil"} {
 			if got, err := vfs.ReadFile(fsys, name, 1<<20); len(got) > 0 || err != nil {

@@ -168,7 +168,7 @@ func Open(dir string, opts Options) (*Committer, error) {
 	c := &Committer{opts: opts, dir: dir, lock: lock, unclaimed: map[string]*RunLog{}}
 	c.idle.L, c.released.L = &c.mu, &c.mu
 	c.buffers.New = func() any { return new(workspace) }
-	c.journal.dir = path.Join(dir, "natsd")
+	c.journal.dir = path.Join(dir, journalDir)
 	c.journal.usable = !opts.NoJournal
 	if err := c.replay(); err != nil {
 		lock.Close()

@@ -118,3 +118,33 @@ func TestReadOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestExchange(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	for _, name := range []string{a, b} {
+		if err := os.Mkdir(name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(name, "x"), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := Exchange(OS, a, b)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Log("not on this system")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(a, "x")); string(got) != b || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	if err := Exchange(OS, a, filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	if err := Exchange(ReadOnly(OS), a, b); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("read-only: %v", err)
+	}
+}
