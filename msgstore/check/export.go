@@ -74,20 +74,22 @@ const (
 // to/<account>/<stream>: the configuration and state in backup.json and a version
 // 1 archive in stream.tar.s2. A damaged stream is refused.
 func ExportSnapshot(path, to string, opts Options) (*Exported, error) {
-	if err := mustBeEmpty(opts.fs(), to); err != nil {
+	if err := apart(path, to); err != nil {
 		return nil, err
 	}
 	var res Exported
-	err := examine(path, twoPasses, &opts, func(s *stream) error {
-		consumers := s.consumers()
-		for _, f := range s.findings {
-			if f.Severity == Damage {
-				return fmt.Errorf("%s > %s %w (%s)", s.account, s.stream, ErrDamaged, f)
+	err := build(opts.fs(), to, func(dir string) error {
+		return examine(path, twoPasses, &opts, func(s *stream) error {
+			consumers := s.consumers()
+			for _, f := range s.findings {
+				if f.Severity == Damage {
+					return fmt.Errorf("%s > %s %w (%s)", s.account, s.stream, ErrDamaged, f)
+				}
 			}
-		}
-		res.Streams++
-		res.Messages += s.state.Messages
-		return s.snapshot(filepath.Join(to, s.account, s.stream), consumers)
+			res.Streams++
+			res.Messages += s.state.Messages
+			return s.backup(filepath.Join(dir, s.account, s.stream), consumers)
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -112,6 +114,26 @@ func (s *stream) apiState() apiState {
 		st.LastTime = time.Unix(0, s.lastTime).UTC()
 	}
 	return st
+}
+
+// backup writes the backup of a stream. Without an index.db that is as old as the
+// blocks, these do not say what had gone without a trace: then what is live is
+// written anew first, and the backup made of that.
+func (s *stream) backup(dir string, consumers []*consumer) error {
+	if s.exact {
+		return s.snapshot(dir, consumers)
+	}
+	scratch := filepath.Join(dir, ".scratch")
+	written := filepath.Join(scratch, jetstreamDir, s.account, streamsDir, s.stream)
+	if _, err := s.recoverTo(written); err != nil {
+		return err
+	}
+	opts := Options{FS: s.opts.FS, Keys: s.opts.Keys}
+	err := examine(written, twoPasses, &opts, func(s *stream) error { return s.snapshot(dir, s.consumers()) })
+	if err != nil {
+		return err
+	}
+	return s.opts.fs().RemoveAll(scratch)
 }
 
 func (s *stream) snapshot(dir string, consumers []*consumer) error {

@@ -46,10 +46,18 @@ type ImportedStream struct {
 // directory to. Lines of one stream follow each other, with ascending sequences.
 // What is written is encrypted if opts.Keys has a key.
 func ImportLines(r io.Reader, to string, opts ImportOptions) (*Imported, error) {
-	if err := mustBeEmpty(opts.fs(), to); err != nil {
+	im := importer{opts: &opts, seen: make(map[string]bool)}
+	err := build(opts.fs(), to, func(dir string) error {
+		im.to = dir
+		return im.lines(r)
+	})
+	if err != nil {
 		return nil, err
 	}
-	im := importer{opts: &opts, to: to, seen: make(map[string]bool)}
+	return &im.result, nil
+}
+
+func (im *importer) lines(r io.Reader) error {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 1<<20), maxLine)
 	n := 0
@@ -60,19 +68,16 @@ func ImportLines(r io.Reader, to string, opts ImportOptions) (*Imported, error) 
 		}
 		var l line
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", n, err)
 		}
 		if err := im.line(&l); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
 	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("line %d: %w", n+1, err)
+		return fmt.Errorf("line %d: %w", n+1, err)
 	}
-	if err := im.finish(); err != nil {
-		return nil, err
-	}
-	return &im.result, nil
+	return im.finish()
 }
 
 type importer struct {
@@ -177,48 +182,56 @@ func (im *importer) line(l *line) error {
 // path is a directory with backup.json and stream.tar.s2, or an archive alone.
 // Both versions of archives are taken.
 func ImportBackup(path, to string, opts ImportOptions) (*Imported, error) {
-	if err := mustBeEmpty(opts.fs(), to); err != nil {
+	if opts.Account == "" {
+		opts.Account = "$G"
+	}
+	im := importer{opts: &opts, seen: make(map[string]bool)}
+	err := build(opts.fs(), to, func(dir string) error {
+		im.to = dir
+		return im.backup(path)
+	})
+	if err != nil {
 		return nil, err
 	}
+	return &im.result, nil
+}
+
+func (im *importer) backup(path string) error {
 	file, inf := path, []byte(nil)
 	if info, err := os.Stat(path); err != nil {
-		return nil, err
+		return err
 	} else if info.IsDir() {
 		file = filepath.Join(path, archiveName)
-		b, err := vfs.ReadFile(opts.fs(), filepath.Join(path, backupName), maxMeta)
+		b, err := vfs.ReadFile(im.opts.fs(), filepath.Join(path, backupName), maxMeta)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var backup struct {
 			Config json.RawMessage `json:"config"`
 		}
 		if err := json.Unmarshal(b, &backup); err != nil {
-			return nil, fmt.Errorf("%s: %w", backupName, err)
+			return fmt.Errorf("%s: %w", backupName, err)
 		}
 		inf = backup.Config
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	r, err := archive.NewReader(bufio.NewReaderSize(f, 1<<20))
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	if opts.Account == "" {
-		opts.Account = "$G"
-	}
-	im := importer{opts: &opts, to: to, seen: make(map[string]bool)}
 	if r.Version() == 1 {
 		err = im.files(r)
 	} else {
 		err = im.entries(r, inf, strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	return &im.result, nil
+	return nil
 }
 
 // files unpacks a version 1 archive beside the target, and recovers from there,

@@ -1,9 +1,7 @@
 package check
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -25,43 +23,28 @@ type RecoveredStream struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// ErrExists says that a target is not empty.
-var ErrExists = errors.New("exists and is not empty")
-
 // Recover writes everything that is readable at or below path into the new store
 // directory to, which must be empty or not exist. It does not change path. What
 // was encrypted is encrypted again, with new keys.
 func Recover(path, to string, opts Options) (*Recovered, error) {
-	if err := mustBeEmpty(opts.fs(), to); err != nil {
+	if err := apart(path, to); err != nil {
 		return nil, err
 	}
 	res := &Recovered{Streams: []RecoveredStream{}}
-	err := examine(path, twoPasses, &opts, func(s *stream) error {
-		r, err := s.recoverTo(filepath.Join(to, jetstreamDir, s.account, streamsDir, s.stream))
-		if err != nil {
-			return err
-		}
-		res.Streams = append(res.Streams, r)
-		return nil
+	err := build(opts.fs(), to, func(dir string) error {
+		return examine(path, twoPasses, &opts, func(s *stream) error {
+			r, err := s.recoverTo(filepath.Join(dir, jetstreamDir, s.account, streamsDir, s.stream))
+			if err != nil {
+				return err
+			}
+			res.Streams = append(res.Streams, r)
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return res, nil
-}
-
-func mustBeEmpty(fsys vfs.FS, dir string) error {
-	list, err := fsys.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if len(list) > 0 {
-		return fmt.Errorf("%s %w", dir, ErrExists)
-	}
-	return nil
 }
 
 // recoverTo writes what is readable of a scanned stream to dir.

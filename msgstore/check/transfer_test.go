@@ -70,14 +70,14 @@ func TestLinesRefused(t *testing.T) {
 }
 
 func TestSnapshotRoundTrip(t *testing.T) {
-	for _, name := range []string{"consumers", "enc-chacha-s2", "deletes", "delete-all", "accounts"} {
+	for _, name := range []string{"consumers", "enc-chacha-s2", "deletes", "delete-all", "accounts", "kill9-limits", "kill9-ttl", "kill9-enc-s2"} {
 		dir, c := fixture.Unpack(t, name)
 		backups := filepath.Join(t.TempDir(), "backups")
 		res, err := ExportSnapshot(dir, backups, optionsFor(t, c))
-		if err != nil || res.Streams != len(c.Streams) {
+		if err != nil || res.Streams != len(c.Truth()) {
 			t.Fatalf("%s: %+v, %v", name, res, err)
 		}
-		for _, s := range c.Streams {
+		for _, s := range c.Truth() {
 			to := filepath.Join(t.TempDir(), "new")
 			backup := filepath.Join(backups, s.Account, s.Name)
 			im, err := ImportBackup(backup, to, ImportOptions{Account: s.Account})
