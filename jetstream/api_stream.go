@@ -314,17 +314,7 @@ func (st *Stream) purge(filter string, seq, keep uint64) (purged uint64, err err
 		if purged, err = st.store.PurgeEx(filter, seq, keep); err != nil {
 			return
 		}
-		var s msgstore.State
-		st.store.FastState(&s)
-		first := s.FirstSeq
-		if filter != "" && filter != ">" {
-			if state, ferr := st.store.FilteredState(0, filter); ferr == nil && state.Msgs > 0 {
-				first = state.First
-			} else {
-				first = s.LastSeq + 1
-			}
-		}
-		st.consumers.purged(first, filter)
+		st.consumers.purged()
 		st.armExpiry()
 	}) {
 		return 0, jsapi.ErrStreamNotFound

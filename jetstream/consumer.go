@@ -26,6 +26,8 @@ type Consumer struct {
 	created time.Time
 
 	config atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
+	purged atomic.Bool                          // what is pending may have been purged
+	stale  atomic.Bool                          // the count is too high since a purge
 	floor  atomic.Uint64                        // stream sequence; below it no removal matters
 	from   atomic.Uint64                        // where it started; it may be beyond the end of the stream
 
@@ -40,6 +42,8 @@ type Consumer struct {
 	log       *consumerLog // nil: the state lives in memory only
 	stopWatch func()       // ends the watch of the deliver subject
 	gone      bool         // deleted or stopped
+	seeking   *seeker      // what the backlog's reader looks for; nil: nothing
+	removals  uint64       // of messages that were not delivered
 	trim      int64        // when to give memory back, 0: nothing to give
 
 	acked []uint64 // while the stream is opened: settled by runs that were replayed
@@ -160,6 +164,9 @@ func (c *Consumer) event(e *streamEvent) {
 	if e.n > 0 {
 		c.m.Stored(e.n, e.seq)
 	} else {
+		if e.seq >= c.m.Cursor() {
+			c.removals++
+		}
 		c.m.Removed(e.seq, e.matches)
 	}
 }
@@ -174,6 +181,7 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	for i := range t.events {
 		c.event(&t.events[i])
 	}
+	c.settlePurge()
 	for i := range t.items {
 		c.item(&t.items[i], t.buf, now)
 	}

@@ -147,6 +147,38 @@ func benchmarkLive(b *testing.B, consumers int) {
 	<-got
 }
 
+// BenchmarkBacklog delivers what was stored before: to one consumer without
+// filter, and to 10,000 consumers of one subject each.
+func BenchmarkBacklog(b *testing.B) {
+	for _, consumers := range []int{1, 10_000} {
+		b.Run(fmt.Sprint(consumers, " consumers"), func(b *testing.B) { benchmarkBacklog(b, consumers) })
+	}
+}
+
+func benchmarkBacklog(b *testing.B, consumers int) {
+	bus := &countingBus{count: make(chan int, 1<<20)}
+	a, c := benchmarkStream(b, bus)
+	benchmarkStore(a, c, b.N, 10_000)
+	for i := range consumers {
+		filter := ""
+		if consumers > 1 {
+			filter = fmt.Sprintf(`,"filter_subject":"s.%d"`, i)
+		}
+		c.publish("$JS.API.CONSUMER.CREATE.S.C"+strconv.Itoa(i), "", fmt.Sprintf(`{"stream_name":"S","config":{"durable_name":"C%d","ack_policy":"none"%s}}`, i, filter))
+	}
+	for a.Stream("S").consumers.count(true) < consumers {
+		runtime.Gosched()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range consumers {
+		a.serveAPI([]Msg{{Subject: []byte("$JS.API.CONSUMER.MSG.NEXT.S.C" + strconv.Itoa(i)), Reply: []byte("inbox"), Data: []byte("100000000")}})
+	}
+	for n := 0; n < b.N; {
+		n += <-bus.count
+	}
+}
+
 func benchmarkStream(b *testing.B, bus *countingBus) (*Account, *client) {
 	e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
 	if err != nil {

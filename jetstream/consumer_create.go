@@ -368,6 +368,7 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 		now := time.Now().UnixNano()
 		filtered := !reflect.DeepEqual(old.Filters(), cfg.Filters())
 		if filtered {
+			c.stopSeeking()
 			c.m.Filtered()
 		}
 		c.config.Store(cfg)
@@ -423,6 +424,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 		defer c.state.Unlock()
 		c.settleEvents()
 		c.settleItems()
+		c.stopSeeking()
 		seq = c.m.Reset(seq, time.Now().UnixNano())
 		c.recount()
 		c.floor.Store(0)
@@ -484,6 +486,7 @@ func (c *Consumer) advisePaused() {
 // info describes the consumer. With the server's version in the metadata if
 // full.
 func (c *Consumer) info(full bool) *jsapi.ConsumerInfo {
+	c.fresh()
 	now := time.Now().UTC()
 	var s msgstore.State
 	c.stream.store.FastState(&s)

@@ -38,10 +38,15 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 			if err := c.stream.store.LoadMsgs(w.Seqs, &t.batch); err != nil && !isDamage(err) {
 				return false
 			}
-			if !c.reportMissing(w.Seqs, t.batch.Msgs) {
+			if len(t.batch.Msgs) < len(w.Seqs) {
+				if !c.settleRemovals() {
+					c.reportMissing(w.Seqs, t.batch.Msgs)
+				}
 				continue // the machine's list has changed
 			}
-		} else if !c.load(t, w, last) {
+		} else if ok, again := c.load(t, w, last); again {
+			continue
+		} else if !ok {
 			return false
 		}
 		for i := range t.batch.Msgs {
@@ -59,24 +64,51 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 	}
 }
 
-// load reads the next messages that match. Under state.
-func (c *Consumer) load(t *consumerTurn, w consumer.Want, last uint64) bool {
-	next, err := c.stream.store.LoadBatch(c.filter, w.From, msgstore.BatchLimit{Msgs: w.Max, Bytes: sliceBytes, Scan: scanLimit, Through: last}, &t.batch)
-	if len(t.batch.Msgs) > 0 {
-		return true
+// settleRemovals applies the events that what was loaded rests on: what it does
+// not show because it was removed must be uncounted before the cursor passes it.
+// It reports whether there were removals, after which what was loaded is to be
+// asked for anew. Under state.
+func (c *Consumer) settleRemovals() bool {
+	c.stream.store.Notified()
+	removed := c.removals
+	c.settleEvents()
+	return c.removals != removed
+}
+
+// load reads the next messages that match. It reports whether there is something
+// to do with them, or that they are to be asked for again. Under state.
+func (c *Consumer) load(t *consumerTurn, w consumer.Want, last uint64) (ok, again bool) {
+	if c.seeking != nil {
+		return false, false // the reader will wake it
+	}
+	scan := scanLimit
+	sparse := c.sparse(w.From, last)
+	if sparse {
+		scan = ownScan
+	}
+	next, err := c.stream.store.LoadBatch(c.filter, w.From, msgstore.BatchLimit{Msgs: w.Max, Bytes: sliceBytes, Scan: scan, Through: last}, &t.batch)
+	if err != nil && !isDamage(err) {
+		return false, false
+	}
+	n := len(t.batch.Msgs)
+	if whole := n > 0 && t.batch.Msgs[n-1].Seq == w.From+uint64(n)-1; !whole && c.settleRemovals() {
+		return false, true
 	}
 	switch {
-	case isDamage(err):
+	case n > 0:
+	case err != nil:
 		// The store has reported it; the others go on behind it.
 		c.m.Scanned(next)
-	case err != nil:
-		return false
 	case next > last:
 		c.m.Exhausted(last)
 	default:
 		c.m.Scanned(next - 1)
+		if sparse {
+			c.seek(next)
+			return false, false
+		}
 	}
-	return true
+	return true, false
 }
 
 func isDamage(err error) bool {
@@ -85,11 +117,7 @@ func isDamage(err error) bool {
 }
 
 // reportMissing tells the machine which of the listed messages do not exist.
-// It returns whether all of them do.
-func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) bool {
-	if len(want) == len(got) {
-		return true
-	}
+func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) {
 	missing := make([]uint64, 0, len(want)-len(got))
 	j := 0
 	for _, seq := range want {
@@ -102,7 +130,6 @@ func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) bool {
 	for _, seq := range missing {
 		c.m.Missing(seq)
 	}
-	return false
 }
 
 // send offers a message to the machine until somebody takes it. It returns the

@@ -34,11 +34,15 @@ type consumerSet struct {
 	direct  int               // how many of them are internal
 	offline map[string]string // found on disk and not usable by this server: why
 
-	shrunk atomic.Bool // many messages went at once, not by a purge
+	shrunk  atomic.Bool // many messages went at once, not by a purge
+	recount []*Consumer // still to be counted anew; owned by the stream's turn
 
 	// told is the last sequence of which every consumer that wants it was told,
 	// as of all before it. It changes under dispatch.
 	told atomic.Uint64
+
+	backlog     backlog
+	manyFilters atomic.Bool // enough for the backlog's reader to be worth it
 
 	// dispatch guards who hears of which message: one lock per message, since
 	// messages become visible, and are removed, on several goroutines.
@@ -55,6 +59,7 @@ type consumerSet struct {
 func newConsumerSet(st *Stream) *consumerSet {
 	cs := &consumerSet{stream: st, byName: make(map[string]*Consumer)}
 	cs.told.Store(st.store.Positions().Visible)
+	cs.backlog.set = cs
 	if st.Config().Storage == jsapi.FileStorage && st.engine.disk.committer != nil {
 		cs.queue = st.engine.disk.committer.NewQueue(runsCompleted)
 	}
@@ -141,17 +146,17 @@ func (cs *consumerSet) route(c *Consumer, old, filters []string, stays bool) {
 			d.nfilters--
 		}
 	}
-	if !stays {
-		return
-	}
-	if len(filters) == 0 {
-		d.all = append(d.all, c)
-	}
-	for _, f := range filters {
-		if d.filtered.Insert(f, "", c) == nil { // validated
-			d.nfilters++
+	if stays {
+		if len(filters) == 0 {
+			d.all = append(d.all, c)
+		}
+		for _, f := range filters {
+			if d.filtered.Insert(f, "", c) == nil { // validated
+				d.nfilters++
+			}
 		}
 	}
+	cs.manyFilters.Store(d.nfilters >= seekFilters)
 }
 
 // each calls f for the consumers that want a message. Under dispatch.
@@ -190,7 +195,7 @@ func (cs *consumerSet) advanced(last uint64) {
 	if cs.shrunk.Load() && cs.count(true) > 0 {
 		cs.stream.exclusivelyLater(func() {
 			if cs.shrunk.Load() {
-				cs.purged(0, "")
+				cs.purged()
 			}
 		}, nil)
 	}
@@ -208,29 +213,6 @@ func (cs *consumerSet) removed(seq uint64, subject string) {
 	})
 }
 
-// purged says that the messages below first whose subject matches filter ("":
-// all) are gone. They were not given to removed one by one.
-func (cs *consumerSet) purged(first uint64, filter string) {
-	cs.shrunk.Store(false)
-	store := cs.stream.store
-	var s msgstore.State
-	store.FastState(&s)
-	for _, c := range cs.list() {
-		c.state.Lock()
-		c.settleEvents()
-		c.m.Purged(s.FirstSeq)
-		for _, seq := range c.m.Pending(nil) {
-			if _, err := store.SubjectForSeq(seq); err != nil {
-				c.m.Gone(seq)
-			}
-		}
-		c.recount()
-		c.floor.Store(c.m.AckFloor().Stream)
-		c.state.Unlock()
-		c.wake()
-	}
-}
-
 // settleEvents gives the machine all stream events that wait. Under state.
 func (c *Consumer) settleEvents() {
 	c.in.mu.Lock()
@@ -241,18 +223,6 @@ func (c *Consumer) settleEvents() {
 	for i := range events {
 		c.event(&events[i])
 	}
-}
-
-// recount counts the pending messages anew. Only in the stream's turn, when
-// nothing is in flight, and under state, after settleEvents: so that no message
-// is counted twice or not at all.
-func (c *Consumer) recount() {
-	n, last, err := c.stream.store.NumPendingMulti(c.m.CountFrom(), c.filter, false)
-	if err != nil {
-		c.stream.engine.event(ErrorEvent{"counting for consumer '" + c.path() + "': " + err.Error()})
-		return
-	}
-	c.m.SetPending(n, last)
 }
 
 // interested reports whether a consumer's filter matches subject, so that a
@@ -520,6 +490,7 @@ func (c *Consumer) end(status string, remaining bool) {
 	c.in.mu.Unlock()
 	c.state.Lock()
 	c.gone = true
+	c.stopSeeking()
 	stop := c.stopWatch
 	c.stopWatch = nil
 	c.settleItems()

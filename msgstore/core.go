@@ -176,6 +176,9 @@ type notifier struct {
 	mu      sync.Mutex
 	queue   []*op
 	running bool
+	added   uint64    // ops ever queued
+	called  uint64    // of these, whose callbacks have returned
+	round   sync.Cond // called has changed; its lock is mu
 }
 
 // add queues an op. The caller holds store.mu, so that the order is that of the
@@ -183,6 +186,7 @@ type notifier struct {
 func (n *notifier) add(o *op) {
 	n.mu.Lock()
 	n.queue = append(n.queue, o)
+	n.added++
 	n.mu.Unlock()
 }
 
@@ -204,12 +208,27 @@ func (s *store) runCallbacks() {
 		}
 		clear(q)
 		n.mu.Lock()
+		n.called += uint64(len(q))
+		if n.round.L != nil {
+			n.round.Broadcast()
+		}
 		if n.queue == nil {
 			n.queue = q[:0]
 		}
 	}
 	n.running = false
 	n.mu.Unlock()
+}
+
+// Notified implements Store.
+func (s *store) Notified() {
+	n := &s.notify
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for mark := n.added; n.called < mark; {
+		n.round.L = &n.mu
+		n.round.Wait()
+	}
 }
 
 func (s *store) callback(o *op) {

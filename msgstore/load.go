@@ -66,6 +66,17 @@ func (s *store) LoadMsg(seq uint64, sm *StoredMsg) (*StoredMsg, error) {
 	}
 }
 
+// Has implements Store.
+func (s *store) Has(seq uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed || s.msgs == 0 || seq < s.first.seq || seq > s.last.seq {
+		return false
+	}
+	i := s.blockOf(seq)
+	return i < len(s.blocks) && s.blocks[i].live(seq)
+}
+
 // lookup finds a live message. The caller holds mu for reading. The error may
 // be *missing.
 func (s *store) lookup(seq uint64) (*cache, *ent, error) {

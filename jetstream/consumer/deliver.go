@@ -109,13 +109,16 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		m.redo = append(m.redo[:0], m.list[:min(limit, len(m.list))]...)
 		return Want{Kind: Listed, Seqs: m.redo}
 	}
+	if len(m.known) == 0 && m.next <= m.through {
+		m.next = m.through + 1
+	}
 	if m.count == 0 && m.seen < m.next {
 		// Looking is what moves the cursor over messages that do not match.
 		m.next = max(m.next, last+1)
 		m.endOneShots()
 		return Want{}
 	}
-	if m.complete && len(m.known) > 0 {
+	if len(m.known) > 0 {
 		m.redo = append(m.redo[:0], m.known[:min(limit, len(m.known))]...)
 		return Want{Kind: Listed, Seqs: m.redo}
 	}
@@ -160,8 +163,7 @@ func (m *Machine) Missing(seq uint64) {
 		m.settle(e, e.dseq)
 		return
 	}
-	// The stream will tell that it was removed; until then read on.
-	m.known, m.complete = m.known[:0], false
+	m.unlearn(seq) // the stream will tell that it was removed
 }
 
 // Scanned tells that nothing matches from the cursor up to a sequence.

@@ -56,11 +56,12 @@ type Machine struct {
 	list   []uint64
 	resume uint64 // where delivery goes on after the list
 
-	// known are the sequences of all counted messages, if complete: then a
-	// filtered consumer loads them directly and need not look at the messages
-	// in between.
+	// known are the sequences of all counted messages if complete, else of
+	// those up to through: a filtered consumer loads them directly and need not
+	// look at the messages in between.
 	known    []uint64
 	complete bool
+	through  uint64
 
 	pend  pending
 	given map[uint64]uint32 // given up: deliveries so far
@@ -171,6 +172,7 @@ func (m *Machine) restart(next uint64) {
 	m.given = nil
 	m.list, m.resume = nil, 0
 	m.lastSent, m.lastAck = 0, 0
+	m.known, m.complete, m.through = m.known[:0], false, 0
 }
 
 func (m *Machine) start(now int64) {
@@ -224,21 +226,55 @@ func (m *Machine) SetPending(n, last uint64) {
 	m.blocked = false
 	m.count = n + uint64(len(m.list))
 	m.seen = max(m.seen, last)
-	m.known, m.complete = m.known[:0], n == 0
+	m.known, m.complete, m.through = m.known[:0], n == 0, 0
 }
 
-// maxKnown bounds the known sequences: a consumer with more to deliver finds
-// them by reading on.
-const maxKnown = 64
+// Bounds of the known sequences: of those that were stored last (a consumer with
+// more to deliver finds them by reading on), and of those that were found.
+const (
+	maxKnown = 64
+	maxFound = 512
+)
+
+// Found tells the sequences of all matching messages from the cursor up to
+// through, in ascending order, in addition to those already known. It reports
+// whether it took them all. To be called when all events up to through were.
+func (m *Machine) Found(seqs []uint64, through uint64) (all bool) {
+	if m.complete || len(m.list) > 0 {
+		return false
+	}
+	m.blocked = false
+	all = true
+	for _, q := range seqs {
+		if q < m.next || q <= m.through {
+			continue
+		}
+		if len(m.known) >= maxFound {
+			through, all = m.known[len(m.known)-1], false
+			break
+		}
+		m.known = append(m.known, q)
+	}
+	m.through = max(m.through, through)
+	m.complete = all && m.through >= m.seen
+	return all && !m.complete
+}
+
+// Left is the number of matching messages that were not delivered.
+func (m *Machine) Left() uint64 { return m.count }
 
 // learn remembers that n messages up to last wait to be delivered.
 func (m *Machine) learn(n, last uint64) {
 	switch {
 	case len(m.cfg.Filters()) == 0:
-	case n == 1 && m.complete && len(m.known) < maxKnown:
+	case !m.complete:
+	case n == 1 && len(m.known) < maxKnown:
 		m.known = append(m.known, last)
 	default:
-		m.known, m.complete = m.known[:0], false
+		m.complete, m.through = false, 0
+		if k := len(m.known); k > 0 {
+			m.through = m.known[k-1]
+		}
 	}
 }
 

@@ -176,6 +176,7 @@ func (m *Machine) Configure(cfg *jsapi.ConsumerConfig) { m.cfg = cfg }
 func (m *Machine) Filtered() {
 	m.list, m.resume = nil, 0
 	m.seen = 0
+	m.known, m.complete, m.through = m.known[:0], false, 0
 }
 
 // Reset starts the consumer over at a sequence; 0: behind the floor. The count
