@@ -11,7 +11,9 @@ type inbox struct {
 	running bool       // a goroutine is inside run, or about to be
 	closed  bool
 
-	batch    *msgBatch // nil if there are no messages
+	batches  []*msgBatch // in order; a turn takes one at a time
+	msgs     int         // in batches
+	size     int         // bytes of them
 	work     []func()
 	finished []*proposal
 
@@ -19,11 +21,17 @@ type inbox struct {
 	maxSize int
 }
 
+// batchSize is where a batch ends and the next one begins: what a turn takes at a
+// time adds little to what may be in flight, and buffers are small enough to be
+// kept for reuse.
+const batchSize = 1 << 20
+
 // msgBatch is messages in order. Their bytes are in one buffer, so that a
 // producer copies and the collector frees them together.
 type msgBatch struct {
 	msgs []inMsg
 	buf  []byte
+	size int // what they count for in the inbox
 }
 
 // inMsg is a message in a batch; the slices point into the batch's buffer.
@@ -82,7 +90,7 @@ func (b *msgBatch) recycle() {
 		return
 	}
 	clear(b.msgs)
-	b.msgs, b.buf = b.msgs[:0], b.buf[:0]
+	b.msgs, b.buf, b.size = b.msgs[:0], b.buf[:0], 0
 	batches.Put(b)
 }
 
@@ -99,20 +107,31 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 	if in.closed {
 		return len(msgs) // a stream that is gone says nothing
 	}
-	if in.batch == nil {
-		in.batch = batches.Get().(*msgBatch)
-	}
 	for i := range msgs {
 		m := &msgs[i]
 		size := max(len(m.Subject), len(m.Shown)) + len(m.Reply) + len(m.Header) + len(m.Data)
-		if len(in.batch.msgs) >= in.maxMsgs || len(in.batch.buf)+size > in.maxSize {
+		if in.msgs >= in.maxMsgs || in.size+size > in.maxSize {
 			in.start()
 			return i
 		}
-		in.batch.add(m, feed)
+		in.msgs++
+		in.size += size
+		b := in.last(size)
+		b.size += size
+		b.add(m, feed)
 	}
 	in.start()
 	return len(msgs)
+}
+
+// last is the batch for another message of this size. Under mu.
+func (in *inbox) last(size int) *msgBatch {
+	if n := len(in.batches); n > 0 && len(in.batches[n-1].buf)+size <= batchSize {
+		return in.batches[n-1]
+	}
+	b := batches.Get().(*msgBatch)
+	in.batches = append(in.batches, b)
+	return b
 }
 
 // do runs fn in the stream's turn. It reports false, and does not run fn, if
@@ -159,8 +178,14 @@ func (in *inbox) take(t *intake, full bool, end func()) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	t.batch = nil
-	if !full {
-		t.batch, in.batch = in.batch, nil
+	if !full && len(in.batches) > 0 {
+		t.batch = in.batches[0]
+		in.batches[0] = nil
+		if in.batches = in.batches[1:]; len(in.batches) == 0 {
+			in.batches = nil
+		}
+		in.msgs -= len(t.batch.msgs)
+		in.size -= t.batch.size
 	}
 	t.finished = append(t.finished[:0], in.finished...)
 	clear(in.finished)
@@ -180,6 +205,6 @@ func (in *inbox) take(t *intake, full bool, end func()) bool {
 func (in *inbox) close() {
 	in.mu.Lock()
 	in.closed = true
-	in.batch = nil
+	in.batches, in.msgs, in.size = nil, 0, 0
 	in.mu.Unlock()
 }

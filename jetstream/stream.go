@@ -50,11 +50,13 @@ type subjectSub struct {
 	sub     Subscription
 }
 
-// Bounds of what is accepted and not yet durable. The sync of a full pipeline
-// takes some tens of milliseconds; more would only be memory.
+// Bounds of what is accepted and not yet durable. While one part is being synced
+// another is admitted: a sync takes some milliseconds, and more than a disk writes
+// in that time would only be memory, of which a message in flight takes up to
+// three times its size.
 const (
 	maxInflightMsgs  = 64 << 10
-	maxInflightBytes = 64 << 20
+	maxInflightBytes = 16 << 20
 )
 
 // Name is the stream's name.
