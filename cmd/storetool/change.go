@@ -51,6 +51,13 @@ Exit code 1 says that messages were lost.`,
 			if err != nil {
 				return err
 			}
+			where := ", written to " + to
+			if inPlace {
+				where = ", the originals are in " + backup
+			}
+			if len(res.Streams) == 0 {
+				where = ", nothing to repair"
+			}
 			lost := uint64(0)
 			for _, s := range res.Streams {
 				for _, l := range s.Lost {
@@ -61,7 +68,7 @@ Exit code 1 says that messages were lost.`,
 				err = t.printJSON(res)
 			} else {
 				t.printRecovered(res)
-				t.printf("%s, %d lost\n", plural(len(res.Streams), "stream"), lost)
+				t.printf("%s, %d lost%s\n", plural(len(res.Streams), "stream"), lost, where)
 			}
 			if err == nil && lost > 0 {
 				return &codeError{code: exitDamage}
@@ -245,6 +252,9 @@ Exit code 1 says that some messages could not be read.`,
 				if format == "snapshot" {
 					res, err = check.ExportSnapshot(args[0], to, j.opts)
 				} else {
+					if to == "" {
+						j.progress.hide(t.stdout)
+					}
 					res, err = t.exportLines(args[0], to, j.opts)
 				}
 				return err
@@ -277,7 +287,7 @@ func (t *tool) exportLines(dir, to string, opts check.Options) (*check.Exported,
 	}
 	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*.tmp")
 	if err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
@@ -326,7 +336,7 @@ that keeps everything. With a key the new directory is encrypted.`,
 			res, err := t.importFrom(args[0], to, format, opts, p)
 			p.finish()
 			if err != nil {
-				return &codeError{exitRead, err}
+				return &codeError{exitRead, plain(err)}
 			}
 			if t.json {
 				return t.printJSON(res)

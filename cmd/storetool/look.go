@@ -68,7 +68,7 @@ func (t *tool) printReport(rep *check.Report) {
 	if rep.Clean {
 		t.printf("clean: %s, %s\n", plural(len(rep.Streams), "stream"), plural(len(rep.Findings), "finding"))
 	} else {
-		t.printf("DAMAGED: %s of damage; 'storetool recover' saves what is readable\n", plural(damaged, "finding"))
+		t.printf("DAMAGED: %s of damage; 'storetool recover DIR --to NEW' saves what is readable\n", plural(damaged, "finding"))
 	}
 }
 

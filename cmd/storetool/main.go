@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitClean
 	}
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		fmt.Fprintln(stderr, "storetool:", err)
 		if code == exitUsage {
-			fmt.Fprintln(stderr, "Run 'storetool --help' for how to use it.")
+			fmt.Fprintf(stderr, "Run '%s --help' for how to use it.\n", cmd.CommandPath())
 		}
 	}
 	return code
@@ -87,13 +88,21 @@ or in the environment variable NATSD_STORE_KEY. The cipher is found by itself.
 
 Exit codes: 0 all is well, 1 damage or loss was found, 2 wrong usage,
 3 the directory cannot be read, is in use, or cannot be written.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Example: `  storetool verify /data                                    is anything damaged?
+  storetool recover /data --to /data.new                    save what is readable
+  storetool export /data/jetstream/A/streams/ORDERS > f     one stream as JSON lines`,
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q", args[0])
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			err := fmt.Errorf("unknown command %q", args[0])
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+			}
+			return err
 		},
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},

@@ -17,10 +17,14 @@ type progress struct {
 	start   time.Time
 	drawn   time.Time
 	pending bool // a line is on the screen
+	resumes bool // the work goes on when it is started again
 }
 
 // redraw is how often the line changes; faster cannot be read.
 const redraw = 100 * time.Millisecond
+
+// patience is how long nothing is drawn: most directories are done by then.
+const patience = 300 * time.Millisecond
 
 func newProgress(ctx context.Context, t *tool) *progress {
 	p := &progress{ctx: ctx, start: time.Now()}
@@ -30,6 +34,14 @@ func newProgress(ctx context.Context, t *tool) *progress {
 	return p
 }
 
+// hide draws nothing if what the command prints appears on the terminal
+// meanwhile.
+func (p *progress) hide(stdout io.Writer) {
+	if f, ok := stdout.(*os.File); ok && isTerminal(f) {
+		p.out = nil
+	}
+}
+
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
@@ -37,10 +49,13 @@ func isTerminal(f *os.File) bool {
 
 func (p *progress) update(done, total int64) error {
 	if p.ctx.Err() != nil {
+		if p.resumes {
+			return errResumes
+		}
 		return errInterrupted
 	}
 	now := time.Now()
-	if p.out == nil || total == 0 || now.Sub(p.drawn) < redraw && done < total {
+	if p.out == nil || total == 0 || now.Sub(p.start) < patience || now.Sub(p.drawn) < redraw && done < total {
 		return nil
 	}
 	p.drawn = now
@@ -49,9 +64,12 @@ func (p *progress) update(done, total int64) error {
 	return nil
 }
 
-// errInterrupted ends the work when the user asks for it. Every change is made
-// by a rename, so any point is a good one.
-var errInterrupted = errors.New("interrupted; running the same command again goes on")
+// These end the work when the user asks for it. Every change is made by a rename,
+// so any point is a good one.
+var (
+	errInterrupted = errors.New("interrupted; nothing was changed")
+	errResumes     = errors.New("interrupted; the same command goes on from here")
+)
 
 func progressLine(done, total int64, elapsed time.Duration) string {
 	rate := float64(done) / max(elapsed.Seconds(), 0.001)
@@ -66,6 +84,7 @@ func progressLine(done, total int64, elapsed time.Duration) string {
 func (p *progress) finish() {
 	if p.pending {
 		fmt.Fprint(p.out, "\r\x1b[K")
+		p.pending = false
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -50,7 +51,7 @@ const maxKey = 64 << 10
 func readKey(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, &codeError{exitRead, err}
+		return nil, &codeError{exitRead, fmt.Errorf("key file %w", plain(err))}
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
@@ -60,7 +61,7 @@ func readKey(file string) ([]byte, error) {
 	// An editor ends the file with a newline, which is not part of the key.
 	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
 	if len(b) == 0 || len(b) > maxKey {
-		return nil, usage("key file %s: a key of %d bytes", file, len(b))
+		return nil, usage("key file %s holds a key of %d bytes", file, len(b))
 	}
 	return b, nil
 }
@@ -94,10 +95,10 @@ func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) 
 	}
 	j := &job{opts: check.Options{Keys: k}}
 	if _, err := os.Stat(dir); err != nil {
-		return nil, &codeError{exitRead, err}
+		return nil, &codeError{exitRead, plain(err)}
 	}
 	if j.release, err = check.Acquire(dir, write, j.opts); err != nil {
-		return nil, &codeError{exitRead, err}
+		return nil, &codeError{exitRead, noStore(err)}
 	}
 	if write {
 		if err := t.replayFirst(j, dir); err != nil {
@@ -106,6 +107,7 @@ func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) 
 		}
 	}
 	j.progress = newProgress(ctx, t)
+	j.progress.resumes = write
 	j.opts.Progress = j.progress.update
 	return j, nil
 }
@@ -138,10 +140,31 @@ func (j *job) end(err error) error {
 		return err
 	case errors.Is(err, check.ErrKeyNeeded):
 		return &codeError{exitRead, fmt.Errorf("%w: use --key-file or %s", err, keyVariable)}
+	case errors.Is(err, check.ErrWrongKey):
+		return &codeError{exitRead, fmt.Errorf("%w: --key-file or %s has the wrong one; one from before a rotation goes with --prev-key-file", err, keyVariable)}
+	case errors.Is(err, check.ErrNoStore):
+		return &codeError{exitRead, noStore(err)}
 	case errors.Is(err, check.ErrDamaged):
 		return &codeError{exitDamage, err}
 	}
 	return &codeError{exitRead, err}
+}
+
+// noStore adds to the error about a path that is none what would be one.
+func noStore(err error) error {
+	if !errors.Is(err, check.ErrNoStore) {
+		return err
+	}
+	return fmt.Errorf("%w: a store directory (the parent of \"jetstream\"), an account, a stream or a block file is needed", err)
+}
+
+// plain leaves the name of the system call out of an error.
+func plain(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	}
+	return err
 }
 
 // do runs the work of a command and finishes the job.

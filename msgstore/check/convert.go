@@ -15,7 +15,7 @@ import (
 )
 
 // ErrDamaged says that a directory must be recovered before it can be converted.
-var ErrDamaged = errors.New("is damaged: recover it first")
+var ErrDamaged = errors.New("is damaged: 'storetool recover' it first")
 
 // Converted is the result of a conversion.
 type Converted struct {

@@ -162,7 +162,7 @@ func (im *importer) finishAt(last uint64, ts int64) error {
 func (im *importer) line(l *line) error {
 	ts, err := time.Parse(time.RFC3339Nano, l.Time)
 	if err != nil {
-		return err
+		return fmt.Errorf("%q is no time as in RFC 3339", l.Time)
 	}
 	if !validSubject([]byte(l.Subject)) {
 		return fmt.Errorf("%q is no subject", l.Subject)
@@ -219,7 +219,12 @@ func (im *importer) backup(path string) error {
 		return err
 	}
 	defer f.Close()
-	r, err := archive.NewReader(bufio.NewReaderSize(f, 1<<20))
+	size := int64(0)
+	if info, err := f.Stat(); err == nil {
+		size = info.Size()
+	}
+	in := &metered{r: f, total: size, progress: im.opts.Progress}
+	r, err := archive.NewReader(bufio.NewReaderSize(in, 1<<20))
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -232,6 +237,25 @@ func (im *importer) backup(path string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
+}
+
+// metered tells about the progress of reading r.
+type metered struct {
+	r           io.Reader
+	done, total int64
+	progress    func(done, total int64) error
+}
+
+func (m *metered) Read(b []byte) (int, error) {
+	n, err := m.r.Read(b)
+	m.done += int64(n)
+	if m.progress == nil {
+		return n, err
+	}
+	if perr := m.progress(m.done, m.total); perr != nil {
+		return n, perr
+	}
+	return n, err
 }
 
 // files unpacks a version 1 archive beside the target, and recovers from there,

@@ -125,8 +125,11 @@ func (f Finding) String() string {
 	if f.Kind == KindBadRecord || f.Kind == KindTornTail || f.Kind == KindZeroTail {
 		s += fmt.Sprintf(" at %d", f.Offset)
 	}
-	if f.LastSeq > 0 {
+	switch {
+	case f.LastSeq > f.FirstSeq:
 		s += fmt.Sprintf(" sequences %d to %d", f.FirstSeq, f.LastSeq)
+	case f.LastSeq > 0:
+		s += fmt.Sprintf(" sequence %d", f.LastSeq)
 	}
 	return s + ": " + f.Detail
 }
