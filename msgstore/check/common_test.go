@@ -20,6 +20,15 @@ func optionsFor(t testing.TB, c *fixture.Case) Options {
 	return o
 }
 
+// summary is a finding in short.
+func summary(f Finding) string {
+	s := fmt.Sprintf("%s %s", f.Severity, f.Kind)
+	if f.LastSeq > 0 {
+		s += fmt.Sprintf(" %d-%d", f.FirstSeq, f.LastSeq)
+	}
+	return s
+}
+
 // fingerprint is a hash over names and contents of a directory.
 func fingerprint(t testing.TB, dir string) string {
 	t.Helper()
