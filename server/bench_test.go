@@ -96,18 +96,61 @@ func BenchmarkRequest(b *testing.B) {
 			for i := range b.N {
 				out = fmt.Appendf(out[:0], "PUB svc _INBOX.x.%d 2\r\nhi\r\n", i)
 				requester.Write(out)
-				if _, err := requester.r.ReadSlice('\n'); err != nil {
-					b.Fatal(err)
+				readAnswer(b, requester)
+			}
+		})
+	}
+}
+
+// BenchmarkRequestBurst is requests in bursts of 100, inside an account and through a service import: what the server
+// itself costs, since system calls are shared.
+func BenchmarkRequestBurst(b *testing.B) {
+	const burst = 100
+	for _, bb := range []struct{ name, conf, requester, responder string }{
+		{"one account", "", plain, plain},
+		{"service import", chain(`exports: [{service: svc}]`, `imports: [{service: {account: A, subject: svc}}]`, ``),
+			`{"verbose":false,"headers":true,"user":"b","pass":"p"}`, `{"verbose":false,"user":"a","pass":"p"}`},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			s := startConf(b, bb.conf)
+			responder, requester := dial(b, s, bb.responder), dial(b, s, bb.requester)
+			responder.send("SUB svc 1\r\nPING\r\n")
+			responder.expect("PONG")
+			requester.send("SUB _INBOX.x.* 1\r\nPING\r\n")
+			requester.expect("PONG")
+			go respond(responder)
+			var out []byte
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += burst {
+				out = out[:0]
+				for i := range burst {
+					out = fmt.Appendf(out, "PUB svc _INBOX.x.%d 2\r\nhi\r\n", n+i)
 				}
-				if _, err := requester.r.Discard(4); err != nil {
-					b.Fatal(err)
+				requester.Write(out)
+				for range burst {
+					readAnswer(b, requester)
 				}
 			}
 		})
 	}
 }
 
-// respond answers requests without allocating.
+// readAnswer reads one message of two bytes.
+func readAnswer(b *testing.B, c *raw) {
+	line, err := c.r.ReadSlice('\n')
+	for err == nil && !bytes.HasPrefix(line, []byte("MSG ")) {
+		line, err = c.r.ReadSlice('\n') // the server's PING
+	}
+	if err == nil {
+		_, err = c.r.Discard(4)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// respond answers requests without allocating, those of a read together.
 func respond(c *raw) {
 	var out []byte
 	for {
@@ -120,8 +163,11 @@ func respond(c *raw) {
 		}
 		end := bytes.LastIndexByte(line, ' ')
 		reply := line[bytes.LastIndexByte(line[:end], ' ')+1 : end]
-		out = append(append(append(out[:0], "PUB "...), reply...), " 2\r\nhi\r\n"...)
+		out = append(append(append(out, "PUB "...), reply...), " 2\r\nhi\r\n"...)
 		c.r.Discard(4)
-		c.Write(out)
+		if c.r.Buffered() == 0 {
+			c.Write(out)
+			out = out[:0]
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"encoding/json"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,8 @@ func (s *Set) GetOrAdd(name string, opts subjecttree.ListOptions) *Account {
 	defer s.mu.Unlock()
 	a := s.byName[name]
 	if a == nil {
-		a = &Account{name: name, set: s, list: subjecttree.NewList[*Sub](opts), total: &s.Total, created: time.Now()}
+		quoted, _ := json.Marshal(name) // a string: it cannot fail
+		a = &Account{name: name, quoted: string(quoted), set: s, list: subjecttree.NewList[*Sub](opts), total: &s.Total, created: time.Now()}
 		a.responses.init()
 		a.config.Store(&Config{Limits: Unlimited})
 		s.byName[name] = a
@@ -118,6 +120,7 @@ type Trace struct {
 // use.
 type Account struct {
 	name    string
+	quoted  string // the name as JSON
 	set     *Set
 	total   *Stats
 	created time.Time
@@ -140,6 +143,9 @@ type Account struct {
 
 func (a *Account) Name() string       { return a.name }
 func (a *Account) Created() time.Time { return a.created }
+
+// QuotedName is the name as a JSON string.
+func (a *Account) QuotedName() string { return a.quoted }
 func (a *Account) Stats() *Stats      { return &a.stats }
 
 // Config is the present configuration, never nil.

@@ -227,7 +227,7 @@ func TestResponsesExpire(t *testing.T) {
 	}
 	imp.Export.Threshold = time.Hour
 	for range maxResponses {
-		if a.responses.add(imp, "in", nil) == nil {
+		if _, ok := a.responses.add(time.Now(), imp, []byte("in"), nil); !ok {
 			t.Fatal("refused below the limit")
 		}
 	}

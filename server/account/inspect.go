@@ -19,7 +19,7 @@ func (a *Account) Responses(limit int) []Response {
 		if len(list) == limit {
 			break
 		}
-		list = append(list, Response{string(r.appendReply(nil)), r.reply, r.imp, r.probe != nil})
+		list = append(list, Response{string(rs.appendReply(nil, r.key, r.probe)), string(r.reply), r.imp, r.probe != nil})
 	}
 	rs.mu.Unlock()
 	slices.SortFunc(list, func(a, b Response) int {

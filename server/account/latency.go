@@ -157,13 +157,13 @@ func (ps *probes) interestGone(a *Account, subject string) {
 	var gone []*response
 	ps.mu.Lock()
 	for r := range ps.waiting {
-		if subjecttree.Matches(r.reply, subject) && !a.list.HasInterest([]byte(r.reply)) {
+		if subjecttree.Matches(r.reply, subject) && !a.list.HasInterest(r.reply) {
 			gone = append(gone, r)
 		}
 	}
 	ps.mu.Unlock()
 	for _, r := range gone {
-		if r.imp.Exporter.responses.drop(r) {
+		if r.imp.Exporter.responses.drop(r.key) {
 			r.probe.reportAlone(latencyNoInterest)
 		}
 	}

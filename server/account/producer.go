@@ -58,6 +58,8 @@ type Producer struct {
 	full     [][]byte // arenas that have no room left
 	volatile bool     // memory outside of the read buffer is referred to
 
+	began time.Time // of the batch; zero until somebody asks
+
 	// Deliveries not yet counted, and the account that they count for.
 	counted     *Account
 	msgs, bytes int64
@@ -174,6 +176,14 @@ func hash(b []byte) uint32 {
 		h = (h ^ uint32(c)) * 16777619
 	}
 	return h | 1
+}
+
+// now is the time of the batch: one look at the clock for all of its messages.
+func (p *Producer) now() time.Time {
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
+	return p.began
 }
 
 func (p *Producer) frame() *frame {
@@ -301,6 +311,7 @@ func (p *Producer) count() {
 // Flush ends the batch: receivers inside the server get what was collected for
 // them, then connections are written to.
 func (p *Producer) Flush() {
+	p.began = time.Time{}
 	// Handlers may publish on the same producer, and so collect again.
 	for len(p.batches) > 0 {
 		last := len(p.batches) - 1

@@ -1,9 +1,7 @@
 package account
 
 import (
-	"math/rand/v2"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/natsd/natsd/natsproto"
@@ -14,11 +12,6 @@ import (
 const (
 	// DefaultThreshold is how long an answer may take.
 	DefaultThreshold = 2 * time.Minute
-
-	// maxResponses bounds the requests of one exporting account that wait for
-	// answers: some 30 MiB. A request beyond it is not delivered, which the
-	// requester sees as no responders.
-	maxResponses = 1 << 17
 
 	// RequestInfo is the header that tells a service who asks.
 	RequestInfo = "Nats-Request-Info"
@@ -124,18 +117,19 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 		}
 		return p.Route(imp.Exporter, req)
 	}
-	r := imp.Exporter.responses.add(imp, string(m.Reply), probe)
-	if r == nil {
+	waiting := &imp.Exporter.responses
+	key, ok := waiting.add(p.now(), imp, m.Reply, probe)
+	if !ok {
 		return false
 	}
-	req.Reply = p.Build(2*replyLen, r.appendReply)
+	req.Reply = p.Build(2*replyLen, func(dst []byte) []byte { return waiting.appendReply(dst, key, probe) })
 	if p.Route(imp.Exporter, req) {
 		if probe != nil {
-			imp.Exporter.responses.routed(r)
+			waiting.routed(probe)
 		}
 		return true
 	}
-	if imp.Exporter.responses.drop(r) && probe != nil {
+	if waiting.drop(key) && probe != nil {
 		p.report(probe, latencyUnavailable, nil)
 	}
 	return false
@@ -156,8 +150,9 @@ func (p *Producer) traceImport(imp *ServiceImport, m, req *Msg) bool {
 		return true
 	}
 	// Servers behind the boundary report to a subject that leads back.
-	if r := imp.Exporter.responses.add(imp, req.Trace.Dest, nil); r != nil {
-		req.Header = natsproto.SetHeader(req.Header, msgtrace.DestHeader, r.appendReply(nil))
+	waiting := &imp.Exporter.responses
+	if key, ok := waiting.add(p.now(), imp, []byte(req.Trace.Dest), nil); ok {
+		req.Header = natsproto.SetHeader(req.Header, msgtrace.DestHeader, waiting.appendReply(nil, key, nil))
 	}
 	return true
 }
@@ -182,225 +177,6 @@ func (p *Producer) requestInfo(imp *ServiceImport, m *Msg) []byte {
 		dst = m.From.AppendRequestInfo(dst, imp.Share, svc, imp.Exporter)
 		return append(dst, "\r\n\r\n"...)
 	})
-}
-
-const (
-	replyPrefix = "_R_."
-	ackPrefix   = "$JS.ACK"
-	// The part of a reply subject behind replyPrefix: six characters that stand
-	// for the exporting account, a dot, six for the request.
-	replyToken = 6
-	replyLen   = len(replyPrefix) + 2*replyToken + 1
-)
-
-func isServiceReply(subject []byte) bool {
-	return len(subject) >= replyLen && string(subject[:len(replyPrefix)]) == replyPrefix
-}
-
-func isAck(reply []byte) bool {
-	return len(reply) > len(ackPrefix) && string(reply[:len(ackPrefix)]) == ackPrefix
-}
-
-const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-func randomToken() (t [replyToken]byte) {
-	n := rand.Uint64()
-	for i := range t {
-		t[i] = base62[n%62]
-		n /= 62
-	}
-	return t
-}
-
-// responses are the requests to services of an account that wait for answers.
-type responses struct {
-	prefix [len(replyPrefix) + replyToken + 1]byte // constant
-
-	mu      sync.Mutex // guards the rest, and the fields of each response
-	waiting map[[replyToken]byte]*response
-	timer   *time.Timer // of expire; nil until the first request
-	due     time.Time   // of the timer; zero while it does not run
-	stopped bool
-}
-
-// response is the way back of one request.
-type response struct {
-	imp   *ServiceImport
-	key   [replyToken]byte
-	reply string
-	probe *probe    // nil: not measured
-	used  time.Time // of the request, or of the last answer
-}
-
-func (r *response) appendReply(dst []byte) []byte {
-	dst = append(dst, r.imp.Exporter.responses.prefix[:]...)
-	dst = append(dst, r.key[:]...)
-	if r.probe != nil {
-		dst = r.probe.appendSuffix(dst)
-	}
-	return dst
-}
-
-func (rs *responses) init() {
-	t := randomToken()
-	n := copy(rs.prefix[:], replyPrefix)
-	n += copy(rs.prefix[n:], t[:])
-	rs.prefix[n] = '.'
-}
-
-// add notes a request; nil means that there are too many.
-func (rs *responses) add(imp *ServiceImport, reply string, probe *probe) *response {
-	r := &response{imp: imp, reply: reply, probe: probe, used: time.Now()}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if len(rs.waiting) >= maxResponses || rs.stopped {
-		return nil
-	}
-	if rs.waiting == nil {
-		rs.waiting = map[[replyToken]byte]*response{}
-	}
-	for {
-		r.key = randomToken()
-		if rs.waiting[r.key] == nil {
-			break
-		}
-	}
-	rs.waiting[r.key] = r
-	if probe != nil {
-		imp.Importer.probes.add(r)
-	}
-	rs.expireIn(imp.Export.threshold())
-	return r
-}
-
-// expireIn lets expire run in d, or earlier if that is due already; mu is held.
-func (rs *responses) expireIn(d time.Duration) {
-	at := time.Now().Add(d)
-	if !rs.due.IsZero() && !at.Before(rs.due) {
-		return
-	}
-	rs.due = at
-	if rs.timer == nil {
-		rs.timer = time.AfterFunc(d, rs.expire)
-	} else {
-		rs.timer.Reset(d)
-	}
-}
-
-// drop forgets a request and tells whether it was still waiting.
-func (rs *responses) drop(r *response) bool {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if rs.waiting[r.key] != r {
-		return false
-	}
-	rs.remove(r)
-	return true
-}
-
-// remove takes r out; mu is held.
-func (rs *responses) remove(r *response) {
-	delete(rs.waiting, r.key)
-	if r.probe != nil {
-		r.imp.Importer.probes.remove(r)
-	}
-}
-
-// routed notes how long the routing of a measured request took.
-func (rs *responses) routed(r *response) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	r.probe.system = time.Since(r.probe.arrived)
-}
-
-// take finds the request that an answer belongs to. A request that wants one
-// answer, or whose stream of answers ends with this one, is done.
-func (rs *responses) take(subject []byte, empty bool) *response {
-	if string(subject[:len(rs.prefix)]) != string(rs.prefix[:]) {
-		return nil
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	r := rs.waiting[[replyToken]byte(subject[len(rs.prefix):])]
-	if r == nil {
-		return nil
-	}
-	if r.imp.Export == nil || r.imp.Export.Response == Singleton || empty {
-		rs.remove(r)
-	} else {
-		r.used = time.Now()
-	}
-	return r
-}
-
-// wanted reports whether an answer on subject would reach anyone.
-func (rs *responses) wanted(subject []byte) bool {
-	if string(subject[:len(rs.prefix)]) != string(rs.prefix[:]) {
-		return false
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	r := rs.waiting[[replyToken]byte(subject[len(rs.prefix):])]
-	return r != nil && (isServiceReply([]byte(r.reply)) || r.imp.Importer.list.HasInterest([]byte(r.reply)))
-}
-
-// expire removes requests whose answers are late or that nobody waits for, and
-// comes again while there are any.
-func (rs *responses) expire() {
-	var late []*response
-	rs.mu.Lock()
-	next := DefaultThreshold
-	for _, r := range rs.waiting {
-		threshold := r.imp.Export.threshold()
-		switch {
-		case time.Since(r.used) >= threshold:
-			if r.probe != nil {
-				late = append(late, r)
-			}
-			rs.remove(r)
-		case !isServiceReply([]byte(r.reply)) && !r.imp.Importer.list.HasInterest([]byte(r.reply)):
-			rs.remove(r)
-		default:
-			next = min(next, threshold)
-		}
-	}
-	rs.due = time.Time{}
-	if len(rs.waiting) > 0 && !rs.stopped {
-		rs.expireIn(next)
-	}
-	rs.mu.Unlock()
-	for _, r := range late {
-		r.probe.reportAlone(latencyTimeout)
-	}
-}
-
-func (rs *responses) stop() {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	rs.stopped = true
-	if rs.timer != nil {
-		rs.timer.Stop()
-	}
-	clear(rs.waiting)
-}
-
-// respond carries an answer back to the account that the request came from.
-func (p *Producer) respond(a *Account, m *Msg) bool {
-	r := a.responses.take(m.Subject, len(m.Payload) == 0)
-	if r == nil {
-		return false
-	}
-	p.depth++
-	defer func() { p.depth-- }()
-	back := &p.frame().msg
-	*back = *m
-	back.Subject = p.Keep([]byte(r.reply))
-	back.via = nil
-	ok := p.Route(r.imp.Importer, back)
-	if r.probe != nil {
-		p.report(r.probe, latencyOK, m.From)
-	}
-	return ok
 }
 
 // FindExport finds the export that lets importer import subject: one that is

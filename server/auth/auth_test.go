@@ -221,6 +221,44 @@ func TestCertificateMapping(t *testing.T) {
 }
 
 // FuzzParseDN: no text does harm.
+// What was proven once is not computed again, as long as what it was proven against is the same.
+func TestProvenBefore(t *testing.T) {
+	hash := func(secret string) string {
+		h, err := bcrypt.GenerateFromPassword([]byte(secret), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(h)
+	}
+	h := hash("right")
+	table := func(a options.Authorization) *Table { return NewTable(&options.Options{Authorization: a}, "") }
+	users := func(password string) *Table {
+		return table(options.Authorization{Users: []*options.User{{Username: "u", Password: password}}})
+	}
+	first, failure := users(h).Login(&Request{User: "u", Password: "right", Type: Standard})
+	if failure != Accepted {
+		t.Fatal(failure)
+	}
+	// The password of these requests is wrong: they pass only if nobody looks at it.
+	for _, c := range []struct {
+		name   string
+		table  *Table
+		before *Identity
+		want   Failure
+	}{
+		{"the same hash", users(h), &first, Accepted},
+		{"nothing before", users(h), nil, Refused},
+		{"another hash of it", users(hash("right")), &first, Refused},
+		{"the hash is a token", table(options.Authorization{Token: h}), &first, Refused},
+		{"the hash of the single user", table(options.Authorization{Username: "u", Password: h}), &first, Accepted},
+		{"nothing was proven", users(h), &Identity{}, Refused},
+	} {
+		if _, got := c.table.Login(&Request{User: "u", Password: "wrong", Token: "wrong", Type: Standard, Before: c.before}); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func FuzzParseDN(f *testing.F) {
 	for _, s := range []string{`CN=a\, b,OU=x+OU=y;DC=z`, `CN=\2c`, `2.5.4.3=x`, `=`, `CN=a\`} {
 		f.Add(s)

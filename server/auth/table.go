@@ -51,6 +51,10 @@ type Request struct {
 	// their own; NoAuthUser likewise.
 	Over       *options.ListenerAuthorization
 	NoAuthUser string
+	// Before is who the same connection with the same credentials was before, nil
+	// if this is its first login. What was proven then at some cost (a bcrypt hash,
+	// a signature) is not computed again: a reload asks all connections.
+	Before *Identity
 }
 
 // Identity is who a connection turned out to be.
@@ -71,6 +75,15 @@ type Identity struct {
 	Limits *Limits
 	// Claims are set for a user that a JWT describes.
 	Claims *Claims
+
+	// proven is the configured password, token or nkey that the credentials were checked against.
+	proven proof
+}
+
+// proof is a configured secret, or an nkey, that credentials were checked against.
+type proof struct {
+	by     string // the member of CONNECT
+	secret string
 }
 
 // Limits of one user; negative means none.
@@ -236,8 +249,11 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 			if u == nil || !u.allows(r.Type) {
 				return id, Refused
 			}
-			if key != noAuth && !verifyNonce(key, r.Sig, r.Nonce) {
-				return id, Refused
+			if key != noAuth {
+				if !r.proved(proof{"nkey", key}) && !verifyNonce(key, r.Sig, r.Nonce) {
+					return id, Refused
+				}
+				id.proven = proof{"nkey", key}
 			}
 			id.Label, id.Form = key, "nkey"
 		}
@@ -265,8 +281,11 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 			if !u.allows(r.Type) {
 				return id, Refused
 			}
-			if !(anonymous && u.Name == noAuth) && !secretEqual(u.password, r.Password) {
-				return id, Refused
+			if !(anonymous && u.Name == noAuth) {
+				if !r.knows(proof{"pass", u.password}, r.Password) {
+					return id, Refused
+				}
+				id.proven = proof{"pass", u.password}
 			}
 			id.Label, id.Form = u.Name, "user"
 		}
@@ -280,14 +299,16 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 	}
 	switch {
 	case single.Token != "":
-		if !secretEqual(single.Token, r.Token) {
+		if !r.knows(proof{"auth_token", single.Token}, r.Token) {
 			return id, Refused
 		}
+		id.proven = proof{"auth_token", single.Token}
 		id.Label, id.Form = "[REDACTED]", "token"
 	case single.Username != "":
-		if subtle.ConstantTimeCompare([]byte(single.Username), []byte(r.User)) != 1 || !secretEqual(single.Password, r.Password) {
+		if subtle.ConstantTimeCompare([]byte(single.Username), []byte(r.User)) != 1 || !r.knows(proof{"pass", single.Password}, r.Password) {
 			return id, Refused
 		}
+		id.proven = proof{"pass", single.Password}
 		id.Label, id.Form = r.User, "user"
 	default:
 		return id, Refused
@@ -345,6 +366,16 @@ var bcryptForm = regexp.MustCompile(`^\$2[abxy]\$\d{2}\$.*`)
 
 // IsBcrypt tells whether a configured secret is a bcrypt hash.
 func IsBcrypt(secret string) bool { return bcryptForm.MatchString(secret) }
+
+// proved tells whether the credentials were checked against p before.
+func (r *Request) proved(p proof) bool {
+	return r.Before != nil && p.secret != "" && r.Before.proven.by == p.by && subtle.ConstantTimeCompare([]byte(r.Before.proven.secret), []byte(p.secret)) == 1
+}
+
+// knows tells whether given is the secret of p.
+func (r *Request) knows(p proof, given string) bool {
+	return IsBcrypt(p.secret) && r.proved(p) || secretEqual(p.secret, given)
+}
 
 // secretEqual compares a configured secret (plain or bcrypt) with what a client
 // sent.

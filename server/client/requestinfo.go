@@ -79,6 +79,12 @@ func (c *Client) user() string {
 	return ""
 }
 
+// appendJSON appends s as a JSON string.
+func appendJSON(dst []byte, s string) []byte {
+	b, _ := json.Marshal(s) // a string: it cannot fail
+	return append(dst, b...)
+}
+
 // AppendRequestInfo implements account.Requester.
 func (c *Client) AppendRequestInfo(dst []byte, share bool, svc string, to *account.Account) []byte {
 	system := to == c.host.SystemAccount()
@@ -93,10 +99,10 @@ func (c *Client) AppendRequestInfo(dst []byte, share bool, svc string, to *accou
 		return append(dst, b...)
 	}
 	dst = append(dst, `{"acc":`...)
-	dst = strconv.AppendQuote(dst, c.Account().Name())
+	dst = append(dst, c.Account().QuotedName()...)
 	if svc != "" {
 		dst = append(dst, `,"svc":`...)
-		dst = strconv.AppendQuote(dst, svc)
+		dst = appendJSON(dst, svc)
 	}
 	if rtt := c.RTT(); rtt > 0 {
 		dst = append(dst, `,"rtt":`...)
@@ -104,10 +110,10 @@ func (c *Client) AppendRequestInfo(dst []byte, share bool, svc string, to *accou
 	}
 	if system {
 		dst = append(dst, `,"server":`...)
-		dst = strconv.AppendQuote(dst, c.host.ServerName())
+		dst = appendJSON(dst, c.host.ServerName())
 		if n := c.host.ClusterName(); n != "" {
 			dst = append(dst, `,"cluster":`...)
-			dst = strconv.AppendQuote(dst, n)
+			dst = appendJSON(dst, n)
 		}
 	}
 	return append(dst, '}')

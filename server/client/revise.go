@@ -39,7 +39,9 @@ func (c *Client) Revise(users *auth.Table) {
 	if before.Claims != nil {
 		return // What its account's claims say counts, see Reconsider.
 	}
-	id, failure := users.Login(c.request(&opts))
+	req := c.request(&opts)
+	req.Before = &before
+	id, failure := users.Login(req)
 	anonymous := opts.User == "" && opts.Pass == "" && opts.Token == "" && opts.NKey == ""
 	if failure == auth.Accepted && anonymous && before.User != nil && !before.User.SameSecret(id.User) {
 		failure = auth.Refused // It holds the old secret.

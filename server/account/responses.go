@@ -1,0 +1,304 @@
+package account
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// maxResponses bounds the requests of one exporting account that wait for
+	// answers: some 30 MiB. A request beyond it is not delivered, which the
+	// requester sees as no responders.
+	maxResponses = 1 << 17
+
+	// maxFree bounds the entries that are kept for later requests, maxFreeReply
+	// the reply subjects that are kept with them.
+	maxFree      = 1024
+	maxFreeReply = 256
+
+	// expirySlice is how many requests are looked at before others get a turn.
+	expirySlice = 512
+)
+
+const (
+	replyPrefix = "_R_."
+	ackPrefix   = "$JS.ACK"
+	// The part of a reply subject behind replyPrefix: six characters that stand
+	// for the exporting account, a dot, six for the request.
+	replyToken = 6
+	replyLen   = len(replyPrefix) + 2*replyToken + 1
+)
+
+func isServiceReply(subject []byte) bool {
+	return len(subject) >= replyLen && string(subject[:len(replyPrefix)]) == replyPrefix
+}
+
+func isAck(reply []byte) bool {
+	return len(reply) > len(ackPrefix) && string(reply[:len(ackPrefix)]) == ackPrefix
+}
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+type replyKey [replyToken]byte
+
+func randomToken() (t replyKey) {
+	n := rand.Uint64()
+	for i := range t {
+		t[i] = base62[n%62]
+		n /= 62
+	}
+	return t
+}
+
+// responses are the requests to services of an account that wait for answers.
+type responses struct {
+	prefix [len(replyPrefix) + replyToken + 1]byte // constant
+
+	mu      sync.Mutex // guards the rest, and the fields of each response
+	waiting map[replyKey]*response
+	free    []*response // to be used again
+	timer   *time.Timer // of expire; nil until the first request
+	due     time.Time   // of the timer; zero while it does not run
+	stopped bool
+}
+
+// response is the way back of one request. Those that are not measured are used
+// again, so nobody keeps a pointer to one.
+type response struct {
+	imp   *ServiceImport
+	key   replyKey
+	reply []byte    // its own memory
+	probe *probe    // nil: not measured
+	used  time.Time // of the request, or of the last answer
+}
+
+// appendReply appends the subject that answers to the request come on.
+func (rs *responses) appendReply(dst []byte, key replyKey, probe *probe) []byte {
+	dst = append(dst, rs.prefix[:]...)
+	dst = append(dst, key[:]...)
+	if probe != nil {
+		dst = probe.appendSuffix(dst)
+	}
+	return dst
+}
+
+func (rs *responses) init() {
+	t := randomToken()
+	n := copy(rs.prefix[:], replyPrefix)
+	n += copy(rs.prefix[n:], t[:])
+	rs.prefix[n] = '.'
+}
+
+// keyOf returns the key in the subject of an answer to a service of this account.
+func (rs *responses) keyOf(subject []byte) (key replyKey, ok bool) {
+	if string(subject[:len(rs.prefix)]) != string(rs.prefix[:]) {
+		return key, false
+	}
+	return replyKey(subject[len(rs.prefix):]), true
+}
+
+// add notes a request; ok is false if there are too many.
+func (rs *responses) add(now time.Time, imp *ServiceImport, reply []byte, probe *probe) (key replyKey, ok bool) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if len(rs.waiting) >= maxResponses || rs.stopped {
+		return key, false
+	}
+	if rs.waiting == nil {
+		rs.waiting = map[replyKey]*response{}
+	}
+	var r *response
+	if last := len(rs.free) - 1; last >= 0 {
+		r, rs.free[last] = rs.free[last], nil
+		rs.free = rs.free[:last]
+	} else {
+		r = new(response)
+	}
+	r.imp, r.reply, r.probe, r.used = imp, append(r.reply[:0], reply...), probe, now
+	for r.key = randomToken(); rs.waiting[r.key] != nil; r.key = randomToken() {
+	}
+	rs.waiting[r.key] = r
+	if probe != nil {
+		imp.Importer.probes.add(r)
+	}
+	rs.expireIn(now, imp.Export.threshold())
+	return r.key, true
+}
+
+// expireIn lets expire run in d, or earlier if that is due already; mu is held.
+func (rs *responses) expireIn(now time.Time, d time.Duration) {
+	at := now.Add(d)
+	if !rs.due.IsZero() && !at.Before(rs.due) {
+		return
+	}
+	rs.due = at
+	if rs.timer == nil {
+		rs.timer = time.AfterFunc(d, rs.expire)
+	} else {
+		rs.timer.Reset(d)
+	}
+}
+
+// drop forgets a request and tells whether it was still waiting.
+func (rs *responses) drop(key replyKey) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.waiting[key]
+	if r == nil {
+		return false
+	}
+	rs.remove(r)
+	return true
+}
+
+// remove takes r out; mu is held. Nothing of it may be used afterwards, unless it
+// is measured.
+func (rs *responses) remove(r *response) {
+	delete(rs.waiting, r.key)
+	if r.probe != nil {
+		r.imp.Importer.probes.remove(r)
+		return
+	}
+	if len(rs.free) < maxFree && cap(r.reply) <= maxFreeReply {
+		r.imp = nil
+		rs.free = append(rs.free, r)
+	}
+}
+
+// routed notes how long the routing of a measured request took.
+func (rs *responses) routed(b *probe) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	b.system = time.Since(b.arrived)
+}
+
+// answer is where an answer goes.
+type answer struct {
+	to    *Account
+	reply []byte // in the memory of the producer
+	probe *probe // nil: not measured
+}
+
+// take finds the request that an answer belongs to. A request that wants one
+// answer, or whose stream of answers ends with this one, is done.
+func (rs *responses) take(p *Producer, subject []byte, empty bool) (a answer, ok bool) {
+	key, ok := rs.keyOf(subject)
+	if !ok {
+		return a, false
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.waiting[key]
+	if r == nil {
+		return a, false
+	}
+	a = answer{r.imp.Importer, p.Keep(r.reply), r.probe}
+	if r.imp.Export == nil || r.imp.Export.Response == Singleton || empty {
+		rs.remove(r)
+	} else {
+		r.used = p.now()
+	}
+	return a, true
+}
+
+// wanted reports whether an answer on subject would reach anyone.
+func (rs *responses) wanted(subject []byte) bool {
+	key, ok := rs.keyOf(subject)
+	if !ok {
+		return false
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.waiting[key]
+	return r != nil && r.awaited()
+}
+
+// awaited tells whether anybody in the importing account would get an answer.
+func (r *response) awaited() bool {
+	return isServiceReply(r.reply) || r.imp.Importer.list.HasInterest(r.reply)
+}
+
+// expire removes requests whose answers are late or that nobody waits for, and
+// comes again while there are any. It lets others have turns.
+func (rs *responses) expire() {
+	rs.mu.Lock()
+	rs.due = time.Time{} // requests that come meanwhile set the timer again
+	keys := make([]replyKey, 0, len(rs.waiting))
+	for k := range rs.waiting {
+		keys = append(keys, k)
+	}
+	rs.mu.Unlock()
+	next := DefaultThreshold
+	for len(keys) > 0 {
+		n := min(expirySlice, len(keys))
+		late, d := rs.expireOf(keys[:n])
+		next = min(next, d)
+		keys = keys[n:]
+		for _, b := range late {
+			b.reportAlone(latencyTimeout)
+		}
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if len(rs.waiting) > 0 && !rs.stopped {
+		rs.expireIn(time.Now(), next)
+	}
+}
+
+// expireOf looks at some requests. It returns those that were measured and are
+// late, and the shortest time that one of the others may take.
+func (rs *responses) expireOf(keys []replyKey) (late []*probe, next time.Duration) {
+	next = DefaultThreshold
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, k := range keys {
+		r := rs.waiting[k]
+		if r == nil {
+			continue
+		}
+		threshold := r.imp.Export.threshold()
+		switch {
+		case time.Since(r.used) >= threshold:
+			if r.probe != nil {
+				late = append(late, r.probe)
+			}
+			rs.remove(r)
+		case !r.awaited():
+			rs.remove(r)
+		default:
+			next = min(next, threshold)
+		}
+	}
+	return late, next
+}
+
+func (rs *responses) stop() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.stopped = true
+	if rs.timer != nil {
+		rs.timer.Stop()
+	}
+	clear(rs.waiting)
+	rs.free = nil
+}
+
+// respond carries an answer back to the account that the request came from.
+func (p *Producer) respond(a *Account, m *Msg) bool {
+	to, ok := a.responses.take(p, m.Subject, len(m.Payload) == 0)
+	if !ok {
+		return false
+	}
+	p.depth++
+	defer func() { p.depth-- }()
+	back := &p.frame().msg
+	*back = *m
+	back.Subject = to.reply
+	back.via = nil
+	ok = p.Route(to.to, back)
+	if to.probe != nil {
+		p.report(to.probe, latencyOK, m.From)
+	}
+	return ok
+}
