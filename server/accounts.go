@@ -73,13 +73,17 @@ func (s *Server) planAccounts(o *options.Options) (plan *accountPlan, err error)
 		}
 	}
 	for _, a := range o.Accounts {
-		if err = s.addImports(a, configs); err != nil {
+		if err = s.addImports(a, all, configs); err != nil {
 			return nil, err
 		}
 	}
+	var exports []*account.Export
+	if s.system != nil && configs[s.system.Name()] != nil {
+		exports = configs[s.system.Name()].Exports
+	}
 	for name, c := range configs {
 		a := s.accounts.Get(name)
-		c.Services = append(c.Services, s.systemImports(a, c.Services)...)
+		c.Services = append(c.Services, s.systemImports(a, c.Services, exports)...)
 		plan.configs[a] = c
 	}
 	for _, a := range s.accounts.All() {
@@ -105,17 +109,13 @@ func accountConfig(a *options.Account) *account.Config {
 }
 
 func newMappings(cluster string, list []options.Mapping) (*subjecttree.Mappings, error) {
-	var all []*subjecttree.Mapping
-	for _, m := range list {
-		dests := make([]subjecttree.Destination, 0, len(m.Destinations))
-		for _, d := range m.Destinations {
-			dests = append(dests, subjecttree.Destination{Subject: d.Subject, Weight: d.Weight, Cluster: d.Cluster})
-		}
-		mapping, err := subjecttree.NewMapping(m.Subject, dests...)
+	all := make([]*subjecttree.Mapping, 0, len(list))
+	for i := range list {
+		m, err := list[i].Compile()
 		if err != nil {
-			return nil, fmt.Errorf("Error adding mapping for %q : %w", m.Subject, err)
+			return nil, fmt.Errorf("Error adding mapping for %q : %w", list[i].Subject, err)
 		}
-		all = append(all, mapping)
+		all = append(all, m)
 	}
 	return subjecttree.NewMappings(cluster, all...), nil
 }
@@ -137,40 +137,53 @@ func newExport(e *options.Export) *account.Export {
 	return x
 }
 
-// addImports resolves the imports of an account.
-func (s *Server) addImports(a *options.Account, configs map[string]*account.Config) error {
+// addImports makes the imports of an account, whose options were resolved.
+func (s *Server) addImports(a *options.Account, all map[string]*options.Account, configs map[string]*account.Config) error {
 	c := configs[a.Name]
 	importer := s.accounts.Get(a.Name)
 	for i := range a.Imports {
 		imp := &a.Imports[i]
-		exporter := s.accounts.Get(imp.Account)
+		exporter := all[imp.Account]
 		if exporter == nil {
 			return fmt.Errorf("%q account not defined for %s import", imp.Account, kindOf(imp.Service))
 		}
-		var exports []*account.Export
-		if ec := configs[imp.Account]; ec != nil {
-			exports = ec.Exports
-		}
-		export := account.FindExport(exports, imp.Service, imp.Subject, a.Name)
-		if export == nil && imp.Account != a.Name {
+		var export *account.Export
+		switch x := exporter.Authorizes(imp.Service, imp.Subject, a.Name); {
+		case x >= 0:
+			export = configs[imp.Account].Exports[x]
+		case exporter != a:
 			return fmt.Errorf("Error adding %s import %q: %s import not authorized", kindOf(imp.Service), imp.Subject, kindOf(imp.Service))
 		}
-		local := imp.LocalSubject()
-		if imp.Service {
-			si, err := account.NewServiceImport(importer, exporter, imp.Subject, local, export, imp.Share)
-			if err != nil {
-				return fmt.Errorf("Error adding service import %q: %w", imp.Subject, err)
-			}
-			c.Services = append(c.Services, si)
-			continue
+		if err := addImport(c, importer, s.accounts.Get(imp.Account), importOf{
+			service: imp.Service, subject: imp.Subject, local: imp.LocalSubject(), share: imp.Share, allowTrace: imp.AllowTrace,
+		}, export); err != nil {
+			return fmt.Errorf("Error adding %s import %q: %w", kindOf(imp.Service), imp.Subject, err)
 		}
-		st, err := account.NewStreamImport(importer, exporter, imp.Subject, local, imp.AllowTrace)
-		if err != nil {
-			return fmt.Errorf("Error adding stream import %q: %w", imp.Subject, err)
-		}
-		c.Streams = append(c.Streams, st)
 	}
 	return nil
+}
+
+// importOf is what an import is of.
+type importOf struct {
+	service           bool
+	subject, local    string
+	share, allowTrace bool
+}
+
+// addImport adds an import to the configuration of the importing account.
+func addImport(c *account.Config, importer, exporter *account.Account, i importOf, export *account.Export) error {
+	if i.service {
+		si, err := account.NewServiceImport(importer, exporter, i.subject, i.local, export, i.share)
+		if err == nil {
+			c.Services = append(c.Services, si)
+		}
+		return err
+	}
+	st, err := account.NewStreamImport(importer, exporter, i.subject, i.local, i.allowTrace)
+	if err == nil {
+		c.Streams = append(c.Streams, st)
+	}
+	return err
 }
 
 func kindOf(service bool) string {

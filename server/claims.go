@@ -36,33 +36,54 @@ type claimsState struct {
 type claimsService struct {
 	m    *operatorMode
 	pub  *account.Publisher
-	work chan func() // one at a time, in order
+	work chan func()              // one at a time, in order
+	subs []jetstream.Subscription // the start's, then the reload's
 }
 
 // maxClaimRequests bounds the requests that wait; more are dropped, and their
 // senders ask again.
 const maxClaimRequests = 4096
 
-// serve subscribes to the subjects that the resolver has answers for.
+// serve answers requests about claims until the server ends.
 func (m *operatorMode) serve() error {
-	sys := m.s.system
-	if sys == nil {
+	if m.s.system == nil {
 		return nil
 	}
-	c := &claimsService{m: m, pub: account.NewPublisher(sys, account.System), work: make(chan func(), maxClaimRequests)}
-	m.s.tasks.start(func() {
-		for {
-			select {
-			case f := <-c.work:
-				f()
-			case <-m.s.ending:
-				return
+	c := &claimsService{m: m, pub: account.NewPublisher(m.s.system, account.System), work: make(chan func(), maxClaimRequests)}
+	m.claims = c
+	m.s.tasks.start(c.run)
+	return c.subscribe()
+}
+
+// claimsExpiry is how often tokens are removed whose time has passed.
+const claimsExpiry = time.Minute
+
+func (c *claimsService) run() {
+	t := time.NewTicker(claimsExpiry)
+	defer t.Stop()
+	for {
+		select {
+		case f := <-c.work:
+			f()
+		case now := <-t.C:
+			if d := c.m.directory(); d != nil {
+				d.Expire(now)
 			}
+		case <-c.m.s.ending:
+			return
 		}
-	})
+	}
+}
+
+// subscribe takes the subjects that the resolver has answers for, in place of those of the resolver before.
+func (c *claimsService) subscribe() error {
+	for _, s := range c.subs {
+		s.Unsubscribe()
+	}
+	c.subs = nil
 	var errs []error
 	on := func(subject, queue string, h func(subject, reply string, body []byte)) {
-		_, err := Bus(sys).Subscribe(subject, queue, func(msgs []jetstream.Msg) {
+		sub, err := Bus(c.m.s.system).Subscribe(subject, queue, func(msgs []jetstream.Msg) {
 			for _, msg := range msgs {
 				s, r, b := string(msg.Subject), string(msg.Reply), append([]byte(nil), msg.Data...)
 				select {
@@ -71,33 +92,37 @@ func (m *operatorMode) serve() error {
 				}
 			}
 		})
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		c.subs = append(c.subs, sub)
 	}
 	on("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "", c.updateOne)
 	on("$SYS.ACCOUNT.*.CLAIMS.UPDATE", "", c.updateOne)
-	if d := m.dir; d != nil {
-		on("$SYS.REQ.CLAIMS.UPDATE", "", c.update)
-		on("$SYS.REQ.CLAIMS.LIST", "", c.list)
-		on("$SYS.REQ.CLAIMS.DELETE", "", c.delete)
+	if d := c.m.directory(); d != nil {
+		on("$SYS.REQ.CLAIMS.UPDATE", "", c.inDirectory((*directoryClaims).update))
+		on("$SYS.REQ.CLAIMS.LIST", "", c.inDirectory((*directoryClaims).list))
+		on("$SYS.REQ.CLAIMS.DELETE", "", c.inDirectory((*directoryClaims).delete))
 		if d.Full() {
-			on("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "", c.lookUp)
-			on("$SYS.REQ.CLAIMS.PACK", "responder", c.pack)
+			on("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "", c.inDirectory((*directoryClaims).lookUp))
+			on("$SYS.REQ.CLAIMS.PACK", "responder", c.inDirectory((*directoryClaims).pack))
 		}
-		m.s.tasks.start(m.expireFiles)
 	}
 	return errors.Join(errs...)
 }
 
-// expireFiles removes tokens whose time has passed, until the server ends.
-func (m *operatorMode) expireFiles() {
-	t := time.NewTicker(time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-m.s.ending:
-			return
-		case now := <-t.C:
-			m.dir.Expire(now)
+// directoryClaims answers requests from a directory.
+type directoryClaims struct {
+	*claimsService
+	dir *operator.Dir
+}
+
+// inDirectory lets a request be answered from the directory that is the resolver then; it may have been replaced.
+func (c *claimsService) inDirectory(h func(d *directoryClaims, subject, reply string, body []byte)) func(subject, reply string, body []byte) {
+	return func(subject, reply string, body []byte) {
+		if d := c.m.directory(); d != nil {
+			h(&directoryClaims{c, d}, subject, reply, body)
 		}
 	}
 }
@@ -123,14 +148,14 @@ func (c *claimsService) send(reply string, body []byte) {
 }
 
 // update stores a token and applies it if the account is in use.
-func (c *claimsService) update(_, reply string, body []byte) { c.store(reply, "", body) }
+func (c *directoryClaims) update(_, reply string, body []byte) { c.store(reply, "", body) }
 
 // updateOne is update for the account that the subject names.
 func (c *claimsService) updateOne(subject, reply string, body []byte) {
 	t := strings.Split(subject, ".")
 	key := t[len(t)-3]
-	if c.m.dir != nil {
-		c.store(reply, key, body)
+	if d := c.m.directory(); d != nil {
+		(&directoryClaims{c, d}).store(reply, key, body)
 		return
 	}
 	fail := func(what string, err error) {
@@ -175,10 +200,10 @@ func (m *operatorMode) apply(key, token string) error {
 }
 
 // store keeps a token of the account key (empty: of any) in the directory.
-func (c *claimsService) store(reply, key string, body []byte) {
+func (c *directoryClaims) store(reply, key string, body []byte) {
 	m := c.m
 	cache := ""
-	if !m.dir.Full() {
+	if !c.dir.Full() {
 		cache = " cache"
 	}
 	fail := func(account, what string, err error) {
@@ -218,7 +243,7 @@ func (c *claimsService) store(reply, key string, body []byte) {
 		c.answer(reply, &claimsState{Account: key, Code: 200, Message: "jwt update cache skipped"}, nil)
 		return
 	}
-	if err := m.dir.Store(key, token); err != nil {
+	if err := c.dir.Store(key, token); err != nil {
 		fail(key, "jwt update"+cache+" resulted in error", err)
 		return
 	}
@@ -252,17 +277,17 @@ func (m *operatorMode) strictOperator() bool {
 	return len(o.Operators) > 0 && o.Operators[0].Claims.StrictSigningKeyUsage
 }
 
-func (c *claimsService) list(_, reply string, _ []byte) {
-	keys := c.m.dir.Keys()
+func (c *directoryClaims) list(_, reply string, _ []byte) {
+	keys := c.dir.Keys()
 	if keys == nil {
 		keys = []string{}
 	}
 	c.answer(reply, keys, nil)
 }
 
-func (c *claimsService) lookUp(subject, reply string, _ []byte) {
+func (c *directoryClaims) lookUp(subject, reply string, _ []byte) {
 	t := strings.Split(subject, ".")
-	token, err := c.m.dir.Fetch(context.Background(), t[len(t)-3])
+	token, err := c.dir.Fetch(context.Background(), t[len(t)-3])
 	if err != nil {
 		token = ""
 	}
@@ -270,13 +295,13 @@ func (c *claimsService) lookUp(subject, reply string, _ []byte) {
 }
 
 // pack sends all tokens, unless the requester has the same already.
-func (c *claimsService) pack(_, reply string, body []byte) {
+func (c *directoryClaims) pack(_, reply string, body []byte) {
 	if reply == "" {
 		return
 	}
-	if h := c.m.dir.Hash(); len(body) != sha256.Size || [sha256.Size]byte(body) != h {
-		for _, key := range c.m.dir.Keys() {
-			if token, err := c.m.dir.Fetch(context.Background(), key); err == nil {
+	if h := c.dir.Hash(); len(body) != sha256.Size || [sha256.Size]byte(body) != h {
+		for _, key := range c.dir.Keys() {
+			if token, err := c.dir.Fetch(context.Background(), key); err == nil {
 				c.send(reply, []byte(key+"|"+token))
 			}
 		}
@@ -285,7 +310,7 @@ func (c *claimsService) pack(_, reply string, body []byte) {
 }
 
 // delete carries out a request that a key of the operator signed.
-func (c *claimsService) delete(_, reply string, body []byte) {
+func (c *directoryClaims) delete(_, reply string, body []byte) {
 	m := c.m
 	g, err := jwt.DecodeGeneric(string(body))
 	if err != nil {
@@ -295,7 +320,7 @@ func (c *claimsService) delete(_, reply string, body []byte) {
 	keys, err := m.deletable(g)
 	if err == nil {
 		for _, key := range keys {
-			if err = m.dir.Delete(key); err != nil {
+			if err = c.dir.Delete(key); err != nil {
 				break
 			}
 			m.disable(key)

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -23,9 +21,9 @@ import (
 
 // operatorMode is what a server has whose accounts come as JWTs.
 type operatorMode struct {
-	s     *Server
-	trust *operator.Trust
-	dir   *operator.Dir // the resolver, if it is a directory
+	s      *Server
+	trust  *operator.Trust
+	claims *claimsService // nil: there is no system account
 
 	// wiring is held while accounts are configured: an account's imports depend
 	// on the claims of others. It is taken before mu.
@@ -51,7 +49,7 @@ type loadedAccount struct {
 }
 
 func (l *loadedAccount) expired(now time.Time) bool {
-	return l.deleted || l.claims.Claims.Expires != 0 && now.Unix() > l.claims.Claims.Expires
+	return l.deleted || l.claims.Expired(now)
 }
 
 // refetchAfter bounds how often the resolver is asked for one account.
@@ -64,39 +62,12 @@ func (s *Server) newOperatorMode(o *options.Options) (*operatorMode, error) {
 		return nil, nil
 	}
 	m := &operatorMode{s: s, trust: trust, pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}}
-	if r := o.Resolver; r != nil {
-		switch r.Type {
-		case "mem":
-			m.resolver = operator.NewMemory(o.ResolverPreload)
-		case "url":
-			tr := http.DefaultTransport.(*http.Transport).Clone()
-			if o.ResolverTLS != nil {
-				tr.TLSClientConfig = o.ResolverTLS.Config
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), r.Timeout)
-			defer cancel()
-			u, err := operator.NewURL(ctx, r.URL, &http.Client{Transport: tr})
-			if err != nil {
-				return nil, err
-			}
-			m.resolver = u
-		default:
-			d, err := operator.OpenDir(*r)
-			if err != nil {
-				return nil, err
-			}
-			for key, token := range o.ResolverPreload {
-				if err := d.Store(key, token); err != nil {
-					return nil, err
-				}
-			}
-			m.resolver, m.dir = d, d
-		}
-	}
-	return m, nil
+	var err error
+	m.resolver, err = openResolver(o)
+	return m, err
 }
 
-// startOperator loads the system account.
+// start loads the system account.
 func (m *operatorMode) start(o *options.Options) error {
 	name := o.SystemAccount
 	if name == "" {
@@ -104,7 +75,7 @@ func (m *operatorMode) start(o *options.Options) error {
 	}
 	l, err := m.load(name)
 	if err != nil {
-		if r := m.accounts(); r != nil && !isMemory(r) && len(o.Operators) == 1 {
+		if r := o.Resolver; r != nil && r.Type != "mem" && len(o.Operators) == 1 {
 			m.s.log.Warnf("Fetched system account failed: %v; a temporary one is in its place", err)
 			l = m.use(name, operator.Temporary(name))
 		} else {
@@ -113,42 +84,6 @@ func (m *operatorMode) start(o *options.Options) error {
 	}
 	m.s.system = l.acc
 	return nil
-}
-
-func isMemory(r operator.Resolver) bool { _, ok := r.(*operator.Memory); return ok }
-
-// reload looks at the claims of all accounts in use again: at those of a changed
-// preload, or at files that changed.
-func (m *operatorMode) reload(o *options.Options) {
-	m.mu.Lock()
-	m.pinned = pinnedAccounts(o)
-	keys := make([]string, 0, len(m.loaded))
-	for key := range m.loaded {
-		keys = append(keys, key)
-	}
-	m.mu.Unlock()
-	if isMemory(m.accounts()) {
-		m.mu.Lock()
-		m.resolver = operator.NewMemory(o.ResolverPreload)
-		m.mu.Unlock()
-	} else if m.dir != nil {
-		var err error
-		if keys, err = m.dir.Rescan(); err != nil {
-			m.s.log.Errorf("Reload: %v", err)
-		}
-	} else {
-		return
-	}
-	for _, key := range keys {
-		token, err := m.fetch(key)
-		if err == nil {
-			err = m.apply(key, token)
-		}
-		if err != nil && m.get(key) != nil {
-			m.s.log.Errorf("Reload: account %q: %v", key, err)
-			m.disable(key)
-		}
-	}
 }
 
 // pinnedAccounts are those that may log in, nil for all.
@@ -178,13 +113,6 @@ func (l *loadedAccount) stopTimers() {
 			t.Stop()
 		}
 	}
-}
-
-// accounts is the resolver.
-func (m *operatorMode) accounts() operator.Resolver {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.resolver
 }
 
 // get returns an account in use, nil if it is not.
@@ -225,22 +153,6 @@ func (m *operatorMode) load(key string) (*loadedAccount, error) {
 		return nil, err
 	}
 	return m.use(key, a), nil
-}
-
-// fetch asks the resolver.
-func (m *operatorMode) fetch(key string) (string, error) {
-	timeout := 2 * time.Second
-	if r := m.s.Options().Resolver; r != nil && r.Timeout > 0 {
-		timeout = r.Timeout
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	began := time.Now()
-	token, err := m.accounts().Fetch(ctx, key)
-	if took := time.Since(began); took > time.Second {
-		m.s.log.Warnf("Fetching of account %q took %v", key, took)
-	}
-	return token, err
 }
 
 // use makes claims count, for a new account or one in use, and for those that
@@ -310,7 +222,11 @@ func (m *operatorMode) configure(l *loadedAccount) {
 				next = until
 			}
 		}
-		c.Services = append(c.Services, m.s.systemImports(l.acc, c.Services)...)
+		var exports []*account.Export
+		if sys := m.s.system; sys != nil {
+			exports = sys.Config().Exports
+		}
+		c.Services = append(c.Services, m.s.systemImports(l.acc, c.Services, exports)...)
 	}
 	l.acc.Configure(c)
 	m.mu.Lock()
@@ -346,20 +262,33 @@ func (m *operatorMode) addImport(l *loadedAccount, c *account.Config, imp *opera
 	case ex != l:
 		return until, fmt.Errorf("import of %q from %q is not authorized", imp.Subject, imp.Exporter)
 	}
-	if imp.Service {
-		si, err := account.NewServiceImport(l.acc, ex.acc, imp.Subject, imp.Local, export, imp.Share)
-		if err != nil {
-			return until, err
-		}
-		c.Services = append(c.Services, si)
-		return until, nil
+	if err := m.checkCycle(l, c, imp); err != nil {
+		return until, fmt.Errorf("import of %q from %q: %w", imp.Subject, imp.Exporter, err)
 	}
-	st, err := account.NewStreamImport(l.acc, ex.acc, imp.Subject, imp.Local, imp.AllowTrace)
-	if err != nil {
-		return until, err
-	}
-	c.Streams = append(c.Streams, st)
-	return until, nil
+	return until, addImport(c, l.acc, ex.acc, importOf{imp.Service, imp.Subject, imp.Local, imp.Share, imp.AllowTrace}, export)
+}
+
+// checkCycle refuses an import that leads back, through those that accounts have and those that c has already.
+func (m *operatorMode) checkCycle(l *loadedAccount, c *account.Config, imp *operator.Import) error {
+	return options.CheckCycle(l.acc.Name(), options.ImportEdge{Service: imp.Service, Exporter: imp.Exporter, Subject: imp.Subject, Local: imp.Local},
+		func(name string) []options.ImportEdge {
+			have := c
+			if name != l.acc.Name() {
+				a := m.s.accounts.Get(name)
+				if a == nil {
+					return nil
+				}
+				have = a.Config()
+			}
+			var edges []options.ImportEdge
+			for _, i := range have.Services {
+				edges = append(edges, options.ImportEdge{Service: true, Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
+			}
+			for _, i := range have.Streams {
+				edges = append(edges, options.ImportEdge{Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
+			}
+			return edges
+		})
 }
 
 // exporter returns an account that another imports from, nil if it is not to be

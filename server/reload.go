@@ -11,6 +11,7 @@ import (
 	"github.com/natsd/natsd/server/auth"
 	"github.com/natsd/natsd/server/client"
 	"github.com/natsd/natsd/server/logging"
+	"github.com/natsd/natsd/server/operator"
 	"github.com/natsd/natsd/server/options"
 )
 
@@ -98,6 +99,10 @@ func (s *Server) Reload(o *options.Options) error {
 		return err
 	}
 	plan, err := s.planAccounts(o)
+	var resolver operator.Resolver
+	if err == nil && s.operator != nil {
+		resolver, err = s.operator.planResolver(old, o)
+	}
 	if err != nil {
 		if sink != nil {
 			sink.Close()
@@ -115,7 +120,7 @@ func (s *Server) Reload(o *options.Options) error {
 	s.applyLogging(sink, o)
 	s.applyUsers(o, plan)
 	if s.operator != nil {
-		s.operator.reload(o)
+		s.operator.reload(o, resolver)
 	}
 	s.applyOCSP(staples, old, o)
 	if ocspErr != nil {

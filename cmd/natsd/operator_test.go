@@ -156,15 +156,9 @@ func TestAuthCallout(t *testing.T) {
 	}
 }
 
-// The fixtures of users, accounts and configurations, where they are there.
+// The fixtures of users, accounts and configurations.
 func TestAuthFixtures(t *testing.T) {
-	dir := must(filepath.Abs("../../../shared/fixtures/auth"))(t)
-	if f := os.Getenv("NATSD_FIXTURES"); f != "" {
-		dir = filepath.Join(f, "auth")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixtures: %v", err)
-	}
+	dir := must(filepath.Abs("../../server/testdata/auth"))(t)
 	for _, conf := range []string{"operator-memory.conf", "operator-full.conf"} {
 		t.Run(conf, func(t *testing.T) {
 			text := string(must(os.ReadFile(filepath.Join(dir, conf)))(t))

@@ -39,6 +39,11 @@ type Export struct {
 	AllowTrace bool
 }
 
+// Admits tells whether an account may import a subject of the export.
+func (e *Export) Admits(subject, importer string) bool {
+	return (e.Accounts == nil || e.Accounts[importer]) && (e.TokenPosition == 0 || subjecttree.Token(subject, e.TokenPosition-1) == importer)
+}
+
 func (e *Export) threshold() time.Duration {
 	if e == nil || e.Threshold <= 0 {
 		return DefaultThreshold
@@ -177,30 +182,4 @@ func (p *Producer) requestInfo(imp *ServiceImport, m *Msg) []byte {
 		dst = m.From.AppendRequestInfo(dst, imp.Share, svc, imp.Exporter)
 		return append(dst, "\r\n\r\n"...)
 	})
-}
-
-// FindExport finds the export that lets importer import subject: one that is
-// equal, else any that contains it. nil means that there is none, or that the
-// importer may not.
-func FindExport(exports []*Export, service bool, subject, importer string) *Export {
-	allowed := func(e *Export) bool {
-		if e.Accounts != nil && !e.Accounts[importer] {
-			return false
-		}
-		return e.TokenPosition == 0 || subjecttree.Token(subject, e.TokenPosition-1) == importer
-	}
-	for _, e := range exports {
-		if e.Service == service && e.Subject == subject {
-			if allowed(e) {
-				return e
-			}
-			return nil
-		}
-	}
-	for _, e := range exports {
-		if e.Service == service && subjecttree.Subset(subject, e.Subject) && allowed(e) {
-			return e
-		}
-	}
-	return nil
 }

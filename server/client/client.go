@@ -208,9 +208,13 @@ func (c *Client) leave() {
 // Close closes the connection for a reason; the first one counts. It does not
 // wait: the read loop cleans up.
 func (c *Client) Close(r Reason) {
-	if !c.reason.CompareAndSwap(0, uint32(r)) {
-		return
+	if c.reason.CompareAndSwap(0, uint32(r)) {
+		c.end(r)
 	}
+}
+
+// end closes the connection, whose reason is set.
+func (c *Client) end(r Reason) {
 	c.closed.Store(true)
 	c.mu.Lock()
 	conn, nc := c.conn, c.nc
@@ -236,12 +240,13 @@ func (c *Client) SendErr(text string) {
 	}
 }
 
-// CloseErr sends an error line, not from the read loop, and closes.
+// CloseErr sends an error line, not from the read loop, and closes. The reason is set first: who reads the line may close
+// the connection at once.
 func (c *Client) CloseErr(text string, r Reason) {
-	if c.reason.Load() == 0 {
+	if c.reason.CompareAndSwap(0, uint32(r)) {
 		c.SendErr(text)
+		c.end(r)
 	}
-	c.Close(r)
 }
 
 func (c *Client) transport() *transport.Conn {

@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -74,9 +76,10 @@ func (a *Account) Exports() []*account.Export {
 // Mappings are the account's subject mappings for servers of a cluster.
 func (a *Account) Mappings(cluster string) (*subjecttree.Mappings, error) {
 	var all []*subjecttree.Mapping
-	for subject, dests := range a.Claims.Mappings {
+	// The claims are a map: the order of overlapping patterns is that of their text.
+	for _, subject := range slices.Sorted(maps.Keys(a.Claims.Mappings)) {
 		var list []subjecttree.Destination
-		for _, d := range dests {
+		for _, d := range a.Claims.Mappings[subject] {
 			list = append(list, subjecttree.Destination{Subject: string(d.Subject), Weight: d.GetWeight(), Cluster: d.Cluster})
 		}
 		m, err := subjecttree.NewMapping(string(subject), list...)

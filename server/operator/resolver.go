@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nkeys"
 )
@@ -91,6 +90,3 @@ func (u *URL) get(ctx context.Context, key string) (string, error) {
 	}
 	return string(body), nil
 }
-
-// expiry of a token in Unix seconds, 0 for none or not known.
-func expired(exp int64, now time.Time) bool { return exp != 0 && now.Unix() > exp }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -93,6 +94,12 @@ func Temporary(key string) *Account {
 	c := jwt.NewAccountClaims(key)
 	return &Account{Claims: c, keys: map[string]*jwt.UserScope{key: nil}}
 }
+
+// Expired tells whether the time of the claims has passed.
+func (a *Account) Expired(now time.Time) bool { return expired(a.Claims.Expires, now) }
+
+// expired tells whether an expiry in Unix seconds (0: none) has passed: it holds until its second is over.
+func expired(exp int64, now time.Time) bool { return exp != 0 && now.Unix() > exp }
 
 // Key is the account's public key, which is its name too.
 func (a *Account) Key() string { return a.Claims.Subject }

@@ -80,7 +80,7 @@ func (a *Account) Identify(u *jwt.UserClaims, token string, l *Login) (auth.Iden
 			return none, err
 		}
 	}
-	if e := a.Claims.Expires; e != 0 && l.Now.Unix() > e {
+	if a.Expired(l.Now) {
 		return none, errors.New("account JWT has expired")
 	}
 	if limits.BearerToken && a.Claims.Limits.DisallowBearer {

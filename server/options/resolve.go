@@ -2,6 +2,7 @@ package options
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/natsd/natsd/subjecttree"
 )
@@ -23,7 +24,7 @@ func resolve(o *Options) []error {
 	if errs != nil {
 		return errs
 	}
-	g := &importGraph{accounts: accounts, accepted: make(map[string][]*Import)}
+	g := &importGraph{accounts: accounts, accepted: make(map[string][]*Import), edges: make(map[string][]ImportEdge)}
 	for _, a := range o.Accounts {
 		for i := range a.Imports {
 			if err := g.add(a, &a.Imports[i]); err != nil {
@@ -78,23 +79,20 @@ func (a *Account) exportsService(subject string) bool {
 	return false
 }
 
-// Authorizes returns the export that covers an import by the named account: one of exactly its subject decides, else any
-// that contains it and admits the account. It is nil if the import is not authorized.
-func (a *Account) Authorizes(service bool, subject, importer string) *Export {
+// Authorizes returns the index of the export that covers an import by the named account: one of exactly its subject
+// decides, else any that contains it and admits the account. It is negative if the import is not authorized.
+func (a *Account) Authorizes(service bool, subject, importer string) int {
 	for i := range a.Exports {
 		if x := &a.Exports[i]; x.Service == service && x.Subject == subject {
 			if x.admits(subject, importer) {
-				return x
+				return i
 			}
-			return nil
+			return -1
 		}
 	}
-	for i := range a.Exports {
-		if x := &a.Exports[i]; x.Service == service && subjecttree.Subset(subject, x.Subject) && x.admits(subject, importer) {
-			return x
-		}
-	}
-	return nil
+	return slices.IndexFunc(a.Exports, func(x Export) bool {
+		return x.Service == service && subjecttree.Subset(subject, x.Subject) && x.admits(subject, importer)
+	})
 }
 
 // admits tells whether the named account may import the subject.
@@ -117,6 +115,7 @@ func (x *Export) admits(subject, importer string) bool {
 type importGraph struct {
 	accounts map[string]*Account
 	accepted map[string][]*Import // by importing account
+	edges    map[string][]ImportEdge
 }
 
 // add checks an import and accepts it.
@@ -129,11 +128,12 @@ func (g *importGraph) add(a *Account, m *Import) error {
 		return fmt.Errorf("Error adding %s import %q: %w", kind(m.Service), m.Subject, err)
 	}
 	g.accepted[a.Name] = append(g.accepted[a.Name], m)
+	g.edges[a.Name] = append(g.edges[a.Name], ImportEdge{m.Service, m.Account, m.Subject, m.LocalSubject()})
 	return nil
 }
 
 func (g *importGraph) check(a, exporter *Account, m *Import) error {
-	if a != exporter && exporter.Authorizes(m.Service, m.Subject, a.Name) == nil {
+	if a != exporter && exporter.Authorizes(m.Service, m.Subject, a.Name) < 0 {
 		return fmt.Errorf("%s import not authorized", kind(m.Service))
 	}
 	if m.Prefix != "" && (!subjecttree.Valid(m.Prefix) || !subjecttree.Literal(m.Prefix)) {
@@ -157,19 +157,24 @@ func (g *importGraph) check(a, exporter *Account, m *Import) error {
 			}
 		}
 	}
-	subjects := []string{t.Pattern()}
-	if !m.Service {
-		subjects = append(subjects, m.Subject)
-	}
-	if a != exporter && g.leadsBack(a, exporter, m.Service, subjects) {
-		return errorText("import forms a cycle")
-	}
-	return nil
+	edge := ImportEdge{m.Service, exporter.Name, m.Subject, t.Pattern()}
+	return CheckCycle(a.Name, edge, func(account string) []ImportEdge { return g.edges[account] })
 }
 
-// leadsBack tells whether messages on one of the subjects, handed to the exporter, could come to the importer again
-// through the imports accepted so far.
-func (g *importGraph) leadsBack(importer, exporter *Account, service bool, subjects []string) bool {
+// ImportEdge is an import that an account has.
+type ImportEdge struct {
+	Service  bool
+	Exporter string
+	Subject  string // in the exporting account
+	Local    string // in the importing account
+}
+
+// CheckCycle returns an error if messages that the named account gets through a new import could come to it again, through
+// the imports that accounts have: the new one is not among them, and they have no cycle.
+func CheckCycle(importer string, edge ImportEdge, edges func(account string) []ImportEdge) error {
+	if edge.Exporter == importer {
+		return nil
+	}
 	type place struct{ account, subject string }
 	seen := make(map[place]bool)
 	var open []place
@@ -179,25 +184,26 @@ func (g *importGraph) leadsBack(importer, exporter *Account, service bool, subje
 			open = append(open, p)
 		}
 	}
-	for _, s := range subjects {
-		visit(place{exporter.Name, s})
+	visit(place{edge.Exporter, edge.Local})
+	if !edge.Service {
+		visit(place{edge.Exporter, edge.Subject})
 	}
 	for len(open) > 0 {
 		p := open[len(open)-1]
 		open = open[:len(open)-1]
-		if p.account == importer.Name {
-			return true
+		if p.account == importer {
+			return errorText("import forms a cycle")
 		}
-		for _, m := range g.accepted[p.account] {
-			if m.Service != service || m.Account == p.account || !subjecttree.Collide(m.Subject, p.subject) {
+		for _, e := range edges(p.account) {
+			if e.Service != edge.Service || e.Exporter == p.account || !subjecttree.Collide(e.Subject, p.subject) {
 				continue
 			}
 			next := p.subject
-			if local := m.LocalSubject(); subjecttree.Subset(p.subject, local) {
-				next = local
+			if subjecttree.Subset(p.subject, e.Local) {
+				next = e.Local
 			}
-			visit(place{m.Account, next})
+			visit(place{e.Exporter, next})
 		}
 	}
-	return false
+	return nil
 }

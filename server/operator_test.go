@@ -1,0 +1,214 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// testOperator signs accounts and users.
+type testOperator struct {
+	t    testing.TB
+	key  nkeys.KeyPair
+	keys map[string]nkeys.KeyPair // of accounts, by name
+	line string                   // of the configuration
+}
+
+func newTestOperator(t testing.TB) *testOperator {
+	key, err := nkeys.CreateOperator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &testOperator{t: t, key: key, keys: map[string]nkeys.KeyPair{}}
+	pub, _ := key.PublicKey()
+	c := jwt.NewOperatorClaims(pub)
+	c.SystemAccount = o.pub("SYS")
+	token, err := c.Encode(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.line = "operator: " + token + "\n"
+	return o
+}
+
+// pub is the key of an account.
+func (o *testOperator) pub(name string) string {
+	o.t.Helper()
+	k := o.keys[name]
+	if k == nil {
+		var err error
+		if k, err = nkeys.CreateAccount(); err != nil {
+			o.t.Fatal(err)
+		}
+		o.keys[name] = k
+	}
+	pub, _ := k.PublicKey()
+	return pub
+}
+
+func (o *testOperator) account(name string, edit func(*jwt.AccountClaims)) string {
+	o.t.Helper()
+	c := jwt.NewAccountClaims(o.pub(name))
+	c.Name = name
+	if edit != nil {
+		edit(c)
+	}
+	token, err := c.Encode(o.key)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return token
+}
+
+// login is a user of an account.
+func (o *testOperator) login(name string) nats.Option {
+	o.t.Helper()
+	o.pub(name)
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	pub, _ := user.PublicKey()
+	seed, _ := user.Seed()
+	token, err := jwt.NewUserClaims(pub).Encode(o.keys[name])
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return nats.UserJWTAndSeed(token, string(seed))
+}
+
+// preload is the block of that name.
+func (o *testOperator) preload(tokens map[string]string) string {
+	var b strings.Builder
+	b.WriteString("resolver_preload: {\n")
+	for name, token := range tokens {
+		fmt.Fprintf(&b, "  %s: %s\n", o.pub(name), token)
+	}
+	return b.String() + "}\n"
+}
+
+func imports(subject string, kind jwt.ExportType, from string) func(*jwt.AccountClaims) {
+	return func(c *jwt.AccountClaims) {
+		c.Exports.Add(&jwt.Export{Subject: jwt.Subject(subject), Type: kind})
+		c.Imports.Add(&jwt.Import{Subject: jwt.Subject(subject), Account: from, Type: kind})
+	}
+}
+
+// Of imports that form a cycle the one that is added last is left out, and its account is incomplete.
+func TestOperatorImportCycle(t *testing.T) {
+	for _, kind := range []jwt.ExportType{jwt.Service, jwt.Stream} {
+		o := newTestOperator(t)
+		a, b, c := o.pub("A"), o.pub("B"), o.pub("C")
+		s := startConf(t, o.line+"resolver: MEMORY\n"+o.preload(map[string]string{
+			"SYS": o.account("SYS", nil),
+			"A":   o.account("A", imports("x", kind, b)), "B": o.account("B", imports("x", kind, c)), "C": o.account("C", imports("x", kind, a)),
+		}))
+		connect(t, s, o.login("A"))
+		connect(t, s, o.login("B"))
+		connect(t, s, o.login("C"))
+		incomplete := 0
+		for _, key := range []string{a, b, c} {
+			if _, complete, _ := s.AccountClaims(key); !complete {
+				incomplete++
+			}
+		}
+		if incomplete != 1 {
+			t.Errorf("%v: %d accounts are incomplete, want 1", kind, incomplete)
+		}
+	}
+}
+
+func claimsRequest(t testing.TB, nc *nats.Conn, subject, body string) string {
+	t.Helper()
+	m, err := nc.Request(subject, []byte(body), 10*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	var r struct {
+		Data  json.RawMessage
+		Error struct{ Description string }
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		t.Fatal(err)
+	}
+	return string(r.Data) + r.Error.Description
+}
+
+// A reload replaces the resolver, and ends the accounts that the new one does not have.
+func TestReloadResolver(t *testing.T) {
+	o := newTestOperator(t)
+	dir := filepath.Join(t.TempDir(), "jwt")
+	sys, a := o.account("SYS", nil), o.account("A", nil)
+	memory := func(tokens map[string]string) string { return o.line + "resolver: MEMORY\n" + o.preload(tokens) }
+	s := startFile(t, memory(map[string]string{"SYS": sys, "A": a}))
+	admin := connect(t, s.Server, o.login("SYS"))
+	user := connect(t, s.Server, o.login("A"), nats.NoReconnect())
+	if got := claimsRequest(t, admin, "$SYS.REQ.CLAIMS.LIST", ""); got != nats.ErrNoResponders.Error() {
+		t.Errorf("a memory resolver lists %s", got)
+	}
+
+	full := o.line + fmt.Sprintf("resolver: { type: full, dir: %q }\n", dir) + o.preload(map[string]string{"SYS": sys})
+	s.mustReload(full)
+	if got, want := claimsRequest(t, admin, "$SYS.REQ.CLAIMS.LIST", ""), fmt.Sprintf("[%q]", o.pub("SYS")); got != want {
+		t.Errorf("a directory lists %s, want %s", got, want)
+	}
+	if err := user.Flush(); err != nil {
+		t.Errorf("the user of an account that is in use: %v", err)
+	}
+	claimsRequest(t, admin, "$SYS.REQ.CLAIMS.UPDATE", o.account("B", nil))
+	connect(t, s.Server, o.login("B"))
+	if _, err := os.Stat(filepath.Join(dir, o.pub("B")+".jwt")); err != nil {
+		t.Error(err)
+	}
+
+	if err := s.reload(o.line + "resolver: URL(\"http://127.0.0.1:1/\")\n"); err == nil {
+		t.Error("a resolver that does not answer is taken")
+	}
+	if got := claimsRequest(t, admin, "$SYS.REQ.CLAIMS.LIST", ""); !strings.Contains(got, o.pub("B")) {
+		t.Errorf("after a refused reload the directory lists %s", got)
+	}
+
+	s.mustReload(memory(map[string]string{"SYS": sys, "B": o.account("B", func(c *jwt.AccountClaims) { c.Limits.Conn = 7 })}))
+	if want := fmt.Sprintf("INF Reloaded: deleting account [removed]: %q", o.pub("A")); !s.log.(*testLog).contains(want) {
+		t.Errorf("no line %q", want)
+	}
+	waitFor(t, user.IsClosed)
+	if c, _, _ := s.AccountClaims(o.pub("B")); c.Claims.Limits.Conn != 7 {
+		t.Error("the preload of B does not count")
+	}
+	if err := s.reload(o.line + "resolver: MEMORY\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reload(o.line); err == nil {
+		t.Error("a reload takes the resolver away")
+	}
+}
+
+// What the administrator exports from the system account decides who may use it.
+func TestSystemExports(t *testing.T) {
+	s := startConf(t, `accounts {
+		$SYS { users: [{user: sys, password: p}], exports: [{service: "$SYS.REQ.ACCOUNT.*.CONNZ", accounts: [A], response_type: stream}] }
+		A { users: [{user: a, password: p}] }
+		B { users: [{user: b, password: p}] }
+	}`)
+	for _, c := range []struct {
+		user, subject string
+		ok            bool
+	}{
+		{"a", "$SYS.REQ.ACCOUNT.PING.CONNZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.CONNZ", false},
+		{"a", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.USER.INFO", true},
+	} {
+		_, err := connect(t, s, nats.UserInfo(c.user, "p")).Request(c.subject, nil, 10*time.Second)
+		if (err == nil) != c.ok {
+			t.Errorf("%s %s: %v", c.user, c.subject, err)
+		}
+	}
+}
