@@ -183,7 +183,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		}
 		s.end.seq++
 		s.end.ts = ts
-		o.buf = record.AppendMessage(o.buf, s.tail.key, s.end.seq, ts, m.Subject, m.Header, m.Data)
+		o.buf = record.AppendMessage(o.buf, nil, s.end.seq, ts, m.Subject, m.Header, m.Data)
 		s.tail.size += int64(size)
 		s.tail.msgs++
 		o.msgs++
@@ -218,7 +218,7 @@ func (s *store) placeSkip(o *op, n uint64, ts int64) error {
 	}
 	s.end.seq += n
 	s.end.ts = ts
-	o.buf = record.AppendSkip(o.buf, s.tail.key, s.end.seq, ts)
+	o.buf = record.AppendSkip(o.buf, nil, s.end.seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }
@@ -231,7 +231,7 @@ func (s *store) placeTombstone(o *op, seq uint64, ts int64) error {
 	if err := s.seat(o, record.MinSize); err != nil {
 		return err
 	}
-	o.buf = record.AppendTombstone(o.buf, s.tail.key, seq, ts)
+	o.buf = record.AppendTombstone(o.buf, nil, seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }

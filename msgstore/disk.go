@@ -113,7 +113,8 @@ func (d *disk) part(o *op, c commit.Op) {
 	d.queue.Submit(p)
 }
 
-// send hands over the segments that are complete.
+// send seals the segments that are complete, and hands them over. All of them
+// belong to the tail's block.
 func (d *disk) send(o *op) error {
 	for ; o.disk.sent < len(o.segs); o.disk.sent++ {
 		sg := &o.segs[o.disk.sent]
@@ -121,6 +122,7 @@ func (d *disk) send(o *op) error {
 		if len(data) == 0 {
 			continue
 		}
+		record.Seal(data, d.s.tail.key)
 		if err := d.openTail(sg.b, sg.off); err != nil {
 			return err
 		}

@@ -1,8 +1,12 @@
 package highway
 
 import (
+	"crypto/sha256"
+	"slices"
+
 	"encoding/binary"
 	"encoding/hex"
+	"github.com/minio/highwayhash"
 	"testing"
 )
 
@@ -78,4 +82,39 @@ func BenchmarkSum128(b *testing.B) {
 		h.Write(data[16:])
 		h.Sum64()
 	}
+}
+
+// TestSumParts compares the sum of two parts with that of the whole, for every
+// length of the rest of a packet, at every alignment.
+func TestSumParts(t *testing.T) {
+	key := sha256.Sum256([]byte("S"))
+	data := ramp(4200)
+	for n := range 300 {
+		for at := range 8 {
+			piece := slices.Clone(data[at : at+16+n : at+16+n])
+			want := highwayhash.Sum64(piece, key[:])
+			head := [16]byte(piece)
+			if got := SumParts(&key, &head, piece[16:]); got != want {
+				t.Fatalf("%d bytes: %016x, want %016x", 16+n, got, want)
+			}
+			if got := joinParts(&key, &head, piece[16:]); got != want {
+				t.Fatalf("%d bytes joined: %016x, want %016x", 16+n, got, want)
+			}
+		}
+	}
+}
+
+// FuzzSumParts compares the two ways to compute a sum on any bytes.
+func FuzzSumParts(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdefx"), []byte("S"))
+	f.Fuzz(func(t *testing.T, data, name []byte) {
+		if len(data) < 16 {
+			return
+		}
+		key := sha256.Sum256(name)
+		head := [16]byte(data)
+		if got, want := SumParts(&key, &head, data[16:]), highwayhash.Sum64(data, key[:]); got != want {
+			t.Fatalf("%016x, want %016x", got, want)
+		}
+	})
 }

@@ -23,7 +23,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/minio/highwayhash"
+	"github.com/natsd/natsd/msgstore/internal/highway"
 )
 
 const (
@@ -38,6 +38,9 @@ const (
 	// of the header section.
 	fixedSize   = 22
 	headerField = 4
+	// headSize is the part of the fixed fields that the checksum covers: sequence
+	// and time.
+	headSize = 16
 
 	hasHeader    = uint32(1) << 31
 	erasedBit    = uint64(1) << 63
@@ -123,46 +126,43 @@ func Size(subject, header, data int) int {
 
 // AppendMessage appends the record of a message to dst. The caller has checked
 // that Size is at most MaxSize and that the subject has at most 65535 bytes.
-// Without a key the record has no checksum: it never leaves memory.
+// Without a key the record has no checksum: it never leaves memory, or Seal follows.
 func AppendMessage(dst []byte, key *Key, seq uint64, ts int64, subject string, header, data []byte) []byte {
 	size := Size(len(subject), len(header), len(data))
 	start := len(dst)
 	dst = grow(dst, size)
 	b := dst[start : start+size]
-	n := fixedSize + copy(b[fixedSize:], subject)
-	gap := fixedSize - 20 // bytes between the hashed prefix and the rest
-	flag := uint32(0)
-	if len(header) > 0 {
-		n += headerField
-		gap += headerField
-		flag = hasHeader
-		n += copy(b[n:], header)
-	}
-	copy(b[n:], data)
-
-	// The hash covers four parts. They are laid end to end by writing sequence,
-	// time and subject late, over the fields that the hash leaves out, and moved
-	// to their places afterwards. This is cheaper than hashing in pieces.
-	if gap > fixedSize-20 {
-		copy(b[fixedSize+headerField:], subject)
-	}
-	binary.LittleEndian.PutUint64(b[4+gap:], seq)
-	binary.LittleEndian.PutUint64(b[12+gap:], uint64(ts))
-	var sum uint64
-	if key != nil {
-		sum = highwayhash.Sum64(b[4+gap:size-SumSize], key[:])
-	}
-
-	binary.LittleEndian.PutUint32(b, uint32(size)|flag)
+	field := uint32(size)
 	binary.LittleEndian.PutUint64(b[4:], seq)
 	binary.LittleEndian.PutUint64(b[12:], uint64(ts))
 	binary.LittleEndian.PutUint16(b[20:], uint16(len(subject)))
-	if flag != 0 {
-		copy(b[fixedSize:], subject)
-		binary.LittleEndian.PutUint32(b[fixedSize+len(subject):], uint32(len(header)))
+	n := fixedSize + copy(b[fixedSize:], subject)
+	if len(header) > 0 {
+		field |= hasHeader
+		binary.LittleEndian.PutUint32(b[n:], uint32(len(header)))
+		n += headerField
+		n += copy(b[n:], header)
 	}
-	binary.LittleEndian.PutUint64(b[size-SumSize:], sum)
+	n += copy(b[n:], data)
+	clear(b[n:])
+	binary.LittleEndian.PutUint32(b, field)
+	if key != nil {
+		Seal(b, key)
+	}
 	return dst
+}
+
+// Seal writes the checksums of the records in buf, which were made by this
+// package. Done for many at a time it costs less than one by one: the processor
+// does not have to wait for what was written last.
+func Seal(buf []byte, key *Key) {
+	for len(buf) > 0 {
+		field := binary.LittleEndian.Uint32(buf)
+		size := int(field &^ hasHeader)
+		sum := sumExclusive(buf[:size], int(binary.LittleEndian.Uint16(buf[20:])), field&hasHeader != 0, key)
+		binary.LittleEndian.PutUint64(buf[size-SumSize:], sum)
+		buf = buf[size:]
+	}
 }
 
 // AppendTombstone appends a record that removes the message seq, whose time was ts.
@@ -313,28 +313,27 @@ func DecodeExclusive(buf []byte, key *Key) (Record, error) {
 	return r, nil
 }
 
-// verify checks the checksum of a record whose lengths are sane. It lays the
-// hashed parts end to end, over the fields between them, and puts those back.
+// verify checks the checksum of a record whose lengths are sane.
 func verify(buf []byte, size, subject int, header bool, key *Key) bool {
-	want := binary.LittleEndian.Uint64(buf[size-SumSize:])
-	var fixed [fixedSize]byte
-	copy(fixed[:], buf)
+	return sumExclusive(buf[:size], subject, header, key) == binary.LittleEndian.Uint64(buf[size-SumSize:])
+}
+
+// sumExclusive computes the checksum of a record that nobody else reads. The
+// length of a header section is in the way of what is hashed: the subject is laid
+// over it, and moved back.
+func sumExclusive(b []byte, subject int, header bool, key *Key) uint64 {
+	head := (*[headSize]byte)(b[4:])
+	end := len(b) - SumSize
 	if !header {
-		const gap = fixedSize - 20
-		copy(buf[4+gap:], fixed[4:20])
-		sum := highwayhash.Sum64(buf[4+gap:size-SumSize], key[:])
-		copy(buf, fixed[:])
-		return sum == want
+		return highway.SumParts((*[sha256.Size]byte)(key), head, b[fixedSize:end])
 	}
-	const gap = fixedSize - 20 + headerField
-	length := binary.LittleEndian.Uint32(buf[fixedSize+subject:])
-	copy(buf[fixedSize+headerField:], buf[fixedSize:fixedSize+subject])
-	copy(buf[4+gap:], fixed[4:20])
-	sum := highwayhash.Sum64(buf[4+gap:size-SumSize], key[:])
-	copy(buf[fixedSize:], buf[fixedSize+headerField:fixedSize+headerField+subject])
-	copy(buf, fixed[:])
-	binary.LittleEndian.PutUint32(buf[fixedSize+subject:], length)
-	return sum == want
+	at := fixedSize + headerField
+	length := binary.LittleEndian.Uint32(b[fixedSize+subject:])
+	copy(b[at:], b[fixedSize:fixedSize+subject])
+	sum := highway.SumParts((*[sha256.Size]byte)(key), head, b[at:end])
+	copy(b[fixedSize:], b[at:at+subject])
+	binary.LittleEndian.PutUint32(b[fixedSize+subject:], length)
+	return sum
 }
 
 // Next is DecodeExclusive for those who only want to know that the record at the
@@ -364,23 +363,20 @@ func Next(buf []byte, key *Key) (size int, seq uint64, kind Kind, subject []byte
 const stackSum = 1024
 
 func (r *Record) sum(buf []byte, key *Key) uint64 {
-	if r.Size <= stackSum {
-		var parts [stackSum]byte
-		n := copy(parts[:], buf[4:20])
-		n += copy(parts[n:], r.Subject)
-		n += copy(parts[n:], r.Header)
-		n += copy(parts[n:], r.Data)
-		return highwayhash.Sum64(parts[:n], key[:])
+	head := (*[headSize]byte)(buf[4:])
+	if r.Header == nil {
+		return highway.SumParts((*[sha256.Size]byte)(key), head, buf[fixedSize:r.Size-SumSize])
 	}
-	d, err := highwayhash.NewDigest64(key[:])
-	if err != nil {
-		panic(err) // only for a key of the wrong length
+	n := len(r.Subject) + len(r.Header) + len(r.Data)
+	var few [stackSum]byte
+	parts := few[:0]
+	if n > len(few) {
+		parts = make([]byte, 0, n)
 	}
-	d.Write(buf[4:20])
-	d.Write(r.Subject)
-	d.Write(r.Header)
-	d.Write(r.Data)
-	return d.Sum64()
+	parts = append(parts, r.Subject...)
+	parts = append(parts, r.Header...)
+	parts = append(parts, r.Data...)
+	return highway.SumParts((*[sha256.Size]byte)(key), head, parts)
 }
 
 // grow extends dst by n bytes.
