@@ -185,7 +185,6 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		s.end.ts = ts
 		o.buf = record.AppendMessage(o.buf, nil, s.end.seq, ts, m.Subject, m.Header, m.Data)
 		s.tail.size += int64(size)
-		s.tail.msgs++
 		o.msgs++
 		o.bytes += s.sizeOf(m.Subject, m.Header, m.Data)
 		if m.TTL != 0 {
@@ -326,34 +325,22 @@ func (s *store) writable() error {
 // rotate begins a new block. The caller holds wmu.
 func (s *store) rotate(o *op) error {
 	b := newBlock(s.tail.b.num+1, s.end)
-	fresh := new(cache)
-	if full := s.tail.b.cache.Load(); full != nil && s.disk != nil && s.tail.size > s.tail.max/2 {
-		// The stream fills its blocks: the next one will be as large.
-		s.mu.Lock()
-		fresh.buf, fresh.ents = s.disk.spare.buf, s.disk.spare.ents
-		s.disk.spare = cache{}
-		s.mu.Unlock()
-		if fresh.buf == nil {
-			fresh.buf = make([]byte, 0, s.tail.max)
-			fresh.ents = make([]ent, 0, s.tail.msgs+s.tail.msgs/16)
-		}
-	}
 	if s.disk != nil {
 		if err := s.disk.rotate(o, b); err != nil {
 			return err
 		}
 	}
 	s.setTail(b)
-	b.cache.Store(fresh)
 	return nil
 }
 
 // setTail makes the new block b the tail. It joins s.blocks with its first
 // visible record. The caller holds wmu.
 func (s *store) setTail(b *block) {
-	b.cache.Store(new(cache))
-	s.tail.b, s.tail.size, s.tail.msgs = b, 0, 0
-	if s.disk != nil {
+	s.tail.b, s.tail.size = b, 0
+	if s.disk == nil {
+		b.cache.Store(new(cache))
+	} else {
 		k := record.NewKey(s.cfg.Name, b.num)
 		s.tail.key = &k
 	}

@@ -24,25 +24,27 @@ func (s *store) apply(o *op) {
 			}
 		}
 		part := o.buf[sg.from:o.end(i)]
-		// The content takes over all bytes at once. Where it is not in memory, or
-		// goes or comes meanwhile, it takes the records one by one.
-		b.pinned.Store(true)
-		bulk, base := b.cache.Load(), 0
-		if bulk != nil {
-			base = len(bulk.buf)
-			bulk.extend(part)
+		if len(part) == 0 {
+			continue
 		}
+		// The content takes over all bytes at once. Where it goes or comes
+		// meanwhile, it takes the records one by one.
+		b.pinned.Store(true)
+		bulk := b.cache.Load()
+		if bulk != nil {
+			bulk.extend(part)
+		} else {
+			bulk = s.disk.window(b, part)
+		}
+		base := b.size
 		for at := 0; at < len(part); at += r.Size {
 			record.ParseOwn(part[at:], &r)
 			switch c := b.cache.Load(); {
-			case bulk != nil && c == bulk:
-				c.note(&r, base+at)
+			case c == bulk || c == nil && bulk == b.recent.Load():
+				bulk.note(&r, base+int64(at))
 			case c != nil:
-				bulk = nil
 				c.extend(part[at : at+r.Size])
-				c.note(&r, len(c.buf)-r.Size)
-			default:
-				bulk = nil
+				c.note(&r, b.size)
 			}
 			b.size += int64(r.Size)
 			s.applyRecord(o, b, &r)
@@ -51,7 +53,7 @@ func (s *store) apply(o *op) {
 				acts = acts[1:]
 			}
 		}
-		if s.disk != nil && len(part) > 0 {
+		if s.disk != nil {
 			s.disk.tailSum = [record.SumSize]byte(part[len(part)-record.SumSize:])
 		}
 		b.pinned.Store(false)
@@ -206,7 +208,7 @@ func (s *store) blockFor(seq uint64) (*block, int) {
 // A message that cannot be read is removed from those that are known.
 // With bulk the change is left to the caller.
 func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
-	c, err := s.content(b)
+	c, err := s.contentFrom(b, seq)
 	var e *ent
 	if err == nil {
 		if n, ok := c.at(seq); ok {
@@ -366,7 +368,7 @@ func (s *store) act(o *op, a *action) {
 // subjectOf returns the subject of a live message for a callback; "" if it
 // cannot be read.
 func (s *store) subjectOf(b *block, seq uint64) string {
-	c, err := s.content(b)
+	c, err := s.contentFrom(b, seq)
 	if err != nil {
 		return ""
 	}

@@ -33,9 +33,14 @@ type block struct {
 	ttls      uint64
 	schedules uint64
 
-	// cache is nil when the content is only in the file. In a memory store, and
-	// for the tail with what was appended to it, it is always there.
-	cache atomic.Pointer[cache]
+	// cache is the whole content; nil when that is only in the file. In a memory
+	// store it is always there. recent is the window on what was appended last,
+	// of a block whose cache is nil.
+	cache  atomic.Pointer[cache]
+	recent atomic.Pointer[cache]
+	// inside counts the scans that began at the first message of the cache and
+	// have not come to its end.
+	inside atomic.Int32
 	// used is the host's tick at the last use of the cache.
 	used atomic.Int64
 	read atomic.Bool // the cache was used by a reader
@@ -96,11 +101,19 @@ type ent struct {
 // under store.mu, so nothing of it may be kept without.
 type cache struct {
 	buf  []byte
+	base uint32   // offset of buf in the block; 0 except for a window
 	ents []ent    // messages, ascending; dead ones among them
 	tomb []uint64 // sequences of the tombstones in it
 	bad  []badRange
 
 	compressed bool // the file's form
+
+	// A window has all messages of its block from this sequence on; low is the
+	// lowest that was read since the window has moved, 0 if none was.
+	from uint64
+	low  atomic.Uint64
+
+	shared atomic.Bool // buf is used without the lock: it is not for reuse
 }
 
 // memory is what the cache takes, in bytes.
@@ -134,20 +147,26 @@ func (c *cache) at(seq uint64) (int, bool) {
 
 // Parts of a record that was verified or made here.
 
+func (c *cache) raw(e *ent) []byte {
+	at := e.off - c.base
+	return c.buf[at : at+e.size]
+}
+
 func (c *cache) time(e *ent) int64 {
-	return int64(binary.LittleEndian.Uint64(c.buf[e.off+12:]))
+	return int64(binary.LittleEndian.Uint64(c.buf[e.off-c.base+12:]))
 }
 
 func (c *cache) subject(e *ent) []byte {
-	n := uint32(binary.LittleEndian.Uint16(c.buf[e.off+20:]))
-	return c.buf[e.off+22 : e.off+22+n]
+	raw := c.raw(e)
+	n := binary.LittleEndian.Uint16(raw[20:])
+	return raw[22 : 22+int(n)]
 }
 
-func (c *cache) hasHeader(e *ent) bool { return c.buf[e.off+3]&0x80 != 0 }
+func (c *cache) hasHeader(e *ent) bool { return c.buf[e.off-c.base+3]&0x80 != 0 }
 
 // parts returns the subject, header section and payload.
 func (c *cache) parts(e *ent) (subject, header, data []byte) {
-	raw := c.buf[e.off : e.off+e.size]
+	raw := c.raw(e)
 	n := 22 + int(binary.LittleEndian.Uint16(raw[20:]))
 	subject = raw[22:n]
 	if raw[3]&0x80 != 0 {
@@ -160,8 +179,8 @@ func (c *cache) parts(e *ent) (subject, header, data []byte) {
 
 // append takes over a record, whose bytes are raw.
 func (c *cache) append(r *record.Record, raw []byte) {
+	c.note(r, int64(len(c.buf)))
 	c.extend(raw)
-	c.note(r, len(c.buf)-len(raw))
 }
 
 // extend takes over the bytes of records.
@@ -172,8 +191,8 @@ func (c *cache) extend(raw []byte) {
 	c.buf = append(c.buf, raw...)
 }
 
-// note remembers the record at offset off.
-func (c *cache) note(r *record.Record, off int) {
+// note remembers the record at offset off of the block.
+func (c *cache) note(r *record.Record, off int64) {
 	switch r.Kind {
 	case record.Message:
 		if len(c.ents) == cap(c.ents) {

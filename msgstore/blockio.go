@@ -283,6 +283,8 @@ func (d *disk) install(b *block, c *cache, v view) error {
 	}
 	b.file.compressed = c.compressed
 	b.cache.Store(c)
+	b.recent.Store(nil)
+	b.inside.Store(0)
 	d.hold(b, c)
 	if len(c.bad) > 0 && !b.file.reported {
 		b.file.reported = true

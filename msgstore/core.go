@@ -57,7 +57,6 @@ type tail struct {
 	b    *block
 	key  *record.Key          // nil in memory
 	sum  [record.SumSize]byte // of the last record
-	msgs int                  // handed over
 	size int64                // of all records handed over, uncompressed
 	max  int64                // size at which the next block begins
 }
@@ -107,17 +106,23 @@ func (s *store) blockOf(seq uint64) int {
 // cached returns the content of b, or b.miss.
 func (s *store) cached(b *block) (*cache, error) {
 	if c := b.cache.Load(); c != nil {
-		if s.disk != nil {
-			if !b.read.Load() {
-				b.read.Store(true)
-			}
-			if now := s.disk.host.tick.Load(); b.used.Load() != now {
-				b.used.Store(now)
-			}
-		}
+		s.use(b)
 		return c, nil
 	}
 	return nil, &b.miss
+}
+
+// use notes that the content of b was of use to a reader.
+func (s *store) use(b *block) {
+	if s.disk == nil {
+		return
+	}
+	if !b.read.Load() {
+		b.read.Store(true)
+	}
+	if now := s.disk.host.tick.Load(); b.used.Load() != now {
+		b.used.Store(now)
+	}
 }
 
 // content is cached for those who hold mu for writing: it loads the block if

@@ -36,7 +36,7 @@ type disk struct {
 	lastUse atomic.Int64 // host tick of the last append
 
 	// Guarded by store.mu.
-	spare   cache    // memory for the content of the next block
+	spare   *cache   // for the window of the next block; may be nil
 	garbage []*block // to be deleted when what replaced them is durable
 	later   []*block // the same, but index.db must be written first
 	changes uint64   // counts ops
@@ -463,7 +463,11 @@ func (d *disk) applied(o *op) {
 	}
 	for i := range o.segs {
 		b := o.segs[i].b
-		if c := b.cache.Load(); c != nil {
+		c := b.cache.Load()
+		if c == nil {
+			c = b.recent.Load()
+		}
+		if c != nil {
 			d.hold(b, c)
 		}
 	}
@@ -473,13 +477,15 @@ func (d *disk) applied(o *op) {
 // it, its content is not worth its memory, which the next block gets. The caller
 // holds store.mu for writing, so nobody reads now.
 func (d *disk) filled(b *block) {
-	c := b.cache.Load()
-	if c == nil || b.read.Load() || b.pinned.Load() {
+	if b.read.Load() || b.pinned.Load() {
 		return
 	}
+	c := b.recent.Load()
 	d.host.drop(b)
-	b.cache.Store(nil)
-	d.spare = cache{buf: c.buf[:0], ents: c.ents[:0]}
+	if c != nil {
+		d.spare = c
+		c.buf = c.buf[:0]
+	}
 }
 
 // hold tells the host of the memory that the content of b takes.

@@ -221,6 +221,7 @@ func (h *Host) hold(b *block, n int64) {
 // forget drops the content of b. The caller holds mu.
 func (h *Host) forget(b *block) {
 	b.cache.Store(nil)
+	b.recent.Store(nil)
 	b.capacity.Store(0)
 	h.bytes -= b.file.held.Swap(0)
 	delete(h.held, b)

@@ -104,7 +104,7 @@ func (s *store) lookup(seq uint64) (*cache, *ent, error) {
 
 // fetch returns the record of a live message.
 func (s *store) fetch(b *block, seq uint64) (*cache, *ent, error) {
-	c, err := s.cached(b)
+	c, err := s.cachedFrom(b, seq)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -230,9 +230,13 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 			break
 		}
 		*start = seq
-		c, err := s.cached(b)
+		c, err := s.cachedFrom(b, seq)
 		if err != nil {
 			return nil, nil, 0, err
+		}
+		if seq == b.first.seq && i > 0 {
+			s.leave(s.blocks[i-1])
+			b.inside.Add(1)
 		}
 		n := c.find(seq)
 		for {
@@ -263,6 +267,14 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 	}
 	*start = max(*start, hi+1)
 	return nil, nil, s.last.seq, ErrStoreEOF
+}
+
+// leave is called when a scan goes on behind b. The content of an old block is
+// not worth its memory when the last scan has left it.
+func (s *store) leave(b *block) {
+	if s.disk != nil && b.inside.Add(-1) <= 0 && b.cache.Load() != nil {
+		s.disk.host.drop(b)
+	}
 }
 
 // boundsLimit is how many subjects bounds looks at before it gives up.
@@ -335,17 +347,22 @@ func (s *store) prev(f *Filter, start *uint64) (*cache, *ent, uint64, error) {
 		if b.last.seq < lo {
 			break
 		}
-		c, err := s.cached(b)
+		seq := min(*start, b.last.seq)
+		c, err := s.cachedFrom(b, seq)
 		if err != nil {
 			return nil, nil, 0, err
 		}
-		seq := min(*start, b.last.seq)
 		for seq >= max(lo, b.first.seq) {
 			var ok bool
 			if seq, ok = b.deleted.PrevAbsent(seq); !ok || seq < max(lo, b.first.seq) {
 				break
 			}
 			*start = seq
+			if seq < c.from {
+				if c, err = s.cached(b); err != nil {
+					return nil, nil, 0, err
+				}
+			}
 			n, ok := c.at(seq)
 			if !ok {
 				return nil, nil, seq, c.damage(b, seq)

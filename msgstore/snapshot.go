@@ -129,6 +129,7 @@ func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
 			if len(c.bad) > 0 {
 				bad = c.damage(b, b.first.seq)
 			}
+			c.shared.Store(true)
 			content = c.buf[:len(c.buf):len(c.buf)]
 			if i == len(blocks)-1 {
 				content = content[:min(int64(len(content)), size)]
