@@ -3,6 +3,7 @@ package jetstream
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -44,6 +45,9 @@ func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b
 // accepted.
 func (st *Stream) admitBatch(b *msgBatch) {
 	p := st.newProposal(b)
+	p.raw = slices.Grow(p.raw, len(b.msgs))
+	p.stored = slices.Grow(p.stored, len(b.msgs))
+	p.replies = slices.Grow(p.replies, len(b.msgs))
 	cfg := st.config.Load()
 	now := time.Now().UnixNano()
 	var ok bool

@@ -94,8 +94,11 @@ type groupMember struct {
 
 var turnScratch = sync.Pool{New: func() any { return new(consumerTurn) }}
 
-// keepItems bounds what a pooled turn keeps for reuse.
-const keepItems = 16 << 10
+// keepItems and keepBatch, in bytes, bound what a pooled turn keeps for reuse.
+const (
+	keepItems = 16 << 10
+	keepBatch = 1 << 20
+)
 
 // work serves the line until it is empty.
 func (q *consumerTurns) work() {

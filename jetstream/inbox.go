@@ -26,37 +26,41 @@ type inbox struct {
 // kept for reuse.
 const batchSize = 1 << 20
 
-// msgBatch is messages in order. Their bytes are in one buffer, so that a
-// producer copies and the collector frees them together.
+// msgBatch is messages in order. Their bytes are in slabs, so that a producer
+// copies many at a time and what was copied does not move when more come.
 type msgBatch struct {
-	msgs []inMsg
-	buf  []byte
-	size int // what they count for in the inbox
+	msgs  []inMsg
+	slabs []*slab
+	size  int // what they count for in the inbox
 }
 
-// inMsg is a message in a batch; the slices point into the batch's buffer.
+// slab is memory for messages.
+type slab struct{ buf []byte }
+
+// inMsg is a message in a batch.
 type inMsg struct {
-	start                        int // of subject, in the buffer
+	slab, start                  int // of subject
 	subject, reply, header, data int // lengths; the parts follow each other
 	from                         Requester
 	trace                        Trace
 	feed                         *originFeed // that delivered it; nil for publishes
 }
 
-func (b *msgBatch) subject(m *inMsg) []byte { return b.part(m.start, m.subject) }
-func (b *msgBatch) reply(m *inMsg) []byte   { return b.part(m.start+m.subject, m.reply) }
+func (b *msgBatch) subject(m *inMsg) []byte { return b.part(m, 0, m.subject) }
+func (b *msgBatch) reply(m *inMsg) []byte   { return b.part(m, m.subject, m.reply) }
 func (b *msgBatch) header(m *inMsg) []byte {
-	return b.part(m.start+m.subject+m.reply, m.header)
+	return b.part(m, m.subject+m.reply, m.header)
 }
 func (b *msgBatch) data(m *inMsg) []byte {
-	return b.part(m.start+m.subject+m.reply+m.header, m.data)
+	return b.part(m, m.subject+m.reply+m.header, m.data)
 }
 
-func (b *msgBatch) part(start, n int) []byte {
+func (b *msgBatch) part(m *inMsg, at, n int) []byte {
 	if n == 0 {
 		return nil
 	}
-	return b.buf[start : start+n : start+n]
+	at += m.start
+	return b.slabs[m.slab].buf[at : at+n : at+n]
 }
 
 func (b *msgBatch) add(m *Msg, feed *originFeed) {
@@ -64,33 +68,76 @@ func (b *msgBatch) add(m *Msg, feed *originFeed) {
 	if feed != nil && m.Shown != nil {
 		subject = m.Shown // what the message is called at the origin
 	}
+	size := len(subject) + len(m.Reply) + len(m.Header) + len(m.Data)
+	n := len(b.slabs) - 1
+	if n < 0 || len(b.slabs[n].buf)+size > cap(b.slabs[n].buf) {
+		n++
+		b.slabs = append(b.slabs, newSlab(size, 4*b.size))
+	}
+	s := b.slabs[n].buf
 	b.msgs = append(b.msgs, inMsg{
-		start: len(b.buf), subject: len(subject), reply: len(m.Reply),
+		slab: n, start: len(s), subject: len(subject), reply: len(m.Reply),
 		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
 	})
 	if feed == nil && m.Trace != nil {
 		m.Trace.Hold()
 		b.msgs[len(b.msgs)-1].trace = m.Trace
 	}
-	b.buf = append(b.buf, subject...)
-	b.buf = append(b.buf, m.Reply...)
-	b.buf = append(b.buf, m.Header...)
-	b.buf = append(b.buf, m.Data...)
+	s = append(s, subject...)
+	s = append(s, m.Reply...)
+	s = append(s, m.Header...)
+	b.slabs[n].buf = append(s, m.Data...)
+}
+
+// slabSizes are the sizes of slabs that are kept for reuse by all streams: a
+// message that comes alone must not hold much, many must not need many.
+var slabSizes = [...]int{1 << 10, 8 << 10, 64 << 10}
+
+var slabs [len(slabSizes)]sync.Pool // of *slab
+
+// newSlab returns an empty slab for at least so many bytes, and for want if there
+// are slabs of that size.
+func newSlab(least, want int) *slab {
+	want = max(least, min(want, slabSizes[len(slabSizes)-1]))
+	for i, size := range slabSizes {
+		if want > size {
+			continue
+		}
+		if s, ok := slabs[i].Get().(*slab); ok {
+			return s
+		}
+		return &slab{make([]byte, 0, size)}
+	}
+	return &slab{make([]byte, 0, want)}
+}
+
+// free takes a slab back. One that was made for a large message is left to the
+// collector.
+func (s *slab) free() {
+	for i, size := range slabSizes {
+		if cap(s.buf) == size {
+			s.buf = s.buf[:0]
+			slabs[i].Put(s)
+			return
+		}
+	}
 }
 
 // batches are empty batches for reuse by all streams, so that an idle stream
-// keeps none. keepBatch bounds the buffers in it.
+// keeps none. keepItems bounds the messages in it.
 var batches = sync.Pool{New: func() any { return new(msgBatch) }}
-
-const keepBatch = 4 << 20
 
 // recycle gives back a batch that is not used any more.
 func (b *msgBatch) recycle() {
-	if cap(b.buf) > keepBatch {
+	for i, s := range b.slabs {
+		s.free()
+		b.slabs[i] = nil
+	}
+	if cap(b.msgs) > keepItems {
 		return
 	}
 	clear(b.msgs)
-	b.msgs, b.buf, b.size = b.msgs[:0], b.buf[:0], 0
+	*b = msgBatch{msgs: b.msgs[:0], slabs: b.slabs[:0]}
 	batches.Put(b)
 }
 
@@ -126,7 +173,7 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 
 // last is the batch for another message of this size. Under mu.
 func (in *inbox) last(size int) *msgBatch {
-	if n := len(in.batches); n > 0 && len(in.batches[n-1].buf)+size <= batchSize {
+	if n := len(in.batches); n > 0 && in.batches[n-1].size+size <= batchSize {
 		return in.batches[n-1]
 	}
 	b := batches.Get().(*msgBatch)

@@ -3,6 +3,7 @@ package msgstore
 import (
 	"math"
 
+	"github.com/natsd/natsd/msgstore/internal/buffers"
 	"github.com/natsd/natsd/msgstore/internal/record"
 )
 
@@ -118,6 +119,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		return 0, err
 	}
 	saved, end := s.tail, s.end
+	bytes := 0
 	for i := range batch {
 		m := &batch[i]
 		if m.Seq != 0 && m.Seq != end.seq+1 {
@@ -130,9 +132,11 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		if len(m.Subject) > maxSubject {
 			return 0, ErrBadSubject
 		}
-		if record.Size(len(m.Subject), len(m.Header), len(m.Data)) > record.MaxSize {
+		size := record.Size(len(m.Subject), len(m.Header), len(m.Data))
+		if size > record.MaxSize {
 			return 0, ErrMsgTooLarge
 		}
+		bytes += size
 		end.seq++
 	}
 	if end.seq > record.MaxSeq || end.seq < s.end.seq {
@@ -158,6 +162,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 			s.tail.size = 0
 		}
 	}()
+	o.buf = buffers.Get(bytes)
 	o.firstSeq = s.end.seq + 1
 	for i := range batch {
 		m := &batch[i]
@@ -229,6 +234,9 @@ func (s *store) placeTombstone(o *op, seq uint64, ts int64) error {
 	}
 	if err := s.seat(o, record.MinSize); err != nil {
 		return err
+	}
+	if o.buf == nil {
+		o.buf = buffers.Get(record.MinSize)
 	}
 	o.buf = record.AppendTombstone(o.buf, nil, seq, ts)
 	s.tail.size += record.MinSize

@@ -40,7 +40,7 @@ func (s *store) apply(o *op) {
 		for at := 0; at < len(part); at += r.Size {
 			record.ParseOwn(part[at:], &r)
 			switch c := b.cache.Load(); {
-			case c == bulk || c == nil && bulk == b.recent.Load():
+			case c == bulk, c == nil && bulk == b.recent.Load() && base+int64(at) >= int64(bulk.base):
 				bulk.note(&r, base+int64(at))
 			case c != nil:
 				c.extend(part[at : at+r.Size])

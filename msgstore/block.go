@@ -3,8 +3,10 @@ package msgstore
 import (
 	"encoding/binary"
 	"sort"
+	"sync"
 	"sync/atomic"
 
+	"github.com/natsd/natsd/msgstore/internal/buffers"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/seqset"
 )
@@ -114,6 +116,30 @@ type cache struct {
 	low  atomic.Uint64
 
 	shared atomic.Bool // buf is used without the lock: it is not for reuse
+}
+
+// caches are for reuse; their ents have memory.
+var caches = sync.Pool{New: func() any { return new(cache) }}
+
+// mostEnts bounds the places that a cache in reserve keeps: those of a block of
+// records of 64 B.
+const mostEnts = maxBlockSize / 64
+
+func newCache() *cache { return caches.Get().(*cache) }
+
+// free gives the memory of c back. Nobody uses it any more.
+func (c *cache) free() {
+	if c.shared.Load() {
+		return
+	}
+	buffers.Put(c.buf)
+	c.buf, c.base, c.ents, c.tomb, c.bad = nil, 0, c.ents[:0], nil, nil
+	if cap(c.ents) > mostEnts {
+		c.ents = nil
+	}
+	c.compressed, c.from = false, 0
+	c.low.Store(0)
+	caches.Put(c)
 }
 
 // memory is what the cache takes, in bytes.

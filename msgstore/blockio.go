@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/buffers"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/subjecttree"
@@ -38,7 +39,7 @@ func (d *disk) readFile(b *block, size int64) ([]byte, error) {
 	if size > maxBlockFile {
 		return nil, fmt.Errorf("%s: %d bytes are too many for a block", d.blockPath(b.num), size)
 	}
-	buf := make([]byte, size)
+	buf := buffers.Get(int(size))[:size]
 	if size > 0 {
 		if _, err := f.ReadAt(buf, 0); err != nil {
 			return nil, err
@@ -126,7 +127,8 @@ func (s *store) blockIndex(b *block) int {
 // parse makes the cache of a block out of its content.
 func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	content, compressed, ranges := plain(buf)
-	c := &cache{buf: content, compressed: compressed}
+	c := newCache()
+	c.buf, c.compressed = content, compressed
 	if len(ranges) == 0 && d.quick(b, c, v.after) {
 		return c
 	}
@@ -164,7 +166,9 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 // scan, which is slower, is for the others.
 func (d *disk) quick(b *block, c *cache, after uint64) bool {
 	key := record.NewKey(d.s.cfg.Name, b.num)
-	c.ents = make([]ent, 0, len(c.buf)/128+8)
+	if c.ents == nil {
+		c.ents = make([]ent, 0, len(c.buf)/128+8)
+	}
 	var known []byte // subject of the record before, which is valid
 	for off := 0; off < len(c.buf); {
 		size, seq, kind, subject := record.Next(c.buf[off:], &key)
@@ -262,6 +266,31 @@ func (d *disk) loadLocked(b *block) (*cache, error) {
 	return b.cache.Load(), err
 }
 
+// retire is called when c has left its block. Readers may still be at it.
+func (d *disk) retire(c *cache) {
+	d.retiring.Lock()
+	defer d.retiring.Unlock()
+	if len(d.retired) < maxRetired {
+		d.retired = append(d.retired, c)
+	}
+}
+
+// maxRetired bounds the contents of a store that wait for reuse: a scan needs the
+// one that it has left, and the next.
+const maxRetired = 2
+
+// reclaim gives the memory of retired contents to who loads next. The caller
+// holds store.mu for writing, so no reader is at them any longer.
+func (d *disk) reclaim() {
+	d.retiring.Lock()
+	defer d.retiring.Unlock()
+	for i, c := range d.retired {
+		c.free()
+		d.retired[i] = nil
+	}
+	d.retired = d.retired[:0]
+}
+
 // install makes c the cache of b. The caller holds store.mu for writing.
 func (d *disk) install(b *block, c *cache, v view) error {
 	if v.size >= 0 && b.size > v.size {
@@ -283,6 +312,7 @@ func (d *disk) install(b *block, c *cache, v view) error {
 	}
 	b.file.compressed = c.compressed
 	b.cache.Store(c)
+	d.reclaim()
 	b.recent.Store(nil)
 	b.inside.Store(0)
 	d.hold(b, c)

@@ -123,6 +123,9 @@ func (s *store) use(b *block) {
 	if now := s.disk.host.tick.Load(); b.used.Load() != now {
 		b.used.Store(now)
 	}
+	if now := s.disk.host.tick.Load(); s.disk.readAt.Load() != now {
+		s.disk.readAt.Store(now)
+	}
 }
 
 // content is cached for those who hold mu for writing: it loads the block if

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/internal/buffers"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -34,6 +35,7 @@ type disk struct {
 	outFile vfs.File
 	stream  *keys.Stream // encrypts what goes to it
 	lastUse atomic.Int64 // host tick of the last append
+	readAt  atomic.Int64 // host tick of the last time that a reader came to a block
 
 	// Guarded by store.mu.
 	spare   *cache   // for the window of the next block; may be nil
@@ -41,6 +43,9 @@ type disk struct {
 	later   []*block // the same, but index.db must be written first
 	changes uint64   // counts ops
 	tailSum [record.SumSize]byte
+
+	retiring sync.Mutex // leaf; guards retired
+	retired  []*cache   // contents that have left their blocks
 
 	synced atomic.Uint64 // durable position, for the modes other than Always
 
@@ -127,6 +132,9 @@ func (d *disk) send(o *op) error {
 			return err
 		}
 		if d.stream != nil {
+			if o.disk.enc == nil {
+				o.disk.enc = buffers.Get(len(o.buf))
+			}
 			at := len(o.disk.enc)
 			o.disk.enc = append(o.disk.enc, data...)
 			data = o.disk.enc[at:]

@@ -140,6 +140,7 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 	s.appended.Store(s.end.seq)
 	d.synced.Store(s.end.seq)
 	d.stateAt = h.tick.Load()
+	d.readAt.Store(d.stateAt - cacheIdle - 1)
 	d.clean(true)
 	h.add(s)
 	if err := f.settle(); err != nil {

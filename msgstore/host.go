@@ -220,7 +220,9 @@ func (h *Host) hold(b *block, n int64) {
 
 // forget drops the content of b. The caller holds mu.
 func (h *Host) forget(b *block) {
-	b.cache.Store(nil)
+	if c := b.cache.Swap(nil); c != nil {
+		b.file.owner.disk.retire(c)
+	}
 	b.recent.Store(nil)
 	b.capacity.Store(0)
 	h.bytes -= b.file.held.Swap(0)

@@ -20,6 +20,7 @@ func (d *disk) maintain(now int64) {
 		d.syncAt = now
 		d.flush()
 	}
+	d.letGo()
 	d.rewriteSome()
 	d.clean(false)
 	d.cleanLater()
@@ -29,6 +30,18 @@ func (d *disk) maintain(now int64) {
 	}
 	if now-d.lastUse.Load() >= fileIdle {
 		d.closeIdle()
+	}
+}
+
+// letGo reclaims what no load has reclaimed.
+func (d *disk) letGo() {
+	d.retiring.Lock()
+	n := len(d.retired)
+	d.retiring.Unlock()
+	if n > 0 {
+		d.s.mu.Lock()
+		d.reclaim()
+		d.s.mu.Unlock()
 	}
 }
 

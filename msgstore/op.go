@@ -3,12 +3,15 @@ package msgstore
 import (
 	"sync"
 
+	"github.com/natsd/natsd/msgstore/internal/buffers"
 	"github.com/natsd/natsd/msgstore/internal/record"
 )
 
 // op is an operation on its way from submit to its callbacks.
 type op struct {
-	buf  []byte // records, back to back
+	// buf holds the records, back to back. Where it has to grow, the old memory is
+	// left alone: the disk may be at it.
+	buf  []byte
 	segs []segment
 	acts []action
 	ttls []givenTTL
@@ -79,23 +82,13 @@ var ops = sync.Pool{New: func() any { return new(op) }}
 
 func newOp() *op { return ops.Get().(*op) }
 
-// maxKeptBuf is the largest buffer that a pooled op keeps: one for the largest
-// batches that are common, not for the largest record.
-const maxKeptBuf = 1 << 20
-
 func (o *op) free() {
-	buf := o.buf[:0]
-	if cap(buf) > maxKeptBuf {
-		buf = nil
-	}
+	buffers.Put(o.buf)
+	buffers.Put(o.disk.enc)
 	clear(o.segs)
 	clear(o.acts)
 	clear(o.changes)
-	enc := o.disk.enc[:0]
-	if cap(enc) > maxKeptBuf {
-		enc = nil
-	}
-	*o = op{disk: diskOp{enc: enc}, buf: buf, segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	*o = op{segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
 	ops.Put(o)
 }
 

@@ -48,6 +48,9 @@ func (d *disk) scrubOne(now int64) int64 {
 	c, err := d.fetchBlock(b, v)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err == nil && len(c.bad) == 0 {
+		defer c.free()
+	}
 	if s.blockIndex(b) < 0 || b.file.gen != v.gen {
 		return 1 // it is another one now
 	}

@@ -35,6 +35,21 @@ func (c *cache) extendWindow(part []byte, off int64, first uint64) {
 	c.buf = append(c.buf, part...)
 }
 
+// ahead is how much of the beginning of part a window need not take over, because
+// only its end is worth keeping if nobody reads.
+func ahead(part []byte) int {
+	at := 0
+	var r record.Record
+	for len(part)-at > leastWindow {
+		record.ParseOwn(part[at:], &r)
+		if at+r.Size == len(part) {
+			break // it is larger than a window
+		}
+		at += r.Size
+	}
+	return at
+}
+
 // slide forgets the older part of the window: all but half of leastWindow, less
 // what is coming, and from the lowest message that was read.
 func (c *cache) slide(coming int) {
@@ -78,17 +93,22 @@ func (d *disk) window(b *block, part []byte) *cache {
 		d.spare = nil
 		b.recent.Store(c)
 	}
+	off := b.size
+	if len(part) > leastWindow && d.host.tick.Load()-d.readAt.Load() > cacheIdle {
+		skip := ahead(part)
+		part = part[skip:]
+		off += int64(skip)
+		c.buf = c.buf[:0]
+	}
+	first := uint64(0)
 	if len(c.buf) == 0 {
 		var r record.Record
 		record.ParseOwn(part, &r)
-		first := r.Seq
-		if r.Kind != record.Message {
+		if first = r.Seq; r.Kind != record.Message {
 			first = d.s.last.seq + 1
 		}
-		c.extendWindow(part, b.size, first)
-		return c
 	}
-	c.extendWindow(part, b.size, 0)
+	c.extendWindow(part, off, first)
 	return c
 }
 
