@@ -3,7 +3,6 @@ package jetstream
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -45,9 +44,6 @@ func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b
 // accepted.
 func (st *Stream) admitBatch(b *msgBatch) {
 	p := st.newProposal(b)
-	p.raw = slices.Grow(p.raw, len(b.msgs))
-	p.stored = slices.Grow(p.stored, len(b.msgs))
-	p.replies = slices.Grow(p.replies, len(b.msgs))
 	cfg := st.config.Load()
 	now := time.Now().UnixNano()
 	var ok bool
@@ -113,7 +109,7 @@ func (st *Stream) admitSingle(p *proposal, cfg *jsapi.StreamConfig, m *publish, 
 	}
 	seq := st.accept(p, m, now)
 	if len(m.reply) > 0 && !cfg.NoAck {
-		p.replies = append(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: seq, value: m.value}})
+		p.replies = replySlices.add(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: seq, value: m.value}})
 	}
 }
 
@@ -325,7 +321,7 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 		}
 	}
 	if m.noInterest {
-		p.raw = append(p.raw, msgstore.RawMsg{Seq: seq, Time: now, Skip: 1})
+		p.raw = rawSlices.add(p.raw, msgstore.RawMsg{Seq: seq, Time: now, Skip: 1})
 		return seq
 	}
 	switch {
@@ -341,8 +337,8 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	if m.cancels != 0 {
 		p.cancels = append(p.cancels, m.cancels)
 	}
-	p.stored = append(p.stored, stored)
-	p.raw = append(p.raw, msgstore.RawMsg{
+	p.stored = storedSlices.add(p.stored, stored)
+	p.raw = rawSlices.add(p.raw, msgstore.RawMsg{
 		Subject: m.subjectText, Header: m.header, Data: m.data, Seq: seq, Time: now, TTL: m.ttl, Rollup: m.rollup,
 	})
 	size := recordSize(st.Config().Storage, len(m.subjectText), len(m.header), len(m.data))

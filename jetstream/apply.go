@@ -57,11 +57,11 @@ func (st *Stream) replyInOrder(p *proposal, r pendingReply) {
 	t := &st.turn
 	switch {
 	case len(p.raw) > 0:
-		p.replies = append(p.replies, r)
+		p.replies = replySlices.add(p.replies, r)
 	case t.inflight > 0:
 		last := t.pipeline[len(t.pipeline)-1]
 		r.reply = bytes.Clone(r.reply)
-		last.replies = append(last.replies, r)
+		last.replies = replySlices.add(last.replies, r)
 	case r.raw:
 		t.publisher.Publish(r.reply, nil, r.header, r.body)
 	default:

@@ -119,7 +119,7 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		return err
 	}
 	if len(m.reply) > 0 && !cfg.NoAck {
-		p.replies = append(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: last, batch: b.id, count: len(b.msgs)}})
+		p.replies = replySlices.add(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: last, batch: b.id, count: len(b.msgs)}})
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func (b *msgBatch) add(m *Msg, feed *originFeed) {
 		b.slabs = append(b.slabs, newSlab(size, 4*b.size))
 	}
 	s := b.slabs[n].buf
-	b.msgs = append(b.msgs, inMsg{
+	b.msgs = inMsgSlices.add(b.msgs, inMsg{
 		slab: n, start: len(s), subject: len(subject), reply: len(m.Reply),
 		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
 	})
@@ -124,7 +124,7 @@ func (s *slab) free() {
 }
 
 // batches are empty batches for reuse by all streams, so that an idle stream
-// keeps none. keepItems bounds the messages in it.
+// keeps none.
 var batches = sync.Pool{New: func() any { return new(msgBatch) }}
 
 // recycle gives back a batch that is not used any more.
@@ -133,11 +133,8 @@ func (b *msgBatch) recycle() {
 		s.free()
 		b.slabs[i] = nil
 	}
-	if cap(b.msgs) > keepItems {
-		return
-	}
-	clear(b.msgs)
-	*b = msgBatch{msgs: b.msgs[:0], slabs: b.slabs[:0]}
+	inMsgSlices.put(b.msgs)
+	*b = msgBatch{slabs: b.slabs[:0]}
 	batches.Put(b)
 }
 

@@ -385,7 +385,7 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 		return false
 	}
 	if gap := meta.seq - ov.lastSeq - 1; gap > 0 {
-		p.raw = append(p.raw, msgstore.RawMsg{Seq: ov.lastSeq + 1, Skip: gap})
+		p.raw = rawSlices.add(p.raw, msgstore.RawMsg{Seq: ov.lastSeq + 1, Skip: gap})
 		ov.lastSeq += gap
 		p.last = ov.lastSeq
 	}

@@ -220,7 +220,7 @@ func (o *origin) beginAt(seq uint64) {
 	}
 	p := st.newProposal(nil)
 	ov := &st.turn.overlay
-	p.raw = append(p.raw, msgstore.RawMsg{Seq: ov.lastSeq + 1, Skip: seq - ov.lastSeq})
+	p.raw = rawSlices.add(p.raw, msgstore.RawMsg{Seq: ov.lastSeq + 1, Skip: seq - ov.lastSeq})
 	ov.lastSeq, p.last = seq, seq
 	st.propose(p)
 }

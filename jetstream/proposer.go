@@ -80,22 +80,30 @@ var proposals = sync.Pool{New: func() any {
 func (st *Stream) newProposal(b *msgBatch) *proposal {
 	p := proposals.Get().(*proposal)
 	p.stream, p.batch = st, b
+	n := 0
+	if b != nil {
+		n = len(b.msgs)
+	}
+	p.raw, p.stored, p.replies = rawSlices.get(n), storedSlices.get(n), replySlices.get(n)
 	return p
 }
 
-// keepProposal bounds the messages of a proposal that is kept for reuse.
-const keepProposal = 32 << 10
+// What proposals and batches hold, lent by size.
+var (
+	rawSlices    reuse[msgstore.RawMsg]
+	storedSlices reuse[storedMsg]
+	replySlices  reuse[pendingReply]
+	inMsgSlices  reuse[inMsg]
+)
 
 func (p *proposal) recycle() {
 	if p.batch != nil {
 		p.batch.recycle()
 	}
-	if cap(p.raw) > keepProposal {
-		return
-	}
-	clear(p.raw)
-	clear(p.replies)
-	*p = proposal{done: p.done, raw: p.raw[:0], stored: p.stored[:0], replies: p.replies[:0]}
+	rawSlices.put(p.raw)
+	storedSlices.put(p.stored)
+	replySlices.put(p.replies)
+	*p = proposal{done: p.done}
 	proposals.Put(p)
 }
 

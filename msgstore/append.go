@@ -107,7 +107,8 @@ func (s *store) refuse(o *op, err error) {
 		s.disk.queue.Start()
 		return
 	}
-	o.buf, o.segs, o.acts = o.buf[:0], o.segs[:0], o.acts[:0]
+	o.freeSegments()
+	o.acts = o.acts[:0]
 	o.err = err
 	s.follow(o)
 }
@@ -162,7 +163,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 			s.tail.size = 0
 		}
 	}()
-	o.buf = buffers.Get(bytes)
+	o.coming = bytes
 	o.firstSeq = s.end.seq + 1
 	for i := range batch {
 		m := &batch[i]
@@ -183,12 +184,13 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 			}
 		}
 		size := record.Size(len(m.Subject), len(m.Header), len(m.Data))
-		if err := s.seat(o, size); err != nil {
+		sg, err := s.seat(o, size)
+		if err != nil {
 			return 0, err
 		}
 		s.end.seq++
 		s.end.ts = ts
-		o.buf = record.AppendMessage(o.buf, nil, s.end.seq, ts, m.Subject, m.Header, m.Data)
+		sg.buf = record.AppendMessage(sg.buf, nil, s.end.seq, ts, m.Subject, m.Header, m.Data)
 		s.tail.size += int64(size)
 		o.msgs++
 		o.bytes += s.sizeOf(m.Subject, m.Header, m.Data)
@@ -217,12 +219,13 @@ func (s *store) placeSkip(o *op, n uint64, ts int64) error {
 			return err
 		}
 	}
-	if err := s.seat(o, record.MinSize); err != nil {
+	sg, err := s.seat(o, record.MinSize)
+	if err != nil {
 		return err
 	}
 	s.end.seq += n
 	s.end.ts = ts
-	o.buf = record.AppendSkip(o.buf, nil, s.end.seq, ts)
+	sg.buf = record.AppendSkip(sg.buf, nil, s.end.seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }
@@ -232,30 +235,39 @@ func (s *store) placeTombstone(o *op, seq uint64, ts int64) error {
 	if s.disk == nil {
 		return nil
 	}
-	if err := s.seat(o, record.MinSize); err != nil {
+	sg, err := s.seat(o, record.MinSize)
+	if err != nil {
 		return err
 	}
-	if o.buf == nil {
-		o.buf = buffers.Get(record.MinSize)
-	}
-	o.buf = record.AppendTombstone(o.buf, nil, seq, ts)
+	sg.buf = record.AppendTombstone(sg.buf, nil, seq, ts)
 	s.tail.size += record.MinSize
 	return nil
 }
 
-// seat makes sure that the last segment of o is where a record of that size goes.
-func (s *store) seat(o *op, size int) error {
+// seat returns the segment of o, with room, where a record of that size goes.
+func (s *store) seat(o *op, size int) (*segment, error) {
 	if s.tail.size > 0 && s.tail.size+int64(size) > s.tail.max {
 		if err := s.rotate(o); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	n := len(o.segs)
-	if n > 0 && o.segs[n-1].b == s.tail.b {
-		return nil
+	room := max(size, min(o.coming, mostSegment))
+	o.coming -= min(size, o.coming)
+	if n := len(o.segs); n > 0 && o.segs[n-1].b == s.tail.b { // and not sent yet
+		sg := &o.segs[n-1]
+		have := cap(sg.buf) - len(sg.buf)
+		if have < size && len(sg.buf) < mostSegment/2 {
+			// There is more than was announced.
+			bigger := append(buffers.Get(2*len(sg.buf)+size), sg.buf...)
+			buffers.Put(sg.buf)
+			sg.buf, have = bigger, size
+		}
+		if have >= size {
+			return sg, nil
+		}
 	}
-	o.segs = append(o.segs, segment{b: s.tail.b, off: s.tail.size, from: len(o.buf)})
-	return nil
+	o.segs = append(o.segs, segment{b: s.tail.b, off: s.tail.size, buf: buffers.Get(room)})
+	return &o.segs[len(o.segs)-1], nil
 }
 
 // room makes the checks of discard policy new, against what is visible and what

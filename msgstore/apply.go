@@ -23,7 +23,7 @@ func (s *store) apply(o *op) {
 				s.disk.filled(last)
 			}
 		}
-		part := o.buf[sg.from:o.end(i)]
+		part := sg.buf
 		if len(part) == 0 {
 			continue
 		}
@@ -114,7 +114,7 @@ func (s *store) applyMsg(o *op, b *block, r *record.Record) {
 	}
 	s.track(o, b, r)
 	if o != nil && o.heard != nil {
-		o.changes = append(o.changes, change{1, int64(size), r.Seq, string(r.Subject)})
+		o.changes = append(o.changes, change{1, int64(size), r.Seq, o.textOf(r.Subject)})
 	}
 	if p := s.cfg.MaxMsgsPerSubject; p > 0 && same > uint64(p) {
 		s.limitSubject(o, r.Subject, uint64(p))

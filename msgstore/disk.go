@@ -82,7 +82,7 @@ type blockFile struct {
 	tried    uint64
 	locked   string // why the block cannot be read at all, or ""
 	reported bool   // its damage was reported
-	verified int64  // host tick when the file was last read as a whole; 0: never
+	verified int64  // host tick when the file was last read as a whole, or sealed; 0: never
 	closed   bool   // takes no more records
 	convert  bool   // to be rewritten with the configured key and cipher
 	failed   bool   // a rewrite failed; the next start tries again
@@ -96,7 +96,6 @@ type diskOp struct {
 	sent   int // segments handed over
 	flying bool
 	sealed bool // all parts were handed over; guarded by store.mu
-	enc    []byte
 	err    error
 	synced uint64 // a sync up to this sequence
 	floor  uint64 // everything below is gone: to be noted in floor.db
@@ -123,7 +122,7 @@ func (d *disk) part(o *op, c commit.Op) {
 func (d *disk) send(o *op) error {
 	for ; o.disk.sent < len(o.segs); o.disk.sent++ {
 		sg := &o.segs[o.disk.sent]
-		data := o.buf[sg.from:o.end(o.disk.sent)]
+		data := sg.buf
 		if len(data) == 0 {
 			continue
 		}
@@ -132,12 +131,8 @@ func (d *disk) send(o *op) error {
 			return err
 		}
 		if d.stream != nil {
-			if o.disk.enc == nil {
-				o.disk.enc = buffers.Get(len(o.buf))
-			}
-			at := len(o.disk.enc)
-			o.disk.enc = append(o.disk.enc, data...)
-			data = o.disk.enc[at:]
+			sg.enc = append(buffers.Get(len(data)), data...)
+			data = sg.enc
 			d.stream.XORAt(data, data, sg.off)
 		}
 		d.part(o, commit.Op{File: d.out, Data: data})
@@ -151,8 +146,9 @@ func (d *disk) submit(o *op) {
 	if err != nil {
 		d.fail(err)
 	}
-	if n := len(o.buf); n >= record.SumSize {
-		d.s.tail.sum = [record.SumSize]byte(o.buf[n-record.SumSize:])
+	if n := len(o.segs); n > 0 {
+		last := o.segs[n-1].buf
+		d.s.tail.sum = [record.SumSize]byte(last[len(last)-record.SumSize:])
 	}
 	switch {
 	case err != nil:
@@ -248,6 +244,7 @@ func (d *disk) rotate(o *op, b *block) error {
 	d.s.mu.Lock()
 	d.s.tail.b.file.fresh = true
 	d.s.tail.b.file.sealed = true
+	d.s.tail.b.file.verified = max(d.host.tick.Load(), 1) // what was just written need not be read
 	d.s.mu.Unlock()
 	if old != nil {
 		d.part(o, commit.Op{File: old, Sync: true})
@@ -463,7 +460,7 @@ func (d *disk) keyPath(n uint32) string {
 
 // applied is called when an op was applied, with store.mu held.
 func (d *disk) applied(o *op) {
-	if len(o.buf) > 0 || len(o.acts) > 0 {
+	if len(o.segs) > 0 || len(o.acts) > 0 {
 		d.changes++
 	}
 	if o.disk.synced > 0 {

@@ -9,14 +9,13 @@ import (
 
 // op is an operation on its way from submit to its callbacks.
 type op struct {
-	// buf holds the records, back to back. Where it has to grow, the old memory is
-	// left alone: the disk may be at it.
-	buf  []byte
 	segs []segment
-	acts []action
-	ttls []givenTTL
-	wipe [][]byte // to be overwritten (erase in memory)
-	disk diskOp
+	// coming is the size of the records that are about to be placed.
+	coming int
+	acts   []action
+	ttls   []givenTTL
+	wipe   [][]byte // to be overwritten (erase in memory)
+	disk   diskOp
 
 	firstSeq, lastSeq uint64 // sequences used by its records; 0 if none
 	msgs, bytes       uint64 // of its messages, for discard new
@@ -34,18 +33,16 @@ type op struct {
 
 // segment is a part of an op's records that goes into one block.
 type segment struct {
-	b    *block
-	off  int64 // in the block
-	from int   // in op.buf; it ends where the next one begins
+	b   *block
+	off int64 // in the block
+	// buf holds the records, back to back, and enc what goes to an encrypted
+	// block. Once they were handed to the disk they are not written any more.
+	buf, enc []byte
 }
 
-// end is where segment i ends in o.buf.
-func (o *op) end(i int) int {
-	if i+1 < len(o.segs) {
-		return o.segs[i+1].from
-	}
-	return len(o.buf)
-}
+// mostSegment bounds a segment: what is pooled and what is in flight should be of
+// one size. A record of more gets a segment of its own.
+const mostSegment = 256 << 10
 
 // action is something that an op does beside adding records.
 type action struct {
@@ -78,18 +75,41 @@ type change struct {
 	subject     string
 }
 
+// textOf returns the subject of a change. Messages that follow each other often
+// have the same.
+func (o *op) textOf(subject []byte) string {
+	if n := len(o.changes); n > 0 && o.changes[n-1].subject == stringOf(subject) {
+		return o.changes[n-1].subject
+	}
+	return string(subject)
+}
+
 var ops = sync.Pool{New: func() any { return new(op) }}
 
 func newOp() *op { return ops.Get().(*op) }
 
 func (o *op) free() {
-	buffers.Put(o.buf)
-	buffers.Put(o.disk.enc)
-	clear(o.segs)
+	o.freeSegments()
 	clear(o.acts)
 	clear(o.changes)
-	*o = op{segs: o.segs[:0], acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	if cap(o.changes) > keepChanges {
+		o.changes = nil
+	}
+	*o = op{segs: o.segs, acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
 	ops.Put(o)
+}
+
+// keepChanges bounds what an op in reserve keeps.
+const keepChanges = 1 << 10
+
+// freeSegments gives the memory of the records back.
+func (o *op) freeSegments() {
+	for i := range o.segs {
+		buffers.Put(o.segs[i].buf)
+		buffers.Put(o.segs[i].enc)
+		o.segs[i] = segment{}
+	}
+	o.segs = o.segs[:0]
 }
 
 // each calls fn with the records of the op. The record is valid during the call.
@@ -97,10 +117,9 @@ func (o *op) each(fn func(sg *segment, r *record.Record, raw []byte)) {
 	r := new(record.Record)
 	for i := range o.segs {
 		sg := &o.segs[i]
-		end := o.end(i)
-		for at := sg.from; at < end; at += r.Size {
-			record.ParseOwn(o.buf[at:end], r)
-			fn(sg, r, o.buf[at:at+r.Size])
+		for at := 0; at < len(sg.buf); at += r.Size {
+			record.ParseOwn(sg.buf[at:], r)
+			fn(sg, r, sg.buf[at:at+r.Size])
 		}
 	}
 }

@@ -195,16 +195,11 @@ func (s *store) withoutFlying(found []removal) []removal {
 // placed returns the messages that o itself has placed already.
 func (s *store) placed(o *op, f *Filter, below uint64) []removal {
 	var found []removal
-	for at := 0; at < len(o.buf); {
-		r, err := record.Parse(o.buf[at:])
-		if err != nil {
-			panic("msgstore: own record: " + err.Error())
-		}
+	o.each(func(_ *segment, r *record.Record, _ []byte) {
 		if r.Kind == record.Message && r.Seq < below && f.matchBytes(r.Subject) {
 			found = append(found, removal{r.Seq, r.Time})
 		}
-		at += r.Size
-	}
+	})
 	return found
 }
 

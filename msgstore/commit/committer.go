@@ -49,7 +49,11 @@ const (
 
 	// roundFileBytes bounds what one file may write in one round, so that a stream
 	// with a huge backlog gives its worker back to the others.
-	roundFileBytes = 1 << 20
+	roundFileBytes = 4 << 20
+
+	// keepBuf bounds what a workspace keeps of the memory in which small records
+	// were joined.
+	keepBuf = 1 << 20
 
 	// journalFileBytes bounds what one file gets into one journal round: above, a
 	// sync of its own costs less than writing the bytes twice.

@@ -330,7 +330,7 @@ func (c *Committer) borrow() *workspace { return c.buffers.Get().(*workspace) }
 func (c *Committer) giveBack(w *workspace) {
 	clear(w.ops)
 	w.ops = w.ops[:0]
-	if cap(w.buf) <= 2*roundFileBytes {
+	if cap(w.buf) <= keepBuf {
 		c.buffers.Put(w)
 	}
 }
