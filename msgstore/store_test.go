@@ -443,7 +443,7 @@ func TestScrub(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	s.disk.host.Maintain(scrubEvery + 1) // since it was sealed
+	s.disk.host.Maintain(scrubEvery + 2) // since it was sealed
 	st := s.State()
 	if st.Lost == nil || !slices.Equal(st.Lost.Msgs, []uint64{7}) {
 		t.Fatalf("lost %+v", st.Lost)
