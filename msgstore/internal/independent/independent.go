@@ -46,6 +46,7 @@ type Stream struct {
 	IndexUsed     bool     // index.db was valid and decided what is live
 	Index         *Index   // decoded, if whole; it may be outdated
 	Consumers     map[string]*Consumer
+	Tables        Tables
 	// Problems are violations of the format: each would make the reference
 	// complain, rebuild or lose something. Empty for a directory that was stopped
 	// in order.
@@ -110,6 +111,7 @@ func Read(dir, key string) (*Stream, error) {
 		s.problem("index.db: %v", err)
 	}
 	s.decide(blocks)
+	s.readTables(dir)
 	s.readConsumers(filepath.Join(dir, "obs"), key)
 	return s, nil
 }
