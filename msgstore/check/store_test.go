@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/natsd/natsd/msgstore"
@@ -16,72 +17,103 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/independent"
 )
 
-// storeRuns is how many random runs are made; each ends with some ten directories
-// that are read by two decoders.
-const storeRuns = 8
-
-// Directories that FileStore writes, looked at while it runs (as a killed process
-// leaves them) and after an orderly stop: verify finds nothing but what a kill
-// explains, and comes to the same state; so does the independent decoder.
+// Directories that FileStore writes, with every combination of the options that
+// decide about files, looked at while it runs (as a killed process leaves them) and
+// after an orderly stop: verify finds nothing but what a kill explains, and comes
+// to the same state; the independent decoder finds nothing at all, and reads the
+// same messages, expiries, schedules and progress.
 func TestWhatFileStoreWrites(t *testing.T) {
-	for seed := range uint64(storeRuns) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { fileStoreRun(t, seed) })
+	seed := uint64(0)
+	for _, cipher := range []msgstore.Cipher{msgstore.NoCipher, msgstore.ChaCha, msgstore.AES} {
+		for _, compression := range []msgstore.Compression{msgstore.NoCompression, msgstore.S2Compression} {
+			for _, limits := range []bool{false, true} {
+				seed++
+				t.Run(fmt.Sprintf("%v %v limits %v", cipher, compression, limits), func(t *testing.T) {
+					fileStoreRun(t, seed, cipher, compression, limits)
+				})
+			}
+		}
 	}
 }
 
-func fileStoreRun(t *testing.T, seed uint64) {
+func fileStoreRun(t *testing.T, seed uint64, cipher msgstore.Cipher, compression msgstore.Compression, limits bool) {
 	rng := rand.New(rand.NewPCG(seed, 77))
-	cfg := msgstore.Config{Name: "S", Subjects: []string{"s.>"}, MaxBytes: 120_000 + int64(rng.IntN(3))*100_000}
-	if rng.IntN(2) == 0 {
-		cfg.MaxMsgs = 40 + rng.Int64N(200)
+	cfg := msgstore.Config{
+		Name: "S", Subjects: []string{"s.>"}, Sources: []string{"O1 > >"}, Compression: compression,
+		AllowMsgTTL: true, AllowMsgSchedules: true,
 	}
-	if rng.IntN(3) == 0 {
+	fileOpts := msgstore.FileOptions{Account: "A", BlockSize: 32_000}
+	if limits {
+		cfg.MaxBytes = 120_000 + int64(rng.IntN(3))*100_000
+		cfg.MaxMsgs = 40 + rng.Int64N(200)
 		cfg.MaxMsgsPerSubject = 1 + rng.Int64N(10)
 	}
-	if rng.IntN(2) == 0 {
-		cfg.Compression = msgstore.S2Compression
+	if cipher != msgstore.NoCipher {
+		fileOpts.Keys = msgstore.KeyRing{Key: []byte("key"), Cipher: cipher}
 	}
-	var ring msgstore.KeyRing
-	if c := rng.IntN(3); c > 0 {
-		ring = msgstore.KeyRing{Key: []byte("key"), Cipher: []msgstore.Cipher{msgstore.ChaCha, msgstore.AES}[c-1]}
-	}
+	ring := fileOpts.Keys
 	dir := t.TempDir()
 	host, err := msgstore.NewHost(dir, msgstore.HostOptions{Manual: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer host.Close()
-	store, err := msgstore.OpenFileStore(host, cfg, msgstore.FileOptions{Account: "A", Keys: ring})
+	store, err := msgstore.OpenFileStore(host, cfg, fileOpts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	opts := check.Options{Keys: check.Keys{Key: ring.Key}}
-	for step := range 600 {
+	for step := range 500 {
 		operate(t, rng, store)
-		if step%150 != 149 {
+		if step%125 != 124 {
 			continue
 		}
 		killed := filepath.Join(t.TempDir(), "killed")
 		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, fmt.Sprintf("seed %d step %d, killed", seed, step), killed, opts, store.State())
+		compare(t, fmt.Sprintf("step %d, killed", step), killed, opts, store.State())
+		judge(t, killed, ring, nil)
 	}
 	want := store.State()
+	progress := store.SourceProgress()
 	if err := store.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, fmt.Sprintf("seed %d, stopped", seed), dir, opts, want)
-	s, err := independent.Read(filepath.Join(dir, "jetstream", "A", "streams", "S"), string(ring.Key))
-	if err != nil {
-		t.Fatal(err)
+	compare(t, "stopped", dir, opts, want)
+	s := judge(t, dir, ring, &want)
+	schedules := map[string]uint64{}
+	for _, m := range s.Messages {
+		if strings.HasPrefix(m.Subject, "s.at.") {
+			schedules[m.Subject] = m.Seq
+		}
 	}
-	for _, p := range s.Problems {
-		t.Errorf("seed %d: %s", seed, p)
+	for subject, seq := range schedules {
+		// When the newest is removed, the one before it is a message like others.
+		if got := s.Tables.Schedule[subject]; got.Seq != seq && got.Seq != 0 {
+			t.Errorf("%s has the schedule %+v, want message %d", subject, got, seq)
+		}
 	}
-	if !s.IndexUsed || uint64(len(s.Messages)) != want.Msgs || s.First != want.FirstSeq || s.Last != want.LastSeq || !slices.Equal(s.Deleted, want.Deleted) {
-		t.Errorf("seed %d: independent: %d messages %d..%d, want %+v", seed, len(s.Messages), s.First, s.Last, want)
+	if !limits && (len(s.Tables.TTLs) == 0 || len(s.Tables.Schedule) == 0) || s.Tables.Sources["O1 > >"].Seq != progress["O1 > >"].Seq {
+		t.Errorf("%d TTLs, %d schedules, sources %+v, want %+v", len(s.Tables.TTLs), len(s.Tables.Schedule), s.Tables.Sources, progress)
 	}
+}
+
+// judge has the independent decoder read a directory.
+func judge(t *testing.T, dir string, ring msgstore.KeyRing, want *msgstore.State) *independent.Stream {
+	t.Helper()
+	problems, contents, err := independent.Judge(dir, string(ring.Key))
+	if err != nil || len(contents) != 1 {
+		t.Fatalf("%q, %d streams, %v", problems, len(contents), err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+	s := contents["A/S"]
+	if want != nil && (!s.IndexUsed || uint64(len(s.Messages)) != want.Msgs || s.First != want.FirstSeq || s.Last != want.LastSeq || !slices.Equal(s.Deleted, want.Deleted)) {
+		t.Errorf("independent: %d messages %d..%d, want %+v", len(s.Messages), s.First, s.Last, want)
+	}
+	return s
 }
 
 func operate(t *testing.T, rng *rand.Rand, store *msgstore.FileStore) {
@@ -92,14 +124,30 @@ func operate(t *testing.T, rng *rand.Rand, store *msgstore.FileStore) {
 	switch n := rng.IntN(100); {
 	case n < 70:
 		var header []byte
-		if rng.IntN(3) == 0 {
+		ttl := int64(0)
+		subject := fmt.Sprintf("s.%d", rng.IntN(20))
+		switch rng.IntN(7) {
+		case 0:
 			header = []byte("NATS/1.0\r\nA: b\r\n\r\n")
+		case 1:
+			ttl = 3600 + rng.Int64N(100)
+			header = fmt.Appendf(nil, "NATS/1.0\r\nNats-TTL: %d\r\n\r\n", ttl)
+		case 2:
+			ttl = -1
+			header = []byte("NATS/1.0\r\nNats-TTL: never\r\n\r\n")
+		case 3:
+			subject = fmt.Sprintf("s.at.%d", rng.IntN(20))
+			header = []byte("NATS/1.0\r\nNats-Schedule: @at 2070-01-02T03:04:05Z\r\nNats-Schedule-Target: s.t\r\n\r\n")
+		case 4:
+			header = fmt.Appendf(nil, "NATS/1.0\r\nNats-Stream-Source: O1 %d > > s.x\r\n\r\n", st.LastSeq+1)
 		}
-		_, _, err = store.StoreMsg(fmt.Sprintf("s.%d", rng.IntN(20)), header, make([]byte, rng.IntN(2000)), 0)
+		_, _, err = store.StoreMsg(subject, header, make([]byte, rng.IntN(2000)), ttl)
 	case n < 90 && st.Msgs > 0:
 		_, err = store.RemoveMsg(st.FirstSeq + rng.Uint64N(st.LastSeq-st.FirstSeq+1))
-	case n < 93:
+	case n < 92:
 		_, err = store.SkipMsg(0)
+	case n < 93:
+		err = store.SkipMsgs(st.LastSeq+1, 1+rng.Uint64N(5))
 	case n < 96:
 		_, err = store.PurgeEx(fmt.Sprintf("s.%d", rng.IntN(20)), 0, uint64(rng.IntN(3)))
 	case n < 97 && st.Msgs > 0:

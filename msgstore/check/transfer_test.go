@@ -59,7 +59,7 @@ func TestLinesRefused(t *testing.T) {
 		"is no name":                    strings.Replace(good, `"S"`, `"../S"`, 1),
 		"is no subject":                 strings.Replace(good, `"a"`, `"a.*"`, 1),
 		"hdrs is no header block":       strings.Replace(good, `"data"`, `"hdrs":"eA==","data"`, 1),
-		"is no time":                  strings.Replace(good, "2026-01-01T00:00:00Z", "yesterday", 1),
+		"is no time":                    strings.Replace(good, "2026-01-01T00:00:00Z", "yesterday", 1),
 		"line 2: illegal base64":        good + "\n" + strings.Replace(good, `"data":""`, `"data":"?"`, 1),
 		"cannot be written behind sequ": strings.Replace(good, `"seq":5`, `"seq":0`, 1),
 	} {

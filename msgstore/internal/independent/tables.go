@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -70,8 +71,10 @@ func decodeTable(b []byte, entry func(*cursor) error) (stamp uint64, err error) 
 	return stamp, nil
 }
 
-// readTables reads the tables, and checks that each live message in front of the
-// stamp has what its header asks for.
+// readTables reads the tables and checks them against the messages: each live one
+// in front of the stamp expires as its header says, and schedules are such
+// messages. Whether a schedule is missing the messages do not tell, since a later
+// one, which may be gone, cancels it.
 func (s *Stream) readTables(dir string) {
 	t := &s.Tables
 	t.TTLs, t.Schedule, t.Sources = map[uint64]int64{}, map[string]Schedule{}, map[string]Source{}
@@ -103,18 +106,15 @@ func (s *Stream) readTables(dir string) {
 		if m.Seq < ttlStamp {
 			s.checkTTL(m)
 		}
-		// A later message of the subject may have replaced or cancelled it.
-		if m.Seq < schedStamp && field(m.Header, "Nats-Schedule") != "" {
-			if got, ok := t.Schedule[m.Subject]; !ok || got.Seq < m.Seq {
-				s.problem("sched.db: %q has the schedule %d, message %d is one", m.Subject, got.Seq, m.Seq)
-			}
-		}
 	}
 	for subject, e := range t.Schedule {
-		for _, m := range s.Messages {
-			if m.Seq == e.Seq && (m.Subject != subject || field(m.Header, "Nats-Schedule") == "") {
-				s.problem("sched.db: message %d is no schedule of %q", m.Seq, subject)
-			}
+		i := sort.Search(len(s.Messages), func(i int) bool { return s.Messages[i].Seq >= e.Seq })
+		live := i < len(s.Messages) && s.Messages[i].Seq == e.Seq
+		if live && (s.Messages[i].Subject != subject || field(s.Messages[i].Header, "Nats-Schedule") == "") {
+			s.problem("sched.db: message %d is no schedule of %q", e.Seq, subject)
+		}
+		if !live && schedStamp == s.Last+1 && s.IndexUsed { // as old as the blocks
+			s.problem("sched.db: message %d, the schedule of %q, is gone", e.Seq, subject)
 		}
 	}
 }
@@ -135,8 +135,10 @@ func (s *Stream) checkTTL(m Message) {
 		}
 		seconds = int64(d / time.Second)
 	}
-	if want := m.Time + seconds*1e9; seconds > 0 && s.Tables.TTLs[m.Seq] != want {
-		s.problem("thw.db: message %d expires at %d, want %d", m.Seq, s.Tables.TTLs[m.Seq], want)
+	// Without index.db some that a limit removed look live.
+	at, ok := s.Tables.TTLs[m.Seq]
+	if want := m.Time + seconds*1e9; seconds > 0 && at != want && (ok || s.IndexUsed) {
+		s.problem("thw.db: message %d expires at %d, want %d", m.Seq, at, want)
 	}
 }
 
