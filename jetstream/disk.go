@@ -27,7 +27,7 @@ type disk struct {
 // is about to be delivered. What is read again later the system's page cache has.
 const blockCache = 32 << 20
 
-func openDisk(o *Options, event func(Event)) (*disk, error) {
+func openDisk(o *Options, event func(msgstore.Event)) (*disk, error) {
 	d := &disk{opts: o, dir: filepath.Join(o.StoreDir, "jetstream"), fs: o.FS, found: make(map[string][]msgstore.StreamMeta)}
 	if d.fs == nil {
 		d.fs = vfs.OS
@@ -46,7 +46,7 @@ func openDisk(o *Options, event func(Event)) (*disk, error) {
 		return nil, err
 	}
 	host, err := msgstore.NewHost(o.StoreDir, msgstore.HostOptions{
-		FS: d.fs, CacheBytes: blockCache, Events: func(e msgstore.Event) { event(StoreEvent{e}) },
+		FS: d.fs, CacheBytes: blockCache, DiskOps: o.DiskOps, Events: event,
 	})
 	if err != nil {
 		return nil, err

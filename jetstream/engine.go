@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
 )
 
 // Engine is the JetStream of one server: the accounts that use it, one timer
@@ -90,7 +91,7 @@ func (o *Options) setDefaults() {
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
 	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), ended: make(chan struct{})}
-	d, err := openDisk(&e.opts, e.event)
+	d, err := openDisk(&e.opts, e.storeEvent)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +218,31 @@ func (e *Engine) systemBus() Bus {
 }
 
 func (e *Engine) event(ev Event) { e.opts.Events(ev) }
+
+// storeEvent takes an event of the stores: a stream knows whether its store takes
+// writes, also while nobody publishes. It is called with locks of the store.
+func (e *Engine) storeEvent(ev msgstore.Event) {
+	switch ev := ev.(type) {
+	case msgstore.WriteFailed:
+		if st := e.stream(ev.Account, ev.Stream); st != nil {
+			st.storeFailed(ev.Err)
+		}
+	case msgstore.Repaired:
+		if st := e.stream(ev.Account, ev.Stream); st != nil {
+			st.failure.Store(nil)
+		}
+	}
+	e.event(StoreEvent{ev})
+}
+
+// stream returns a stream by the names of its account and itself, or nil.
+func (e *Engine) stream(account, name string) *Stream {
+	a := e.Account(account)
+	if a == nil {
+		return nil
+	}
+	return a.Stream(name)
+}
 
 // newEvent begins an advisory.
 func newEvent(kind string) jsapi.Event {

@@ -4,6 +4,7 @@ import (
 	"sort"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
 )
 
 // Usage is what all accounts of a server together use. Sizes are bytes.
@@ -30,6 +31,14 @@ func (e *Engine) Usage() Usage {
 	return u
 }
 
+// DiskWaits tells how long reads of the disk had to wait for others.
+func (e *Engine) DiskWaits() msgstore.DiskWaits {
+	if e.disk.host == nil {
+		return msgstore.DiskWaits{}
+	}
+	return e.disk.host.DiskWaits()
+}
+
 // Options are those that the engine was opened with, defaults filled in.
 func (e *Engine) Options() Options {
 	o := e.opts
@@ -48,20 +57,28 @@ func (st *Stream) Info() *jsapi.StreamInfo { return st.info(false) }
 // Duplicates is the number of messages that were answered or skipped as duplicates since start.
 func (st *Stream) Duplicates() uint64 { return uint64(st.duplicates.Load()) }
 
-// Failure is a stream that cannot be used.
+// Failure is what is wrong with a stream.
 type Failure struct {
 	Stream string
 	// Err is why the store refuses writes, or the stream could not be opened.
 	Err        error
 	Recovering bool // it could not be opened
+	// Lost is what damage has taken from a stream that is served for the rest. Err
+	// is nil then.
+	Lost *msgstore.LostData
 }
 
-// Failures are the streams of the account that cannot be used, sorted by name.
+// Failures are the streams of the account that cannot be used, or have lost
+// something, sorted by name.
 func (a *Account) Failures() []Failure {
 	var list []Failure
 	for _, st := range a.Streams() {
 		if err := st.failure.Load(); err != nil {
 			list = append(list, Failure{Stream: st.name, Err: *err})
+		}
+		var s msgstore.State
+		if st.store.FastState(&s); s.Lost != nil {
+			list = append(list, Failure{Stream: st.name, Lost: s.Lost})
 		}
 	}
 	a.mu.RLock()
@@ -69,6 +86,6 @@ func (a *Account) Failures() []Failure {
 		list = append(list, Failure{Stream: name, Err: err, Recovering: true})
 	}
 	a.mu.RUnlock()
-	sort.Slice(list, func(i, j int) bool { return list[i].Stream < list[j].Stream })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Stream < list[j].Stream })
 	return list
 }

@@ -42,6 +42,8 @@ type Options struct {
 
 	Encryption Encryption
 
+	DiskOps int // reads of the disk at a time, 4 to 8192; default 4096
+
 	mutate mutations
 
 	// Events receives what happened, for log, metrics and health. It must not

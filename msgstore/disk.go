@@ -65,7 +65,8 @@ type disk struct {
 	gone     []uint32 // blocks deleted since index.db was written; guarded by cleaning
 	floored  uint64   // the floor in floor.db; guarded by cleaning
 
-	known seqTime // last sequence that index.db knows, during recovery
+	noted []quarantineNote // damages that were reported; guarded by store.mu
+	known seqTime          // last sequence that index.db knows, during recovery
 }
 
 // blockFile is what the store knows of a block's file.

@@ -24,6 +24,8 @@ type Host struct {
 	manual    bool
 	layouts   chan struct{} // one place for each creation that syncs
 
+	waits struct{ waiters, count, total, longest atomic.Int64 } // for a place in gate
+
 	tick atomic.Int64 // seconds since start; the age of caches
 
 	mu     sync.Mutex
@@ -239,8 +241,39 @@ func (h *Host) drop(b *block) {
 }
 
 // enter waits for permission to use the disk, leave gives it back.
-func (h *Host) enter() { h.gate <- struct{}{} }
+func (h *Host) enter() {
+	select {
+	case h.gate <- struct{}{}:
+		return
+	default:
+	}
+	began := time.Now()
+	h.waits.waiters.Add(1)
+	h.gate <- struct{}{}
+	took := int64(time.Since(began))
+	h.waits.waiters.Add(-1)
+	h.waits.count.Add(1)
+	h.waits.total.Add(took)
+	for longest := h.waits.longest.Load(); took > longest && !h.waits.longest.CompareAndSwap(longest, took); {
+		longest = h.waits.longest.Load()
+	}
+}
+
 func (h *Host) leave() { <-h.gate }
+
+// DiskWaits are the waits for one of the places of HostOptions.DiskOps since the
+// host was opened.
+type DiskWaits struct {
+	Waiters        int64 // at present
+	Waits          int64 // that have ended
+	Total, Longest time.Duration
+}
+
+// DiskWaits tells how long reads had to wait for others.
+func (h *Host) DiskWaits() DiskWaits {
+	w := &h.waits
+	return DiskWaits{w.waiters.Load(), w.count.Load(), time.Duration(w.total.Load()), time.Duration(w.longest.Load())}
+}
 
 func (h *Host) streamDir(account, stream string) string {
 	return path.Join("jetstream", account, "streams", stream)

@@ -32,6 +32,12 @@ type quarantineNote struct {
 	Acknowledged bool     `json:"acknowledged,omitempty"`
 }
 
+// same tells whether two notes are about the same damage. A block that was
+// rewritten since lacks the messages of the first one.
+func (n quarantineNote) same(m quarantineNote) bool {
+	return n.Block == m.Block && n.Offset == m.Offset && n.Size == m.Size && slices.Equal(n.Lost, m.Lost)
+}
+
 // maxLost bounds the list of lost sequences: a wrong number in a damaged file
 // must not fill the memory.
 const maxLost = 1 << 20
@@ -393,12 +399,17 @@ func (d *disk) readNotes() {
 		}
 		raw, err := vfs.ReadFile(d.fs, path.Join(dir, e.Name()), maxNote)
 		var n quarantineNote
-		if err != nil || json.Unmarshal(raw, &n) != nil || n.Acknowledged || n.Torn {
+		if err != nil || json.Unmarshal(raw, &n) != nil || n.Torn {
+			continue
+		}
+		d.noted = append(d.noted, n)
+		if n.Acknowledged {
 			continue
 		}
 		s.lost.Bytes += n.LostBytes
 		for _, seq := range n.Lost {
-			if b, _ := s.blockFor(seq); b == nil {
+			// In its old block it still counts as live, and cannot be read.
+			if b, _ := s.blockFor(seq); b == nil || b.num == n.Block {
 				s.lost.Msgs = append(s.lost.Msgs, seq)
 			}
 		}
@@ -413,10 +424,8 @@ const maxNote = 32 << 20
 // damaged reports what a read found in b. The caller holds store.mu.
 func (d *disk) damaged(b *block, c *cache) {
 	s := d.s
-	copied, err := d.quarantine(b)
-	if err != nil {
-		copied = ""
-	}
+	copied := ""
+	var err error
 	for i := range c.bad {
 		x := &c.bad[i]
 		note := quarantineNote{Block: b.num, Offset: x.off, Size: x.size, Reason: x.detail, LostBytes: uint64(x.size)}
@@ -429,6 +438,15 @@ func (d *disk) damaged(b *block, c *cache) {
 				note.Lost = append(note.Lost, seq)
 			}
 		}
+		if slices.ContainsFunc(d.noted, note.same) {
+			continue // an earlier start has found and reported it
+		}
+		if copied == "" {
+			if copied, err = d.quarantine(b); err != nil {
+				copied = ""
+			}
+		}
+		d.noted = append(d.noted, note)
 		s.lost.Bytes += note.LostBytes
 		s.lost.Msgs = append(s.lost.Msgs, note.Lost...)
 		if copied != "" {

@@ -22,6 +22,9 @@ func (s *store) fastState(st *State) {
 	if s.last.seq > s.first.seq {
 		st.NumDeleted = s.last.seq - s.first.seq + 1 - s.msgs
 	}
+	if len(s.lost.Msgs) > 0 || s.lost.Bytes > 0 {
+		st.Lost = &LostData{Msgs: append([]uint64(nil), s.lost.Msgs...), Bytes: s.lost.Bytes}
+	}
 }
 
 // State implements Store.
@@ -37,9 +40,6 @@ func (s *store) State() State {
 				st.Deleted = append(st.Deleted, r.First+i)
 			}
 		})
-	}
-	if len(s.lost.Msgs) > 0 || s.lost.Bytes > 0 {
-		st.Lost = &LostData{Msgs: append([]uint64(nil), s.lost.Msgs...), Bytes: s.lost.Bytes}
 	}
 	return st
 }

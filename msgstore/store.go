@@ -129,7 +129,7 @@ type Store interface {
 	Notified()
 	// Has reports whether a message is there. It loads nothing.
 	Has(seq uint64) bool
-	// FastState fills in the state without the lists of deleted and lost.
+	// FastState fills in the state without the list of deleted.
 	FastState(*State)
 	// State returns the state with them.
 	State() State
@@ -260,7 +260,7 @@ type State struct {
 	NumSubjects int
 	NumDeleted  uint64
 	Deleted     []uint64  // ascending; only State
-	Lost        *LostData // only State; nil if nothing is known to be lost
+	Lost        *LostData // nil if nothing is known to be lost
 }
 
 // SimpleState is the state of the messages that match something.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/options"
@@ -263,6 +265,7 @@ func (s *Server) jetStreamOptions(o *options.Options) jetstream.Options {
 			BatchMaxMsgs: int(j.Limits.Batch.MaxMsgs), BatchTimeout: j.Limits.Batch.Timeout,
 		},
 		Encryption: jetstream.Encryption{Cipher: j.Cipher, Key: j.Key, PrevKey: j.PrevKey},
+		DiskOps:    int(o.JetStream.MaxConcurrentIO),
 		AckFormat2: s.FeatureFlags()["js_ack_fc_v2"],
 		Events:     s.jetStreamEvent,
 	}
@@ -298,7 +301,28 @@ func (s *Server) jetStreamEvent(e jetstream.Event) {
 			queue = "info queue"
 		}
 		s.log.Warnf("JetStream API %s limit reached, dropping %d requests", queue, e.Dropped)
-	case fmt.Stringer:
+	case jetstream.StoreEvent:
+		s.storeEvent(e.Event)
+	}
+}
+
+// storeEvent logs what happened in the stores: each damage once, when it is found.
+// That a store refuses writes is logged as an event of its stream.
+func (s *Server) storeEvent(e msgstore.Event) {
+	switch e := e.(type) {
+	case msgstore.Damaged:
+		if e.Torn {
+			s.log.Warnf("JetStream %s", e)
+		} else {
+			s.log.Errorf("JetStream %s", e)
+		}
+	case commit.JournalDamaged, commit.JournalFailed:
+		s.log.Errorf("JetStream %s", e)
+	case msgstore.IndexIgnored, msgstore.BlocksMissing, msgstore.StateFailed:
+		s.log.Warnf("JetStream %s", e)
+	case msgstore.Converted, msgstore.Repaired, commit.JournalReplayed:
+		s.log.Noticef("JetStream %s", e)
+	default:
 		s.log.Debugf("%s", e)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,7 +34,11 @@ type reference struct {
 		Accounts  string `json:"accounts"`
 	} `json:"server_config"`
 	Encryption *struct{ Cipher, Key string } `json:"encryption"`
-	Streams    []struct {
+	Before     []struct {
+		Account string `json:"account"`
+		Name    string `json:"name"`
+	} `json:"before"` // of killed and damaged directories
+	Streams []struct {
 		Account  string         `json:"account"`
 		Name     string         `json:"name"`
 		Created  time.Time      `json:"created"`
@@ -89,6 +94,105 @@ func TestReferenceDirectories(t *testing.T) {
 	if served < 20 {
 		t.Errorf("%d directories", served)
 	}
+}
+
+// Directories that were damaged, or left by a killed server, do not keep anything
+// else from working: the server starts, other streams are made and used, and what
+// was lost is logged once, with numbers, and shown in the stream's info and by the
+// health check.
+func TestDamagedDirectories(t *testing.T) {
+	entries, err := os.ReadDir(fixturesDir())
+	if err != nil {
+		t.Logf("no fixtures: nothing is compared with the reference's data: %v", err)
+		return
+	}
+	health := map[string]string{}
+	served := 0
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(fixturesDir(), e.Name(), "expected.json"))
+		if err != nil {
+			continue
+		}
+		var ref reference
+		if err := json.Unmarshal(b, &ref); err != nil {
+			t.Fatal(e.Name(), err)
+		}
+		if ref.Before == nil {
+			continue
+		}
+		served++
+		t.Run(e.Name(), func(t *testing.T) { health[e.Name()] = serveDamaged(t, e.Name(), &ref) })
+	}
+	if served < 20 {
+		t.Errorf("%d directories", served)
+	}
+	for name, want := range map[string]string{
+		"dmg-bitflip-last-block":   "unavailable JetStream stream '$G > DMGBL' has lost 1 messages, 590 bytes",
+		"dmg-meta-sum":             "unavailable JetStream stream '$G > METABAD' could not be recovered",
+		"dmg-missing-middle-block": "unavailable JetStream stream '$G > DMGMM' has lost 71 messages, 31843 bytes",
+		"dmg-missing-index":        "ok ",
+		"kill9-stale-index":        "ok ",
+	} {
+		if health[name] != want {
+			t.Errorf("%s: %s, want %s", name, health[name], want)
+		}
+	}
+}
+
+func serveDamaged(t *testing.T, name string, ref *reference) string {
+	dir := unpackFixture(t, filepath.Join(fixturesDir(), name, "store.tar.gz"))
+	monitor := freeAddr(t)
+	s := startServer(t, fmt.Sprintf("http: %q\njetstream { store_dir: %q, %s }\n%s", monitor, dir, ref.Config.JetStream, ref.Config.Accounts))
+	health := func() string {
+		r := must(http.Get("http://" + monitor + "/healthz"))(t)
+		defer r.Body.Close()
+		var doc struct{ Status, Error string }
+		check(t, json.NewDecoder(r.Body).Decode(&doc))
+		return doc.Status + " " + doc.Error
+	}
+	var first string
+	for round := range 2 {
+		nc := s.connect()
+		if r := api(t, nc, "STREAM.CREATE.OTHER", map[string]any{"name": "OTHER"}); r["error"] != nil {
+			t.Fatalf("another stream: %v", r)
+		}
+		if m := must(nc.Request("OTHER", nil, wait))(t); !strings.HasPrefix(string(m.Data), `{"stream":"OTHER","seq":`) {
+			t.Errorf("publishing to another stream: %s", m.Data)
+		}
+		st := ref.Before[0]
+		info := api(t, nc, "STREAM.INFO."+st.Name, nil)
+		state, _ := info["state"].(map[string]any)
+		text, log := health(), s.log.String()
+		damages := strings.Count(log, " damage in ")
+		switch {
+		case info["error"] != nil: // could not be opened: it is told why
+			if want := "'$G > " + st.Name + "' could not be recovered"; !strings.Contains(text, want) || !strings.Contains(log, "'$G > "+st.Name+"': recovering the stream: ") {
+				t.Errorf("not recovered, and not told: %s\n%s", text, log)
+			}
+		case state["lost"] != nil:
+			gone := state["lost"].(map[string]any)
+			msgs, _ := gone["msgs"].([]any)
+			if want := fmt.Sprintf("JetStream stream '$G > %s' has lost %d messages, %v bytes", st.Name, len(msgs), gone["bytes"]); !strings.Contains(text, want) {
+				t.Errorf("health check: %s, want %s", text, want)
+			}
+			if round == 0 && damages == 0 && !strings.Contains(log, ": no blocks ") && !strings.Contains(log, "missing") {
+				t.Errorf("the loss was not logged:\n%s", log)
+			}
+		case text != "ok ":
+			t.Errorf("nothing is lost, but the health check says %s", text)
+		}
+		if round == 0 {
+			first = text
+		} else if first != "ok " && (text != first || damages > 0) { // what the first start did not read may be found later
+			t.Errorf("after another start: %s, before %s; %d damages were logged again", text, first, damages)
+		}
+		nc.Close()
+		s.stop()
+		if round == 0 {
+			s.start()
+		}
+	}
+	return first
 }
 
 func serveReference(t *testing.T, name string, ref *reference) {

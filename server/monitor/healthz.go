@@ -156,9 +156,14 @@ func (c *healthCheck) account(a *jetstream.Account) (over bool) {
 
 // failure says what is wrong with a stream.
 func failure(a *jetstream.Account, f jetstream.Failure) HealthError {
-	text := fmt.Sprintf("JetStream stream '%s > %s' could not be recovered", a.Name(), f.Stream)
-	if !f.Recovering {
-		text = fmt.Sprintf("JetStream stream '%s > %s' write error: %v", a.Name(), f.Stream, f.Err)
+	text := fmt.Sprintf("JetStream stream '%s > %s' ", a.Name(), f.Stream)
+	switch {
+	case f.Recovering:
+		text += "could not be recovered"
+	case f.Lost != nil:
+		text += fmt.Sprintf("has lost %d messages, %d bytes", len(f.Lost.Msgs), f.Lost.Bytes)
+	default:
+		text += fmt.Sprintf("write error: %v", f.Err)
 	}
 	return HealthError{Type: healthStream, Account: a.Name(), Stream: f.Stream, Error: text}
 }

@@ -219,8 +219,8 @@ type KindCounts struct {
 
 // DiskWait is how long stores waited for a place in front of the disk.
 type DiskWait struct {
-	Waiters int           `json:"waiters"`
-	Waits   uint64        `json:"waits"`
+	Waiters int64         `json:"waiters"`
+	Waits   int64         `json:"waits"`
 	Time    time.Duration `json:"wait_time"`
 	MaxTime time.Duration `json:"max_wait_time"`
 }
@@ -272,6 +272,10 @@ func (m *Monitor) varz(*none) (any, error) {
 	for _, op := range o.Operators {
 		v.TrustedOperatorsJWT = append(v.TrustedOperatorsJWT, op.JWT)
 		v.TrustedOperatorsClaim = append(v.TrustedOperatorsClaim, op.Claims)
+	}
+	if js := m.src.JetStream(); js != nil {
+		w := js.DiskWaits()
+		v.DiskWait = DiskWait{w.Waiters, w.Waits, w.Total, w.Longest}
 	}
 	v.OCSPPeerCache = m.src.OCSPPeerCache()
 	if len(o.ProxyKeys) > 0 {
