@@ -3,6 +3,7 @@ package msgstore
 import (
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -269,39 +270,149 @@ func BenchmarkDurable(b *testing.B) {
 func BenchmarkSubjects(b *testing.B) {
 	const n = 1_000_000
 	_, s := benchStore(b, Config{}, FileOptions{Durability: External})
-	fillStore(b, s, n, func(i int) string { return fmt.Sprintf("a%d.%d", i%10_000, i/10_000) }, 32)
-	run := func(name string, fn func(i int)) {
+	before := heapInUse()
+	text := 0
+	fillStore(b, s, n, func(i int) string {
+		subject := fmt.Sprintf("a%d.%d", i%1000, i/1000)
+		text += len(subject)
+		return subject
+	}, 32)
+	for x := range s.disk.host.held {
+		s.disk.host.drop(x)
+	}
+	b.Run("memory", func(b *testing.B) {
+		for range b.N {
+		}
+		b.ReportMetric(float64(heapInUse()-before-int64(text))/n, "B/subject-beyond-text")
+	})
+	run := func(name string, fn func(i int) int) {
 		b.Run(name, func(b *testing.B) {
+			p := &pacer{}
+			i := 0
+			p.fn = func() int { i++; return fn(i) }
 			b.ReportAllocs()
-			for i := range b.N {
-				fn(i)
-			}
+			b.ResetTimer()
+			pace(b.N, p)
+			b.ReportMetric(p.median()/1000, "µs-median")
 		})
 	}
-	run("LoadNext 1 in 1000", func(i int) {
-		// The subjects a..7.x come once in 1,000 messages.
-		if _, _, err := s.LoadNextMsg("a777.*", uint64(i%9000)*100+1, nil); err != nil {
+	// The subjects a777.x come once in 1,000 messages.
+	run("LoadNext 1 in 1000", func(i int) int {
+		if _, _, err := s.LoadNextMsg("a777.*", uint64(i*7919%990_000)+1, nil); err != nil {
 			b.Fatal(err)
 		}
+		return 1
 	})
-	run("NumPending >", func(int) {
-		if c, _, _ := s.NumPending(0, "a77.>", false); c != n/10_000 {
-			b.Fatal(c)
+	// They all come before the last 1,000 of 1,000,000 messages: what a search
+	// from the beginning finds is at the end.
+	run("LoadNext far", func(i int) int {
+		if _, seq, err := s.LoadNextMsg(fmt.Sprintf("a%d.999", i%1000), 1, nil); err != nil || seq != uint64(999_000+i%1000+1) {
+			b.Fatal(seq, err)
 		}
+		return 1
 	})
-	run("NumPending middle", func(int) {
-		if c, _, _ := s.NumPending(n/2, ">", false); c == 0 {
-			b.Fatal(c)
+	run("LoadNext far *.999", func(i int) int {
+		if _, seq, err := s.LoadNextMsg("*.999", 1, nil); err != nil || seq != 999_001 {
+			b.Fatal(seq, err)
 		}
+		return 1
 	})
-	run("NumPending *.x", func(int) {
-		if c, _, _ := s.NumPending(0, "*.7", false); c != 10_000 {
-			b.Fatal(c)
+	count := func(filter string, start uint64, last bool, want uint64) func(int) int {
+		return func(int) int {
+			if c, _, _ := s.NumPending(start, filter, last); c != want {
+				b.Fatalf("%s: %d, want %d", filter, c, want)
+			}
+			return 1
 		}
-	})
-	run("NumPending last", func(int) {
-		if c, _, _ := s.NumPending(0, "*.7", true); c != 10_000 {
-			b.Fatal(c)
+	}
+	run("NumPending a77.>", count("a77.>", 0, false, 1000))
+	run("NumPending > middle", count(">", n/2, false, n/2+1))
+	run("NumPending *.x", count("*.7", 0, false, 1000))
+	run("NumPending last", count("*.7", 0, true, 1000))
+}
+
+// BenchmarkPending counts among 1,000,000 subjects below one token, 10,000 of
+// which end in the same one.
+func BenchmarkPending(b *testing.B) {
+	const n = 1_000_000
+	_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+	fillStore(b, s, n, func(i int) string { return fmt.Sprintf("a.%d.%d", i%10_000, i/10_000) }, 32)
+	for _, q := range []struct {
+		filter string
+		want   uint64
+	}{{"a.>", n}, {"a.*.7", 10_000}, {"*.777.*", 100}} {
+		b.Run(q.filter, func(b *testing.B) {
+			p := &pacer{fn: func() int {
+				if c, _, _ := s.NumPending(0, q.filter, false); c != q.want {
+					b.Fatal(c)
+				}
+				return 1
+			}}
+			b.ReportAllocs()
+			b.ResetTimer()
+			pace(b.N, p)
+			b.ReportMetric(p.median()/1000, "µs-median")
+		})
+	}
+}
+
+// BenchmarkHistory reads what there is of one key of 10,000, in a bucket of 100
+// blocks that are not in memory: with the tables of subjects, and before there
+// are any.
+func BenchmarkHistory(b *testing.B) {
+	const keys, n = 10_000, 400_000
+	h, s := benchStore(b, Config{}, FileOptions{Durability: External, BlockSize: 256 << 10})
+	fillStore(b, s, n, func(i int) string {
+		if i%40 == 0 { // seldom ones, with 10 messages each
+			return fmt.Sprintf("kv.seldom.%d", i/40%(keys/10))
 		}
+		return fmt.Sprintf("kv.%d", i%7)
+	}, 32)
+	history := func(key string) int {
+		msgs := 0
+		for next := uint64(1); ; msgs++ {
+			sm, seq, err := s.LoadNextMsg(key, next, nil)
+			if err == ErrStoreEOF {
+				break
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = sm
+			next = seq + 1
+		}
+		if msgs != 10 {
+			b.Fatal(msgs)
+		}
+		return 1
+	}
+	b.Run("first", func(b *testing.B) {
+		p := &pacer{fn: func() int {
+			h.Maintain(subjectsIdle + 1)
+			return history("kv.seldom.7")
+		}}
+		pace(b.N, p)
+		b.ReportMetric(p.median()/1000, "µs-median")
 	})
+	b.Run("next", func(b *testing.B) {
+		i := 0
+		p := &pacer{fn: func() int {
+			i++
+			return history(fmt.Sprintf("kv.seldom.%d", i%(keys/10)))
+		}}
+		h.Maintain(cacheIdle + 1)
+		b.ResetTimer()
+		pace(b.N, p)
+		b.ReportMetric(p.median()/1000, "µs-median")
+		b.ReportMetric(float64(h.tabled)/n, "B/msg")
+	})
+}
+
+// heapInUse is what is reachable.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

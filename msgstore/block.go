@@ -43,6 +43,8 @@ type block struct {
 	// inside counts the scans that began at the first message of the cache and
 	// have not come to its end.
 	inside atomic.Int32
+	// subjects is the table for searches, of a sealed block; nil if there is none.
+	subjects atomic.Pointer[blockSubjects]
 	// used is the host's tick at the last use of the cache.
 	used atomic.Int64
 	read atomic.Bool // the cache was used by a reader

@@ -15,7 +15,8 @@ type Filter struct {
 type pattern struct {
 	subject string
 	literal bool
-	full    bool // ends in ">"
+	full    bool   // ends in ">"
+	prefix  string // its tokens before the first wildcard, with the dot behind them
 }
 
 // NewFilter returns the filter for the given subjects. No subject, "" and ">"
@@ -35,7 +36,16 @@ func NewFilter(subjects ...string) *Filter {
 }
 
 func newPattern(s string) pattern {
-	return pattern{subject: s, literal: !hasWildcard(s), full: s == ">" || strings.HasSuffix(s, ".>")}
+	p := pattern{subject: s, literal: !hasWildcard(s), full: s == ">" || strings.HasSuffix(s, ".>")}
+	for rest := s; !p.literal; {
+		token, behind, more := strings.Cut(rest, ".")
+		if token == "*" || token == ">" && !more {
+			break
+		}
+		p.prefix = s[:len(s)-len(behind)]
+		rest = behind
+	}
+	return p
 }
 
 // Subjects returns the subjects that the filter was made of, nil for all.
@@ -78,7 +88,8 @@ func (p *pattern) match(subject string) bool {
 	if p.literal {
 		return p.subject == subject
 	}
-	return matchPattern(p.subject, subject)
+	n := len(p.prefix)
+	return len(subject) > n && subject[:n] == p.prefix && matchPattern(p.subject[n:], subject[n:])
 }
 
 // matchPattern matches a literal subject against a pattern, token by token,

@@ -32,6 +32,8 @@ type Host struct {
 	stores map[*store]struct{}
 	held   map[*block]struct{} // blocks whose content may be in memory
 	bytes  int64               // of their contents, roughly
+	tables map[*block]struct{} // blocks with a table of subjects
+	tabled int64               // bytes of these tables
 	stop   chan struct{}
 	done   chan struct{}
 }
@@ -94,6 +96,7 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		layouts:   make(chan struct{}, maxLayouts),
 		stores:    make(map[*store]struct{}),
 		held:      make(map[*block]struct{}),
+		tables:    make(map[*block]struct{}),
 		stop:      make(chan struct{}),
 		done:      make(chan struct{}),
 	}
@@ -168,6 +171,11 @@ func (h *Host) Maintain(seconds int64) {
 			h.forget(b)
 		}
 	}
+	for b := range h.tables {
+		if now-b.subjects.Load().used.Load() > subjectsIdle {
+			h.forgetSubjects(b)
+		}
+	}
 	h.mu.Unlock()
 	for _, s := range stores {
 		s.disk.maintain(now)
@@ -195,6 +203,49 @@ func (h *Host) remove(s *store) {
 		if b.file.owner == s {
 			h.forget(b)
 		}
+	}
+	for b := range h.tables {
+		if b.file.owner == s {
+			h.forgetSubjects(b)
+		}
+	}
+}
+
+// holdSubjects gives b a table of its subjects, in place of the one that was not
+// used for the longest time if there are too many.
+func (h *Host) holdSubjects(b *block, x *blockSubjects) {
+	x.used.Store(h.tick.Load())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.tables[b]; ok || x.memory() > subjectsBudget {
+		return
+	}
+	for h.tabled+x.memory() > subjectsBudget {
+		var oldest *block
+		for y := range h.tables {
+			if oldest == nil || y.subjects.Load().used.Load() < oldest.subjects.Load().used.Load() {
+				oldest = y
+			}
+		}
+		h.forgetSubjects(oldest)
+	}
+	h.tables[b] = struct{}{}
+	h.tabled += x.memory()
+	b.subjects.Store(x)
+}
+
+// forgetSubjects drops the table of b. The caller holds mu.
+func (h *Host) forgetSubjects(b *block) {
+	h.tabled -= b.subjects.Swap(nil).memory()
+	delete(h.tables, b)
+}
+
+// dropSubjects forgets the table of a block whose content changes.
+func (h *Host) dropSubjects(b *block) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.tables[b]; ok {
+		h.forgetSubjects(b)
 	}
 }
 

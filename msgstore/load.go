@@ -219,11 +219,20 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 		return nil, nil, s.last.seq, ErrStoreEOF
 	}
 	*start = lo
-	for i := s.blockOf(lo); i < len(s.blocks); i++ {
+	var sparse sparseSearch
+	sparse.literal(f)
+	looked, askAt := 0, sparseAfter
+	i := s.blockOf(lo)
+blocks:
+	for i < len(s.blocks) {
 		b := s.blocks[i]
 		seq, ok := b.nextLive(*start)
+		if ok && sparse.names {
+			seq, ok = sparse.candidate(s, b, seq)
+		}
 		if !ok {
 			*start = max(*start, b.last.seq+1)
+			i++
 			continue
 		}
 		if seq > hi {
@@ -253,6 +262,17 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 				*start = seq
 				return c, e, seq, nil
 			}
+			if looked++; looked == askAt {
+				askAt *= 4
+				var useful bool
+				if *start, hi, useful = sparse.ask(s, f, seq+1, hi); useful {
+					if sparse.names {
+						s.tabulate(b, c)
+					}
+					i = s.blockOf(*start)
+					continue blocks
+				}
+			}
 			if n++; b.deleted.Len() == 0 && n < len(c.ents) && c.ents[n].seq == seq+1 && seq < b.last.seq && seq < hi {
 				seq++ // no need to ask
 				continue
@@ -264,8 +284,9 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 			}
 		}
 		*start = b.last.seq + 1
+		i++
 	}
-	*start = max(*start, hi+1)
+	*start = through + 1
 	return nil, nil, s.last.seq, ErrStoreEOF
 }
 

@@ -182,6 +182,7 @@ func (d *disk) writeTombstones(b *block, gone []removal) error {
 // setTailAt makes a block of the stream the tail. The caller holds wmu and mu.
 func (s *store) setTailAt(b *block) {
 	b.file.sealed = false
+	s.disk.host.dropSubjects(b)
 	s.tail.b, s.tail.size = b, b.size
 	s.tail.sum = s.disk.tailSum
 	k := record.NewKey(s.cfg.Name, b.num)
