@@ -71,6 +71,9 @@ type SubjectPerm struct {
 	Deny  []string `json:"deny,omitempty"`
 }
 
+// Decode lays the JSON of an INFO line over i.
+func (i *Info) Decode(arg []byte) error { return decode(arg, i) }
+
 // Append appends the whole INFO line, with a space between the object and
 // CR LF, as clients have always seen it.
 func (i *Info) Append(dst []byte) []byte {
@@ -118,10 +121,14 @@ func DefaultConnect() Connect { return Connect{Verbose: true, Pedantic: true, Ec
 // Decode lays the JSON of a CONNECT line over c: members that it lacks keep
 // their value. Names match in any case, unknown ones are passed over.
 func (c *Connect) Decode(arg []byte) error {
+	return decode(arg, c)
+}
+
+func decode(arg []byte, v any) error {
 	if len(bytes.TrimSpace(arg)) == 0 {
-		return &ArgError{"CONNECT without an object"}
+		return &ArgError{"no JSON"}
 	}
-	return json.Unmarshal(arg, c)
+	return json.Unmarshal(arg, v)
 }
 
 // Append appends the whole CONNECT line.

@@ -22,6 +22,8 @@ const (
 // before that is said here.
 var (
 	// ErrUnknownOp: a byte does not fit. -ERR 'Unknown Protocol Operation'.
+	// When it is the end of a body that does not fit, the Op that comes with it
+	// has what the line says.
 	ErrUnknownOp = errors.New("unknown protocol operation")
 	// ErrControlLine: a line is too long. -ERR 'maximum control line exceeded'.
 	ErrControlLine = errors.New("maximum control line exceeded")
@@ -58,7 +60,7 @@ const DefaultMaxControlLine = 4096
 const maxKeptBody = 64 << 10
 
 // Parser reads the lines of one connection. The zero value reads a client's
-// lines with default limits. It is not safe for concurrent use. After an error
+// lines and lets only empty messages through. It is not safe for concurrent use. After an error
 // other than [ErrNotConnect] it must not be used any more.
 type Parser struct {
 	// Link decides which verbs there are and how their arguments read.
@@ -66,7 +68,7 @@ type Parser struct {
 	// MaxControlLine is the limit on a line's arguments in bytes; 0 means
 	// DefaultMaxControlLine.
 	MaxControlLine int
-	// MaxPayload is the limit on a message's declared size; 0 or less means none.
+	// MaxPayload is the limit on a message's declared size; negative means none.
 	MaxPayload int
 	// NoHeaders refuses HPUB.
 	NoHeaders bool
@@ -268,7 +270,7 @@ func (p *Parser) args(v *verb, line, buf []byte, next int) (*Op, int, error) {
 		return op, next, nil
 	}
 	rest := buf[next:]
-	if p.MaxPayload > 0 && op.Size > p.MaxPayload {
+	if p.MaxPayload >= 0 && op.Size > p.MaxPayload {
 		if op.HdrLen > 0 && op.HdrLen <= len(rest) {
 			op.Body = rest[:op.HdrLen:op.HdrLen]
 		} else {
@@ -278,13 +280,13 @@ func (p *Parser) args(v *verb, line, buf []byte, next int) (*Op, int, error) {
 	}
 	if len(rest) >= op.Size+2 {
 		if rest[op.Size] != '\r' || rest[op.Size+1] != '\n' {
-			return nil, 0, ErrUnknownOp
+			return badBody(op)
 		}
 		op.Body = rest[:op.Size:op.Size]
 		return op, next + op.Size + 2, nil
 	}
 	if len(rest) > op.Size && rest[op.Size] != '\r' {
-		return nil, 0, ErrUnknownOp
+		return badBody(op)
 	}
 	// The body goes on in later reads: keep the arguments and what there is.
 	if !p.taken {
@@ -311,18 +313,25 @@ func (p *Parser) continueBody(buf []byte) (*Op, int, error) {
 	n := min(whole-len(p.body), len(buf))
 	p.body = append(p.body, buf[:n]...)
 	if len(p.body) > op.Size && p.body[op.Size] != '\r' {
-		return nil, 0, ErrUnknownOp
+		return badBody(op)
 	}
 	if len(p.body) < whole {
 		return nil, n, nil
 	}
 	if p.body[op.Size+1] != '\n' {
-		return nil, 0, ErrUnknownOp
+		return badBody(op)
 	}
 	op.Body = p.body[:op.Size:op.Size]
 	p.state = atLineStart
 	p.taken = true
 	return op, n, nil
+}
+
+// badBody is the answer to a body that does not end in CR LF: the operation with
+// what its line says, for callers that judge the line first.
+func badBody(op *Op) (*Op, int, error) {
+	op.Body, op.HdrLen = nil, 0
+	return op, 0, ErrUnknownOp
 }
 
 // release forgets what the last op was made of. Buffers over maxKeptBody are

@@ -136,6 +136,7 @@ var parseTests = []struct {
 	{in: "A+ foo\r\n", want: "UNKNOWN"},
 	{in: "PUB foo 9\r\nhello", want: "PAYLOAD", setup: func(p *Parser) { p.MaxPayload = 8 }},
 	{in: "PUB foo 8\r\nhellohey\r\n", want: `PUB subj="foo" hdr="" data="hellohey"`, setup: func(p *Parser) { p.MaxPayload = 8 }},
+	{in: "PUB foo 0\r\n\r\nPUB foo 1\r\n", want: `PUB subj="foo" hdr="" data="" | PAYLOAD`, setup: func(p *Parser) { p.MaxPayload = 0 }},
 	{in: "PING\r\n", want: "NOTCONNECT", setup: func(p *Parser) { p.RequireConnect = true }},
 	{in: "cONNECT {}\r\n", want: `CONNECT arg="{}"`, setup: func(p *Parser) { p.RequireConnect = true }},
 	{in: "SUB " + strings.Repeat("a", 14) + " 1\r\n", want: `SUB subj="aaaaaaaaaaaaaa" sid="1"`, setup: func(p *Parser) { p.MaxControlLine = 16 }},
@@ -174,7 +175,7 @@ func TestParse(t *testing.T) {
 			name string
 			next func(int) int
 		}{{"whole", whole}, {"single bytes", single}} {
-			p := &Parser{Link: tt.link}
+			p := &Parser{Link: tt.link, MaxPayload: -1}
 			if tt.setup != nil {
 				tt.setup(p)
 			}
@@ -189,7 +190,7 @@ func TestParse(t *testing.T) {
 // Errors must come as soon as they are certain, not at the end of the line.
 func TestParseEarlyErrors(t *testing.T) {
 	for _, in := range []string{"X", "PUX", "CONNECX", "SUBx", "PUB foo 2\r\nhiX", "\n"} {
-		p := &Parser{}
+		p := &Parser{MaxPayload: -1}
 		got := parseAll(p, []byte(in), single)
 		if len(got) != 1 || got[0] != "UNKNOWN" {
 			t.Errorf("%q: %v", in, got)
@@ -206,7 +207,7 @@ func TestMaxPayloadOpHoldsHeader(t *testing.T) {
 }
 
 func TestParserMemory(t *testing.T) {
-	p := &Parser{}
+	p := &Parser{MaxPayload: -1}
 	msg := []byte("PUB foo 1000000\r\n" + strings.Repeat("x", 1000000) + "\r\nPING\r\n")
 	got := parseAll(p, msg, func(left int) int { return min(left, 32<<10) })
 	if len(got) != 2 || got[1] != "PING" {
@@ -217,6 +218,27 @@ func TestParserMemory(t *testing.T) {
 	}
 	if cap(p.body) > maxKeptBody {
 		t.Errorf("keeps %d bytes", cap(p.body))
+	}
+}
+
+// A body that does not end in CR LF comes with what its line says, however it
+// was split.
+func TestBadBodyHasItsLine(t *testing.T) {
+	for _, in := range []string{"PUB foo.* bar 2\r\nhi!!", "PUB foo.* bar 2\r\nhi\r!", "HPUB foo.* bar 1 2\r\nhi!!"} {
+		for _, size := range []int{1, 5, len(in)} {
+			p := &Parser{MaxPayload: -1}
+			rest := []byte(in)
+			var op *Op
+			var err error
+			for err == nil && len(rest) > 0 {
+				n := min(size, len(rest))
+				op, _, err = p.Next(rest[:n])
+				rest = rest[n:]
+			}
+			if err != ErrUnknownOp || op == nil || string(op.Subject) != "foo.*" || string(op.Reply) != "bar" {
+				t.Errorf("%q in pieces of %d: %v, %v", in, size, op, err)
+			}
+		}
 	}
 }
 
@@ -233,6 +255,32 @@ func FuzzParser(f *testing.F) {
 		got := parseAll(mk(), in, func(left int) int { return 1 + rng.IntN(left) })
 		if !bytes.Equal([]byte(strings.Join(got, "|")), []byte(strings.Join(want, "|"))) {
 			t.Fatalf("split: %q\nwhole: %q", got, want)
+		}
+	})
+}
+
+// What the JSON of CONNECT and INFO says does not change when it is written again.
+func FuzzConnectInfo(f *testing.F) {
+	f.Add([]byte(`{"verbose":true,"USER":"u","pass":"p","protocol":1}`))
+	f.Add([]byte(`{"server_id":"N","max_payload":-1,"connect_urls":["a:1"],"import":{"allow":["x"]}}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		again := func(line []byte, decode func([]byte) error) {
+			arg := bytes.TrimSpace(line[bytes.IndexByte(line, '{'):])
+			if err := decode(arg); err != nil {
+				t.Fatalf("%q: %v", arg, err)
+			}
+		}
+		c, c2 := DefaultConnect(), Connect{}
+		if c.Decode(in) == nil {
+			if again(c.Append(nil), c2.Decode); c != c2 {
+				t.Fatalf("%+v became %+v", c, c2)
+			}
+		}
+		var i, i2 Info
+		if i.Decode(in) == nil {
+			if again(i.Append(nil), i2.Decode); !bytes.Equal(i.Append(nil), i2.Append(nil)) {
+				t.Fatalf("%+v became %+v", i, i2)
+			}
 		}
 	})
 }
@@ -261,7 +309,7 @@ func BenchmarkParsePub(b *testing.B) {
 func BenchmarkParseRMsg(b *testing.B) {
 	one := []byte("RMSG $G bench.subject + reply.to q1 q2 16\r\n" + strings.Repeat("x", 16) + "\r\n")
 	buf := bytes.Repeat(one, 1000)
-	p := &Parser{Link: LinkRoute}
+	p := &Parser{Link: LinkRoute, MaxPayload: -1}
 	b.ReportAllocs()
 	for i := 0; i < b.N; {
 		for rest := buf; len(rest) > 0; i++ {

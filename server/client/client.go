@@ -335,9 +335,15 @@ func (c *Client) operations(b []byte) error {
 			c.gotPong()
 		case natsproto.OpConnect:
 			err = c.connect(op)
+		case natsproto.OpInfo:
+			var info natsproto.Info
+			if jerr := info.Decode(op.Arg); jerr != nil {
+				err = c.refuse(jerr, op)
+			}
 		case natsproto.OpErr:
 			c.traceIn("[-ERR %s]", op.Arg)
 			c.host.Errorf("%s - Client error %s", c.Label(), op.Arg)
+			c.prod.Flush()
 			c.Close(ParseError)
 			err = errClosed
 		}
@@ -366,6 +372,9 @@ func (c *Client) refuse(err error, op *natsproto.Op) error {
 		c.host.LoginFailed(c, c.Account(), AuthenticationViolation)
 		return c.fail("Authorization Violation", AuthenticationViolation)
 	case natsproto.ErrUnknownOp:
+		if op != nil && op.Kind == natsproto.OpPub {
+			c.checkPedantic(op.Subject) // comes before the payload
+		}
 		c.host.Errorf("%s - Client parser ERROR", c.Label())
 		return c.fail("Unknown Protocol Operation", ProtocolViolation)
 	case natsproto.ErrControlLine:

@@ -25,8 +25,8 @@ func (c *Client) publish(op *natsproto.Op) {
 	c.in.msgs++
 	c.in.bytes += int64(op.Size)
 	b := c.bound.Load()
-	if b.pedantic && !subjecttree.PedanticLiteral(op.Subject) {
-		c.errLine("Invalid Publish Subject")
+	if b.pedantic {
+		c.checkPedantic(op.Subject)
 	}
 	p := &c.prod
 	m := &c.msg
@@ -71,6 +71,14 @@ func (c *Client) publish(op *natsproto.Op) {
 	}
 }
 
+// checkPedantic tells a pedantic client of a subject that matches nothing. The
+// message is taken all the same.
+func (c *Client) checkPedantic(subject []byte) {
+	if c.bound.Load().pedantic && !subjecttree.PedanticLiteral(subject) {
+		c.errLine("Invalid Publish Subject")
+	}
+}
+
 // refusePublish answers a message that may not be published.
 func (c *Client) refusePublish(m *account.Msg, text string) {
 	if m.Trace != nil {
@@ -83,10 +91,10 @@ func (c *Client) refusePublish(m *account.Msg, text string) {
 // mayPublish checks a subject against what is reserved and what the user is
 // allowed.
 func (c *Client) mayPublish(b *binding, subject []byte) bool {
-	if len(subject) > len(raftGroups) {
+	if len(subject) >= len(raftGroups) {
 		switch subject[0] {
 		case '_':
-			if string(subject[:len(gatewayReply)]) == gatewayReply {
+			if longer(subject, gatewayReply) {
 				return false
 			}
 		case '$':

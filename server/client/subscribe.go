@@ -40,7 +40,8 @@ func (c *Client) subscribe(op *natsproto.Op) {
 	}
 	_, exists := c.subs[s.SID]
 	over := !exists && c.maxSubs >= 0 && int64(len(c.subs)) >= c.maxSubs
-	valid := subjecttree.Insertable(s.Subject)
+	// The number of a subscription that exists hides what is wrong with the new one.
+	valid := exists || subjecttree.Insertable(s.Subject)
 	if !exists && !over && valid {
 		c.subs[s.SID] = s
 	}
