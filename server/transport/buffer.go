@@ -8,6 +8,7 @@ const (
 	mediumBuffer = 4 << 10
 	largeBuffer  = 16 << 10
 	hugeBuffer   = 64 << 10
+	burstBuffer  = 256 << 10 // what a read of a busy socket takes
 )
 
 var (
@@ -15,10 +16,11 @@ var (
 	mediumPool = sync.Pool{New: func() any { return new([mediumBuffer]byte) }}
 	largePool  = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 	hugePool   = sync.Pool{New: func() any { return new([hugeBuffer]byte) }}
+	burstPool  = sync.Pool{New: func() any { return new([burstBuffer]byte) }}
 )
 
-// GetBuffer returns an empty buffer that holds at least n bytes; over 64 KiB it
-// does not come from a pool.
+// GetBuffer returns an empty buffer that holds at least n bytes; over 256 KiB
+// it does not come from a pool, nor does any other size above 64 KiB.
 func GetBuffer(n int) []byte {
 	switch {
 	case n <= smallBuffer:
@@ -29,6 +31,8 @@ func GetBuffer(n int) []byte {
 		return largePool.Get().(*[largeBuffer]byte)[:0]
 	case n <= hugeBuffer:
 		return hugePool.Get().(*[hugeBuffer]byte)[:0]
+	case n == burstBuffer:
+		return burstPool.Get().(*[burstBuffer]byte)[:0]
 	}
 	return make([]byte, 0, n)
 }
@@ -44,5 +48,7 @@ func PutBuffer(b []byte) {
 		largePool.Put((*[largeBuffer]byte)(b[:largeBuffer]))
 	case hugeBuffer:
 		hugePool.Put((*[hugeBuffer]byte)(b[:hugeBuffer]))
+	case burstBuffer:
+		burstPool.Put((*[burstBuffer]byte)(b[:burstBuffer]))
 	}
 }

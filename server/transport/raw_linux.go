@@ -28,6 +28,7 @@ type rawConn struct {
 
 	// Owned by the goroutine that reads.
 	buf    []byte
+	size   int // of the next buffer
 	read   int
 	rerr   error
 	onRead func(fd uintptr) bool
@@ -42,7 +43,7 @@ func newRawConn(nc net.Conn) *rawConn {
 	if err != nil {
 		return nil
 	}
-	r := &rawConn{rc: rc}
+	r := &rawConn{rc: rc, size: hugeBuffer}
 	r.onWrite, r.onRead = r.writeOnce, r.readOnce
 	return r
 }
@@ -104,7 +105,20 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 		if err != nil {
 			return err
 		}
-		err = handle(r.buf[:r.read])
+		// What is handled at once stays small, however much was read: it bounds
+		// how long a consumer waits for what a producer has for it.
+		for b := r.buf[:r.read]; len(b) > 0 && err == nil; {
+			n := min(len(b), maxReadBuffer)
+			err = handle(b[:n])
+			b = b[n:]
+		}
+		// A peer that sends faster than we read fills the socket's buffer, and
+		// each read that makes room there costs an acknowledgement: fewer and
+		// larger reads then.
+		r.size = hugeBuffer
+		if r.read >= hugeBuffer {
+			r.size = burstBuffer
+		}
 		PutBuffer(r.buf)
 		r.buf = nil
 		if err != nil {
@@ -114,9 +128,9 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 }
 
 func (r *rawConn) readOnce(fd uintptr) bool {
-	buf := GetBuffer(hugeBuffer)
+	buf := GetBuffer(r.size)
 	for {
-		p, _, errno := syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), hugeBuffer)
+		p, _, errno := syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), uintptr(r.size))
 		switch errno {
 		case 0:
 			if p == 0 {
