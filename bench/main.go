@@ -34,7 +34,7 @@ func command() *cobra.Command {
 	}
 	root.AddCommand(suiteCommand("core", "Core messaging: publish, fan-out, queue groups, request and reply", coreRows))
 	root.AddCommand(suiteCommand("js", "JetStream: publish, get, key-value, consume, start-up; natsd is durable, the peer as it comes", jsRows))
-	root.AddCommand(idleCommand(), reloadCommand(), stuckCommand(), floodCommand())
+	root.AddCommand(idleCommand(), reloadCommand(), stuckCommand(), floodCommand(), floodSourceCommand(), floodSinkCommand())
 	return root
 }
 

@@ -100,6 +100,9 @@ func (h *host) Left(c *client.Client) {
 	delete(h.clients, c.ID())
 	h.closed.add(snap)
 	h.mu.Unlock()
+	if offence(c) {
+		h.offenders.note(source(c.IP()), snap.Stop)
+	}
 	if h.events != nil {
 		h.events.Disconnected(snap)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -65,7 +66,14 @@ func (s *Server) accept(l net.Listener, typ client.Type) {
 			continue
 		}
 		pause = minAcceptPause
+		if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok && s.offenders.full(sourceOf(a.AddrPort().Addr())) {
+			nc.Close()
+			continue
+		}
 		s.serve(nc, typ)
+		// The connections that are there go first, and so does what the new one
+		// begins with: in a storm of connections the queue stays in the kernel.
+		runtime.Gosched()
 	}
 }
 

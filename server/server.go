@@ -59,6 +59,7 @@ type Server struct {
 	stale        atomic.Int64
 	tlsLimit     rateLimit
 	revocation   *revocation
+	offenders    offenders
 	tasks        tasks
 	monitor      *monitor.Monitor
 	events       *events.Service // nil: there is no system account

@@ -30,11 +30,11 @@ func ExampleList() {
 	result := list.Match([]byte("orders.new"))
 	fmt.Println(result.Plain, result.Groups[0].Queue, len(result.Groups[0].Members))
 
-	// The hot path keeps a result of its own and the generation it belongs to.
+	// The hot path keeps a result of its own with a ticket that says whether it holds.
 	var own subjecttree.Result[string]
-	generation := list.Generation()
-	list.MatchInto(&own, []byte("orders.old"))
-	fmt.Println(own.Plain, generation == list.Generation())
+	var ticket subjecttree.Ticket
+	list.MatchHeld(&own, &ticket, []byte("orders.old"))
+	fmt.Println(own.Plain, ticket.Valid())
 
 	fmt.Println(list.Insert("orders..new", "", "nobody"))
 	// Output:

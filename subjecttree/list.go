@@ -27,14 +27,13 @@ const removeChunk = 256
 //
 // A List may be used by any number of goroutines. One RWMutex guards all of it:
 // a reader holds it for the 100 to 300 ns of an uncached match, and the hot path
-// of a server does not come here at all, since it keeps results and compares
-// Generation. Copy-on-write was weighed and lost: with 100,000 subscriptions
+// of a server does not come here at all, since it keeps results with a [Ticket].
+// Copy-on-write was weighed and lost: with 100,000 subscriptions
 // such as "_INBOX.x.*" below one level every change copies a large node, while
 // readers save only an atomic add. Subjects without wildcards are in a hash map,
 // the others in a trie of tokens: a lookup among a million literal subjects costs
 // two or three cache misses that way, and five or more in any tree.
 type List[V comparable] struct {
-	gen     atomic.Uint64 // changed under mu
 	matches atomic.Uint64
 	hits    atomic.Uint64
 
@@ -44,6 +43,7 @@ type List[V comparable] struct {
 	literals table[entry[V]]  // subjects without wildcards
 	patterns node[pattern[V]] // subjects with wildcards
 	wild     int              // subscriptions in patterns
+	zones    zones
 	count    int
 	inserts  uint64
 	removes  uint64
@@ -70,11 +70,6 @@ type ListOptions struct {
 
 // NewList returns an empty list.
 func NewList[V comparable](o ListOptions) *List[V] { return &List[V]{noCache: o.NoCache} }
-
-// Generation returns a number that every change of the list increases before
-// the call that made the change returns. A result that was asked for after
-// reading a generation is current as long as the generation stands.
-func (l *List[V]) Generation() uint64 { return l.gen.Load() }
 
 // Len returns the number of subscriptions.
 func (l *List[V]) Len() int {
@@ -137,12 +132,12 @@ func (l *List[V]) find(subject string, literal bool) *entry[V] {
 	return nil
 }
 
-// changed tells caches about a change of the subscriptions on subject.
+// changed tells caches and tickets about a change of the subscriptions on subject.
 func (l *List[V]) changed(subject string, literal bool) {
 	if c := l.cache.Load(); c != nil {
 		c.invalidate(subject, literal)
 	}
-	l.gen.Add(1)
+	l.zones.changed(subject)
 }
 
 // Remove takes the subscription out that Insert put in with the same arguments.

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Readers match while writers change: what a reader sees through a generation is
-// never older than that generation, and no result changes under its reader.
+// Readers match while writers change: no result changes under its reader, and what
+// a valid ticket vouches for is never old.
 func TestListRace(t *testing.T) {
 	type sub struct{ closed atomic.Bool }
 	l := NewList[*sub](ListOptions{})
@@ -43,7 +43,8 @@ func TestListRace(t *testing.T) {
 	}
 	for range 4 {
 		readers.Go(func() {
-			var into Result[*sub]
+			var into, held Result[*sub]
+			var ticket Ticket
 			for !stop.Load() {
 				r := l.Match([]byte("a.1"))
 				n := 0
@@ -61,6 +62,13 @@ func TestListRace(t *testing.T) {
 					t.Error("lost a subscription")
 					return
 				}
+				if !ticket.Valid() {
+					l.MatchHeld(&held, &ticket, []byte("a.1"))
+				}
+				if len(held.Plain) < 3 {
+					t.Error("lost a subscription")
+					return
+				}
 				l.Stats()
 				l.ReverseMatch("a.*")
 			}
@@ -68,6 +76,8 @@ func TestListRace(t *testing.T) {
 	}
 	// Once Remove has returned, no later match finds the subscription.
 	checked := new(sub)
+	var own Result[*sub]
+	var mine Ticket
 	for range 100 {
 		if err := l.Insert("a.1", "", checked); err != nil {
 			t.Fatal(err)
@@ -75,11 +85,20 @@ func TestListRace(t *testing.T) {
 		if !contains(l.Match([]byte("a.1")).Plain, checked) {
 			t.Fatal("not there after Insert")
 		}
+		if !mine.Valid() {
+			l.MatchHeld(&own, &mine, []byte("a.1"))
+		}
+		if !contains(own.Plain, checked) {
+			t.Fatal("not there after Insert, for the ticket")
+		}
 		if err := l.Remove("a.1", "", checked); err != nil {
 			t.Fatal(err)
 		}
 		if contains(l.Match([]byte("a.1")).Plain, checked) {
 			t.Fatal("still there after Remove")
+		}
+		if mine.Valid() {
+			t.Fatal("the ticket is valid after Remove")
 		}
 	}
 	writers.Wait()

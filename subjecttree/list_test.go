@@ -87,11 +87,13 @@ func TestListGroups(t *testing.T) {
 	if plain, queues := l.NumInterest([]byte("foo")); plain != 1 || queues != 5 {
 		t.Errorf("interest %d, %d", plain, queues)
 	}
-	before := l.Generation()
+	var held Result[string]
+	var ticket Ticket
+	l.MatchHeld(&held, &ticket, []byte("foo"))
 	if err := l.SetWeight("foo", "q", "2", 3); err != nil {
 		t.Fatal(err)
 	}
-	if l.Generation() == before {
+	if ticket.Valid() {
 		t.Error("a weight is a change")
 	}
 	check("4 Q[6] p[3] q[1 2 2 2 5]")
@@ -203,28 +205,6 @@ func TestListErrors(t *testing.T) {
 			t.Errorf("%q, want %q", err, want)
 		}
 	}
-}
-
-func TestListGeneration(t *testing.T) {
-	l := NewList[string](ListOptions{})
-	last := l.Generation()
-	step := func(what string, change bool, f func() error) {
-		t.Helper()
-		if err := f(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if now := l.Generation(); now > last != change {
-			t.Errorf("%s: generation %d -> %d", what, last, now)
-		}
-		last = l.Generation()
-	}
-	step("insert", true, func() error { return l.Insert("a", "", "x") })
-	step("insert again", false, func() error { return l.Insert("a", "", "x") })
-	step("insert member", true, func() error { return l.Insert("a.*", "q", "x") })
-	step("match", false, func() error { l.Match([]byte("a")); return nil })
-	step("weight", true, func() error { return l.SetWeight("a.*", "q", "x", 2) })
-	step("remove", true, func() error { return l.Remove("a", "", "x") })
-	step("remove batch", true, func() error { return l.RemoveBatch([]Sub[string]{{"a.*", "q", "x"}}) })
 }
 
 // A result that someone keeps does not change.
@@ -454,6 +434,11 @@ func checkList(t *testing.T, steps int, next func(n int) int) {
 	}
 	l, m := NewList[int](ListOptions{}), model{}
 	var into Result[int]
+	type heldResult struct {
+		result Result[int]
+		ticket Ticket
+	}
+	held := map[string]*heldResult{}
 	for range steps {
 		s := Sub[int]{subject(), []string{"", "", "q", "r"}[next(4)], next(4)}
 		switch next(8) {
@@ -504,6 +489,17 @@ func checkList(t *testing.T, steps int, next func(n int) int) {
 		l.MatchInto(&into, []byte(q))
 		if got := canonResult(&into); got != want {
 			t.Fatalf("match %q: %s, want %s", q, got, want)
+		}
+		h := held[q]
+		if h == nil {
+			h = new(heldResult)
+			held[q] = h
+		}
+		if !h.ticket.Valid() {
+			l.MatchHeld(&h.result, &h.ticket, []byte(q))
+		}
+		if got := canonResult(&h.result); got != want {
+			t.Fatalf("held match %q: %s, want %s", q, got, want)
 		}
 		if got := l.HasInterest([]byte(q)); got == into.Empty() {
 			t.Fatalf("interest in %q: %v", q, got)

@@ -227,6 +227,9 @@ func TestCoreMicro(t *testing.T) {
 		Endpoint: &micro.EndpointConfig{Subject: "svc.echo", Handler: micro.HandlerFunc(func(r micro.Request) { r.Respond(r.Data()) })},
 	}))(t)
 	defer svc.Stop()
+	if err := nc.Flush(); err != nil { // the client is another connection
+		t.Fatal(err)
+	}
 	client := s.connect()
 	for range 10 {
 		if m := must(client.Request("svc.echo", []byte("hi"), wait))(t); string(m.Data) != "hi" {

@@ -81,11 +81,10 @@ type matchCache struct {
 	door [doorSize]uint32
 }
 
-// match is a cached result. It is valid while the generation of the account's
-// list stands.
+// match is a cached result, valid while its ticket is.
 type match struct {
 	subject string
-	gen     uint64
+	held    subjecttree.Ticket
 	result  subjecttree.Result[*Sub]
 }
 
@@ -126,7 +125,6 @@ func (p *Producer) Forget() { p.main, p.others = nil, nil }
 // the next call at the same depth; nobody may change it.
 func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 	c := p.cache(a)
-	gen := a.list.Generation()
 	e := c.last
 	if e == nil || e.subject != string(subject) {
 		if e = c.m[string(subject)]; e != nil {
@@ -134,13 +132,12 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 		}
 	}
 	if e != nil {
-		if e.gen != gen {
+		if !e.held.Valid() {
 			if p.depth > 0 {
 				// An outer level may still walk the old result.
 				e.result = subjecttree.Result[*Sub]{}
 			}
-			a.list.MatchInto(&e.result, subject)
-			e.gen = gen
+			a.list.MatchHeld(&e.result, &e.held, subject)
 		}
 		return &e.result
 	}
@@ -151,8 +148,8 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 		a.list.MatchInto(r, subject)
 		return r
 	}
-	e = &match{subject: string(subject), gen: gen}
-	a.list.MatchInto(&e.result, subject)
+	e = &match{subject: string(subject)}
+	a.list.MatchHeld(&e.result, &e.held, subject)
 	if c.m == nil {
 		c.m = make(map[string]*match)
 	}

@@ -48,6 +48,7 @@ type Client struct {
 	partial bool // an operation is under way since an earlier read
 
 	perms permissionCache
+	churn churn
 	in    struct{ msgs, bytes int64 } // not yet counted
 
 	inMsgs, inBytes atomic.Int64
@@ -209,12 +210,22 @@ func (c *Client) leave() {
 // wait: the read loop cleans up.
 func (c *Client) Close(r Reason) {
 	if c.reason.CompareAndSwap(0, uint32(r)) {
-		c.end(r)
+		c.shut(r)
 	}
 }
 
-// end closes the connection, whose reason is set.
-func (c *Client) end(r Reason) {
+// end closes the connection behind what the read loop has staged. The reason
+// counts from here on, not one that the peer gives by being gone already.
+func (c *Client) end(r Reason) error {
+	first := c.reason.CompareAndSwap(0, uint32(r))
+	c.prod.Flush()
+	if first {
+		c.shut(r)
+	}
+	return errClosed
+}
+
+func (c *Client) shut(r Reason) {
 	c.closed.Store(true)
 	c.mu.Lock()
 	conn, nc := c.conn, c.nc
@@ -245,7 +256,7 @@ func (c *Client) SendErr(text string) {
 func (c *Client) CloseErr(text string, r Reason) {
 	if c.reason.CompareAndSwap(0, uint32(r)) {
 		c.SendErr(text)
-		c.end(r)
+		c.shut(r)
 	}
 }
 
@@ -273,9 +284,7 @@ func (c *Client) errLine(text string) {
 // fail stages an error line and closes; for the read loop.
 func (c *Client) fail(text string, r Reason) error {
 	c.errLine(text)
-	c.prod.Flush()
-	c.Close(r)
-	return errClosed
+	return c.end(r)
 }
 
 // data handles one read buffer.
@@ -292,6 +301,7 @@ func (c *Client) data(b []byte) error {
 		c.in.msgs, c.in.bytes = 0, 0
 	}
 	p.Flush()
+	c.churn.rest()
 	if p.Stalled >= noticedStall {
 		c.host.Warnf("%s - Producer was stalled for a total of %v", c.Label(), p.Stalled)
 	}
@@ -321,12 +331,15 @@ func (c *Client) operations(b []byte) error {
 		switch op.Kind {
 		case natsproto.OpPub:
 			active = true
+			c.churn.rest() // a receiver may make it wait
 			c.publish(op)
 		case natsproto.OpSub:
 			active = true
+			c.churn.change()
 			c.subscribe(op)
 		case natsproto.OpUnsub:
 			active = true
+			c.churn.change()
 			c.unsubscribe(op)
 		case natsproto.OpPing:
 			active = true
@@ -334,6 +347,7 @@ func (c *Client) operations(b []byte) error {
 		case natsproto.OpPong:
 			c.gotPong()
 		case natsproto.OpConnect:
+			c.churn.rest()
 			err = c.connect(op)
 		case natsproto.OpInfo:
 			var info natsproto.Info
@@ -343,9 +357,7 @@ func (c *Client) operations(b []byte) error {
 		case natsproto.OpErr:
 			c.traceIn("[-ERR %s]", op.Arg)
 			c.host.Errorf("%s - Client error %s", c.Label(), op.Arg)
-			c.prod.Flush()
-			c.Close(ParseError)
-			err = errClosed
+			err = c.end(ParseError)
 		}
 		if err != nil {
 			return err
@@ -360,7 +372,9 @@ func (c *Client) operations(b []byte) error {
 		}
 	}
 	if active {
-		c.lastActivity.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		c.lastActivity.Store(now)
+		c.churn.at(now)
 	}
 	return nil
 }
@@ -386,9 +400,7 @@ func (c *Client) refuse(err error, op *natsproto.Op) error {
 		return c.fail("Maximum Payload Violation", MaxPayloadExceeded)
 	}
 	c.host.Errorf("%s - %v", c.Label(), err)
-	c.prod.Flush()
-	c.Close(ProtocolViolation)
-	return errClosed
+	return c.end(ProtocolViolation)
 }
 
 // applyLimits computes the limits of the connection from the server's and the
@@ -446,6 +458,13 @@ func (c *Client) IP() string {
 	defer c.mu.Unlock()
 	host, _ := peerAddr(c.addr)
 	return host
+}
+
+// Silent tells that the connection sent nothing that it was made for.
+func (c *Client) Silent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.state.connected && c.lastActivity.Load() <= c.start.UnixNano()
 }
 
 // MaxPayload is the effective limit in bytes, -1 for none.

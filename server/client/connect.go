@@ -29,9 +29,7 @@ func (c *Client) connect(op *natsproto.Op) error {
 		if !errors.As(err, &arg) {
 			c.host.Errorf("%s - CONNECT: malformed JSON", c.Label())
 		}
-		c.prod.Flush()
-		c.Close(ProtocolViolation)
-		return errClosed
+		return c.end(ProtocolViolation)
 	}
 	if !first {
 		c.dropSubscriptions()

@@ -52,6 +52,9 @@ type Host interface {
 	// Go starts a goroutine that Shutdown waits for.
 	Go(f func())
 
+	// Hold makes a connection from this address wait before it is served, if many
+	// broke the protocol. It returns false if it is not to be served.
+	Hold(ip string) bool
 	// Admit registers a connection when it may stay. It returns false when there
 	// are too many.
 	Admit(c *Client) bool

@@ -36,6 +36,11 @@ type tlsInfo struct {
 func (c *Client) setUp() (rest []byte, err error) {
 	o := c.host.Options()
 	t := c.host.ListenerTLS()
+	proxied := o.ProxyProtocol && c.typ == NATS
+	if !proxied && !c.host.Hold(c.IP()) {
+		c.Close(ClientClosed)
+		return nil, errClosed
+	}
 	infoFirst := t == nil || (!t.HandshakeFirst && c.typ != InProcess)
 	if infoFirst {
 		if err := c.writeInfo(!o.ProxyProtocol); err != nil {
@@ -51,9 +56,13 @@ func (c *Client) setUp() (rest []byte, err error) {
 	c.mu.Lock()
 	c.state.admitted = true
 	c.mu.Unlock()
-	if o.ProxyProtocol && c.typ == NATS {
+	if proxied {
 		if rest, err = c.readProxyHeader(); err != nil {
 			return nil, err
+		}
+		if !c.host.Hold(c.IP()) {
+			c.Close(ClientClosed)
+			return nil, errClosed
 		}
 	}
 	nc := c.nc

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// floodOptions of the flood command.
+type floodOptions struct {
+	server, only string
+	length       time.Duration
+	rounds, nice int
+}
+
+// floodCommand measures what clients that misbehave do to one that does not.
+func floodCommand() *cobra.Command {
+	var o floodOptions
+	cmd := &cobra.Command{
+		Use:   "flood",
+		Short: "Request latency on a clean connection, and memory, while others send garbage",
+		Long: `Request latency on a clean connection, and memory, while others send garbage.
+
+Each flood comes from a process of its own. It shares the processors with the
+server, so part of what it costs is not the server's doing: the column "elsewhere"
+has the latency while the same flood goes to a process that only reads.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	cmd.Flags().StringVar(&o.server, "server", "./natsd", "the server `binary`")
+	cmd.Flags().StringVar(&o.only, "run", "", "only floods whose name contains this `text`")
+	cmd.Flags().DurationVar(&o.length, "time", 5*time.Second, "how long each flood lasts")
+	cmd.Flags().IntVar(&o.rounds, "rounds", 1, "how often each flood is measured; the table shows medians")
+	cmd.Flags().IntVar(&o.nice, "nice", 0, "niceness of the process that floods")
+	return cmd
+}
+
+func (o *floodOptions) run(ctx context.Context, w io.Writer) error {
+	fmt.Fprintf(w, "%-16s %10s %10s %10s   %10s %10s %10s   %9s %9s   %s\n",
+		"flood", "p50 quiet", "elsewhere", "here", "p99 quiet", "elsewhere", "here", "/quiet", "/elsewh.", "peak memory quiet, here")
+	for _, f := range floods {
+		if !strings.Contains(f.name, o.only) {
+			continue
+		}
+		var quiet, elsewhere, here []floodResult
+		for range o.rounds {
+			for _, m := range []struct {
+				place place
+				to    *[]floodResult
+			}{{nowhere, &quiet}, {atSink, &elsewhere}, {atServer, &here}} {
+				r, err := o.underFlood(ctx, f, m.place)
+				if err != nil {
+					return fmt.Errorf("%s: %w", f.name, err)
+				}
+				*m.to = append(*m.to, r)
+			}
+		}
+		p50 := func(r floodResult) time.Duration { return r.p50 }
+		p99 := func(r floodResult) time.Duration { return r.p99 }
+		q, e, h := middle(quiet, p99), middle(elsewhere, p99), middle(here, p99)
+		fmt.Fprintf(w, "%-16s %10v %10v %10v   %10v %10v %10v   %8.2fx %8.2fx   %.1f, %.1f MiB\n", f.name,
+			middle(quiet, p50), middle(elsewhere, p50), middle(here, p50), q, e, h,
+			float64(h)/float64(q), float64(h)/float64(e),
+			middle(quiet, floodResult.mib), middle(here, floodResult.mib))
+	}
+	return nil
+}
+
+// middle is the median of one number of the results.
+func middle[N int64 | float64 | time.Duration](rs []floodResult, number func(floodResult) N) N {
+	v := make([]N, 0, len(rs))
+	for _, r := range rs {
+		v = append(v, number(r))
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// place is where a flood goes.
+type place int
+
+const (
+	nowhere place = iota
+	atSink
+	atServer
+)
+
+// flood is a way to misbehave: attack opens one connection, does its worst and
+// returns; it is called again at once until ctx ends.
+type flood struct {
+	name   string
+	conns  int
+	attack func(ctx context.Context, addr string)
+}
+
+const connectLine = "CONNECT {\"verbose\":false,\"protocol\":1}\r\n"
+
+var floods = []flood{
+	{"random bytes", 4, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) {
+			junk := make([]byte, 4096)
+			rand.Read(junk)
+			c.Write(junk)
+			io.Copy(io.Discard, c)
+		})
+	}},
+	{"hit and run", 4, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) { c.Write([]byte("GET / HTTP/1.0\r\n\r\n")) })
+	}},
+	{"control lines", 4, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) {
+			io.WriteString(c, connectLine+"SUB ")
+			c.Write(bytes.Repeat([]byte{'a'}, 1<<20))
+			io.Copy(io.Discard, c)
+		})
+	}},
+	{"half-open TLS", 200, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) {
+			c.Write([]byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3})
+			c.SetReadDeadline(time.Now().Add(time.Second))
+			io.Copy(io.Discard, c)
+		})
+	}},
+	{"slow loris", 200, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) {
+			for _, b := range []byte(connectLine + "PUB some.subject 100000\r\n") {
+				if _, err := c.Write([]byte{b}); err != nil || pause(ctx, 50*time.Millisecond) != nil {
+					return
+				}
+			}
+		})
+	}},
+	{"subscriptions", 4, func(ctx context.Context, addr string) {
+		withConn(ctx, addr, func(c net.Conn) {
+			go io.Copy(io.Discard, c)
+			w := bufio.NewWriterSize(c, 16<<10)
+			io.WriteString(w, connectLine)
+			for i := 0; ctx.Err() == nil; i++ {
+				if _, err := fmt.Fprintf(w, "SUB a.%d.*.b%d %d\r\nUNSUB %d\r\n", i%5000, i%7, i, i-100); err != nil {
+					return
+				}
+			}
+		})
+	}},
+}
+
+func withConn(ctx context.Context, addr string, use func(net.Conn)) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	use(c)
+}
+
+// floodSourceCommand is the process that floods: it runs until its standard
+// input ends.
+func floodSourceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "flood-source NAME ADDRESS",
+		Hidden: true,
+		Args:   cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i := slices.IndexFunc(floods, func(f flood) bool { return f.name == args[0] })
+			if i < 0 {
+				return fmt.Errorf("no flood %q", args[0])
+			}
+			ctx, stop := context.WithCancel(cmd.Context())
+			go func() {
+				io.Copy(io.Discard, os.Stdin)
+				stop()
+			}()
+			var wg sync.WaitGroup
+			for range floods[i].conns {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						floods[i].attack(ctx, args[1])
+					}
+				})
+			}
+			wg.Wait()
+			return nil
+		},
+	}
+}
+
+// floodSinkCommand is a process that only reads what comes, and closes what does
+// not begin with CONNECT, as a server would. It prints its address.
+func floodSinkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "flood-sink",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), l.Addr())
+			go func() {
+				io.Copy(io.Discard, os.Stdin)
+				l.Close()
+			}()
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return nil
+				}
+				go sink(c)
+			}
+		},
+	}
+}
+
+func sink(c net.Conn) {
+	defer c.Close()
+	buf := make([]byte, 64<<10)
+	for first := true; ; first = false {
+		n, err := c.Read(buf)
+		if err != nil || first && buf[0] != 'C' && buf[0] != 0x16 || bytes.HasSuffix(buf[:n], []byte("aaaaaaaa")) {
+			return
+		}
+	}
+}
+
+// child runs this program with other arguments. stop ends it.
+func child(niceness int, args ...string) (first *bufio.Reader, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	if niceness != 0 {
+		err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
+	}
+	return bufio.NewReader(out), func() {
+		in.Close()
+		cmd.Wait()
+	}, err
+}
+
+type floodResult struct {
+	p50, p99 time.Duration
+	peak     int64
+}
+
+func (r floodResult) mib() float64 { return float64(r.peak) / (1 << 20) }
+
+// underFlood sends requests on a clean connection, one every millisecond, while
+// the flood runs.
+func (o *floodOptions) underFlood(ctx context.Context, f flood, where place) (floodResult, error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return floodResult{}, err
+	}
+	defer os.RemoveAll(dir)
+	cert, key, err := writeCertificate(dir)
+	if err != nil {
+		return floodResult{}, err
+	}
+	// TLS is offered, so that half a handshake means something; the clean
+	// connection goes without.
+	srv, err := StartServer(ctx, o.server, fmt.Sprintf("tls { cert_file: %q, key_file: %q }\nallow_non_tls: true", cert, key))
+	if err != nil {
+		return floodResult{}, err
+	}
+	defer srv.Stop()
+	payload := []byte("0123456789abcdef")
+	responder, err := dialLean(srv.Addr)
+	if err != nil {
+		return floodResult{}, err
+	}
+	defer responder.Close()
+	if err := responder.subscribe("SUB " + subject + " 1\r\n"); err != nil {
+		return floodResult{}, err
+	}
+	go responder.answer(payload)
+	c, err := dialLean(srv.Addr)
+	if err != nil {
+		return floodResult{}, err
+	}
+	defer c.Close()
+	if err := c.subscribe("SUB _INBOX.bench 1\r\n"); err != nil {
+		return floodResult{}, err
+	}
+	target := srv.Addr
+	if where == atSink {
+		line, stop, err := child(0, "flood-sink")
+		if err != nil {
+			return floodResult{}, err
+		}
+		defer stop()
+		if target, err = line.ReadString('\n'); err != nil {
+			return floodResult{}, err
+		}
+		target = strings.TrimSpace(target)
+	}
+	if where != nowhere {
+		_, stop, err := child(o.nice, "flood-source", f.name, target)
+		if err != nil {
+			return floodResult{}, err
+		}
+		defer stop()
+	}
+	attack, stop := context.WithTimeout(ctx, o.length)
+	defer stop()
+	var took []time.Duration
+	for attack.Err() == nil {
+		one, err := c.request(subject, "_INBOX.bench", payload, 1)
+		if err != nil {
+			return floodResult{}, err
+		}
+		took = append(took, one...)
+		pause(attack, time.Millisecond)
+	}
+	peak, err := srv.PeakRSS()
+	slices.Sort(took)
+	return floodResult{took[len(took)/2], took[len(took)*99/100], peak}, err
+}
