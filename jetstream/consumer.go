@@ -181,6 +181,7 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	for i := range t.events {
 		c.event(&t.events[i])
 	}
+	last = max(last, c.m.Seen()) // a turn may come before the others were told
 	c.settlePurge()
 	for i := range t.items {
 		c.item(&t.items[i], t.buf, now)

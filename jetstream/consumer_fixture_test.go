@@ -69,6 +69,8 @@ func TestConsumersOfReference(t *testing.T) {
 	} {
 		t.Run(w.stream+"."+w.name, func(t *testing.T) {
 			dir := unpack(t, w.store)
+			was := w.pending
+			var fresh []string // ack subjects of what the rounds below deliver
 			for range 2 {
 				e, err := Open(Options{StoreDir: dir, ServerName: "S1", MaxMemory: -1, MaxStore: -1})
 				if err != nil {
@@ -101,6 +103,7 @@ func TestConsumersOfReference(t *testing.T) {
 						t.Fatal(err)
 					}
 					w.cseq, w.sseq, w.ahead = w.cseq+1, seq, w.ahead-1
+					fresh = append(fresh, m.reply)
 					if w.name == "none" {
 						w.floorC, w.floorS = w.cseq, w.sseq
 					} else {
@@ -111,6 +114,63 @@ func TestConsumersOfReference(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			continueReference(t, dir, w.stream, w.name, w.sseq, w.ahead, was, fresh)
 		})
+	}
+}
+
+// continueReference has everything delivered that a consumer has left: what is
+// ahead, once each and in order, and what was never acknowledged, again. When it
+// is acknowledged nothing is left.
+func continueReference(t *testing.T, dir, stream, name string, from, ahead, pending int, acks []string) {
+	e, err := Open(Options{StoreDir: dir, ServerName: "S1", MaxMemory: -1, MaxStore: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	bus := &testBus{}
+	if _, err := e.AddAccount("$G", bus, &AccountConfig{Limits: unlimited}); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, bus)
+	in := c.subscribe("in")
+	if ahead+pending > 0 {
+		c.publish("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, "in", fmt.Sprint(ahead+pending))
+	}
+	last, again := from, 0
+	redelivered := map[int]bool{}
+	for range ahead + pending {
+		m := next(t, in)
+		var count, seq, cseq int
+		if _, err := fmt.Sscanf(strings.TrimPrefix(m.reply, "$JS.ACK."+stream+"."+name+"."), "%d.%d.%d.", &count, &seq, &cseq); err != nil {
+			t.Fatal(m.reply, err)
+		}
+		switch {
+		case count > 1 && (seq > from || redelivered[seq]):
+			t.Errorf("redelivered %d, delivery %d", seq, count)
+		case count > 1:
+			redelivered[seq] = true
+			again++
+		case seq <= last:
+			t.Errorf("delivered %d after %d", seq, last)
+		default:
+			last = seq
+		}
+		acks = append(acks, m.reply)
+	}
+	for _, ack := range acks {
+		if name == "none" {
+			break
+		}
+		if r := c.request(ack, "+ACK"); r.data != "" {
+			t.Errorf("%s: %v", ack, r)
+		}
+	}
+	if again != pending {
+		t.Errorf("%d messages came again, want %d", again, pending)
+	}
+	info := c.request("$JS.API.CONSUMER.INFO."+stream+"."+name, "").data
+	if want := `"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":0`; !strings.Contains(info, want) {
+		t.Errorf("want %s in %s", want, info)
 	}
 }

@@ -186,6 +186,7 @@ type notifier struct {
 	running bool
 	added   uint64    // ops ever queued
 	called  uint64    // of these, whose callbacks have returned
+	removal uint64    // number of the last one that removed something
 	round   sync.Cond // called has changed; its lock is mu
 }
 
@@ -195,6 +196,12 @@ func (n *notifier) add(o *op) {
 	n.mu.Lock()
 	n.queue = append(n.queue, o)
 	n.added++
+	for i := range o.changes {
+		if o.changes[i].msgs < 0 {
+			n.removal = n.added
+			break
+		}
+	}
 	n.mu.Unlock()
 }
 
@@ -233,7 +240,7 @@ func (s *store) Notified() {
 	n := &s.notify
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for mark := n.added; n.called < mark; {
+	for mark := n.removal; n.called < mark; {
 		n.round.L = &n.mu
 		n.round.Wait()
 	}

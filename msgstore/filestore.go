@@ -141,6 +141,10 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 	d.synced.Store(s.end.seq)
 	d.stateAt = h.tick.Load()
 	d.readAt.Store(d.stateAt - cacheIdle - 1)
+	if err := d.rewrapKeys(); err != nil {
+		d.closeFiles()
+		return nil, err
+	}
 	d.clean(true)
 	h.add(s)
 	if err := f.settle(); err != nil {

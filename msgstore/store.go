@@ -124,7 +124,7 @@ type Store interface {
 	// Truncate removes everything above seq. Truncate(0) resets the store.
 	Truncate(seq uint64) error
 
-	// Notified waits until the callbacks of every change that loads have shown
+	// Notified waits until the callbacks of every removal that loads have shown
 	// so far have returned. Not to be called in a callback.
 	Notified()
 	// Has reports whether a message is there. It loads nothing.

@@ -260,6 +260,10 @@ func (m *Machine) Found(seqs []uint64, through uint64) (all bool) {
 	return all && !m.complete
 }
 
+// Seen is the last sequence up to which the machine was told of everything that
+// is of interest to it.
+func (m *Machine) Seen() uint64 { return m.seen }
+
 // Left is the number of matching messages that were not delivered.
 func (m *Machine) Left() uint64 { return m.count }
 

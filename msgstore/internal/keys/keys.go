@@ -186,6 +186,10 @@ func (r Ring) New(o Object) (*Key, []byte, error) {
 	return k, file, err
 }
 
+// Wrap returns the key file that holds k for object o under the ring's key: for
+// a key that only the previous one opened.
+func (r Ring) Wrap(k *Key, o Object) ([]byte, error) { return k.wrap(r.Key, o) }
+
 // wrap returns the key file that holds k for object o under the master
 // key. The nonce stays, since it also starts the block's key stream.
 func (k *Key) wrap(master []byte, o Object) ([]byte, error) {
