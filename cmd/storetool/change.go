@@ -86,12 +86,20 @@ func (t *tool) printRecovered(res *check.Recovered) {
 	for _, s := range res.Streams {
 		t.printf("%s > %s: %s recovered\n", s.Account, s.Stream, plural(s.Recovered, "message"))
 		for _, l := range s.Lost {
-			t.printf("  lost %d to %d: %s\n", l.FirstSeq, l.LastSeq, l.Reason)
+			t.printf("  lost %s: %s\n", span(l), l.Reason)
 		}
 		for _, n := range s.Notes {
 			t.printf("  %s\n", n)
 		}
 	}
+}
+
+// span is "5", or "5 to 7".
+func span(l check.Lost) string {
+	if l.FirstSeq == l.LastSeq {
+		return fmt.Sprint(l.FirstSeq)
+	}
+	return fmt.Sprintf("%d to %d", l.FirstSeq, l.LastSeq)
 }
 
 func (t *tool) replay() *cobra.Command {
@@ -116,6 +124,10 @@ anything, and those that only read count what is in the journal as stored.`,
 			}
 			if t.json {
 				return j.end(t.printJSON(res))
+			}
+			if res.Segments == 0 {
+				t.printf("nothing to replay: the commit journal is empty\n")
+				return j.end(nil)
 			}
 			t.printf("%s replayed: %s written, %d present already, %d dropped, %s brought up to date\n", plural(res.Segments, "segment"), plural(res.Applied, "record"), res.Present, res.Dropped, plural(res.States, "consumer"))
 			return j.end(nil)

@@ -131,7 +131,7 @@ func (t *tool) printInspection(x *check.Inspection) {
 	t.printf("  consumers    %d\n", x.State.Consumers)
 	t.printf("  blocks       %d, %s on disk, %s decompressed\n", x.NumBlocks, size(x.DiskBytes), size(x.RawBytes))
 	for _, l := range x.Lost {
-		t.printf("  LOST         %d to %d: %s\n", l.FirstSeq, l.LastSeq, l.Reason)
+		t.printf("  LOST         %s: %s\n", span(l), l.Reason)
 	}
 	w := tabwriter.NewWriter(t.stdout, 0, 0, 2, ' ', 0)
 	if len(x.Blocks) > 0 {

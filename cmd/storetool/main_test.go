@@ -159,7 +159,7 @@ func TestVerifyAndRecover(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	backup := filepath.Join(t.TempDir(), "backup")
-	if r := storetool("", "recover", dir, "--in-place", "--backup", backup); r.code != exitDamage || !strings.Contains(r.out, "lost 2 to 2") {
+	if r := storetool("", "recover", dir, "--in-place", "--backup", backup); r.code != exitDamage || !strings.Contains(r.out, "lost 2: ") {
 		t.Errorf("%+v", r)
 	}
 	if r := storetool("", "verify", "-q", dir); r.code != exitClean {
