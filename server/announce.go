@@ -6,13 +6,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/version"
 )
 
-// announce logs what the server is and where its options come from.
+// announce logs what the server is.
 func (s *Server) announce(o *options.Options) {
 	s.log.Noticef("Starting %s", version.Product)
 	s.log.Noticef("  Version:  %s", version.Compatible)
@@ -27,6 +28,9 @@ func (s *Server) announce(o *options.Options) {
 		s.log.Noticef("  Cluster:  %s", name)
 	}
 	s.log.Noticef("  Name:     %s", s.Name())
+	if o.JetStream.Enabled {
+		s.log.Noticef("  Node:     %s", nameHash(s.Name()))
+	}
 	s.log.Noticef("  ID:       %s", s.id)
 	s.announceFlags(o)
 	if s.plainPasswords(o) {
@@ -35,8 +39,25 @@ func (s *Server) announce(o *options.Options) {
 	if len(o.DefaultJSDomain) > 0 {
 		s.log.Warnf("The option `default_js_domain` is a temporary backwards compatibility measure and will be removed")
 	}
+}
+
+// announceOptions logs where the options come from, and what is to be said about them.
+func (s *Server) announceOptions(o *options.Options) {
 	if o.ConfigFile != "" {
 		s.log.Noticef("Using configuration file: %s (%s)", o.ConfigFile, o.ConfigDigest)
+	}
+	if len(o.Operators) > 0 {
+		s.log.Noticef("Trusted Operators")
+	}
+	for _, op := range o.Operators {
+		expires := "Never"
+		if e := op.Claims.Expires; e != 0 {
+			expires = time.Unix(e, 0).String()
+		}
+		s.log.Noticef("  System  : %q", op.Claims.Audience)
+		s.log.Noticef("  Operator: %q", op.Claims.Name)
+		s.log.Noticef("  Issued  : %v", time.Unix(op.Claims.IssuedAt, 0))
+		s.log.Noticef("  Expires : %s", expires)
 	}
 	if o.MaxPayload > maxSanePayload {
 		s.log.Warnf("Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance")

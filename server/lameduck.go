@@ -30,6 +30,7 @@ func (s *Server) LameDuck() {
 	if s.events != nil {
 		s.events.LameDuck()
 	}
+	s.stopJetStream()
 	if n > 0 {
 		s.drainClients()
 	}

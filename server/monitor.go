@@ -123,6 +123,8 @@ func (m *monitored) JetStream() *jetstream.Engine    { return m.server().JetStre
 func (m *monitored) Warnf(format string, v ...any)   { m.log.Warnf(format, v...) }
 func (m *monitored) Leafs() []monitor.Conn           { return nil } // this version has none
 
+func (m *monitored) Advertised() (string, int) { return m.server().advertised(m.server().Options()) }
+
 func (m *monitored) AuthRequired() bool {
 	users := m.users.Load()
 	return users.Required() && users.NoAuthUser() == ""

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/natsd/natsd/server/logging"
 	"github.com/natsd/natsd/server/options"
 )
 
@@ -24,8 +27,25 @@ type fileServer struct {
 	path string
 }
 
+// reloadCount overrides the number of reloads under traffic.
+var reloadCount = flag.Int("reloads", 0, "how many reloads TestReloadUnderTraffic makes; 0: 200, or 40 with -short")
+
 // startFile runs a server with a configuration file; the listener is added.
 func startFile(t testing.TB, text string) *fileServer {
+	t.Helper()
+	return startFileWith(t, text, func(*options.Options) (Logger, error) { return &testLog{}, nil })
+}
+
+// fileLog is the log that the options ask for.
+func fileLog(o *options.Options) (Logger, error) {
+	sink, err := logging.Open(LogConfig(o))
+	if err != nil {
+		return nil, err
+	}
+	return logging.New(sink), nil
+}
+
+func startFileWith(t testing.TB, text string, log func(*options.Options) (Logger, error)) *fileServer {
 	t.Helper()
 	f := &fileServer{t: t, path: filepath.Join(t.TempDir(), "natsd.conf")}
 	f.write(text)
@@ -37,7 +57,11 @@ func startFile(t testing.TB, text string) *fileServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Server, err = New(o, &testLog{}); err != nil {
+	l, err := log(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Server, err = New(o, l); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Start(); err != nil {
@@ -68,11 +92,19 @@ func (f *fileServer) mustReload(text string) {
 	}
 }
 
-// randomConfig is a file in which the account STAY never changes, and much else does.
-func randomConfig(r *rand.Rand) string {
+// randomConfig is a file in which the account STAY never changes, and much else does. The server's certificate is ca's, and
+// often a new one; the log is in one of two files.
+func randomConfig(r *rand.Rand, ca *testCA) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
+	if r.IntN(2) == 0 || ca.next.Load() == 1 {
+		ca.pair("server")
+	}
+	b.WriteString(ca.block(fmt.Sprintf("timeout: %d, min_version: %q, verify: %v", 5+r.IntN(5), one("1.2", "1.3"), r.IntN(2) == 0)))
+	line("log_file: %q", ca.path(one("a.log", "b.log")))
+	line("logtime: %v", r.IntN(2) == 0)
+	line("trace: %v", r.IntN(10) == 0)
 	line("max_payload: %d", 2000+r.IntN(4000))
 	line("max_control_line: %d", 1000+r.IntN(4000))
 	line("ping_interval: '%ds'", 20+r.IntN(100))
@@ -103,8 +135,8 @@ func randomConfig(r *rand.Rand) string {
 	return b.String()
 }
 
-// Reloads that change users, accounts, permissions, mappings and limits must not be noticed by those whom they do not
-// concern: every message arrives once and in order.
+// Reloads that change users, accounts, permissions, mappings, limits, certificates and the log must not be noticed by those
+// whom they do not concern: every message arrives once and in order.
 func TestReloadUnderTraffic(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -113,10 +145,15 @@ func TestReloadUnderTraffic(t *testing.T) {
 	if testing.Short() {
 		reloads = 40
 	}
-	s := startFile(t, randomConfig(r))
+	if *reloadCount > 0 {
+		reloads = *reloadCount
+	}
+	ca := newTestCA(t)
+	s := startFileWith(t, randomConfig(r, ca), fileLog)
+	secure := nats.Secure(&tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{ca.pair("client")}})
 	noticed := make(chan error, 100)
 	opts := []nats.Option{
-		nats.UserInfo("stay", "p"), nats.NoReconnect(),
+		secure, nats.UserInfo("stay", "p"), nats.NoReconnect(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { noticed <- err }),
 	}
 	sub, pub := connect(t, s.Server, opts...), connect(t, s.Server, opts...)
@@ -134,7 +171,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 	if err := sub.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	peer := connect(t, s.Server, nats.UserInfo("peer", "p"), nats.NoReconnect())
+	peer := connect(t, s.Server, secure, nats.UserInfo("peer", "p"), nats.NoReconnect())
 
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -180,7 +217,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 				return
 			default:
 			}
-			nc, err := nats.Connect("nats://"+s.Addr().String(), nats.UserInfo(fmt.Sprintf("a%d", i%4), "p0"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+			nc, err := nats.Connect("nats://"+s.Addr().String(), secure, nats.UserInfo(fmt.Sprintf("a%d", i%4), "p0"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 			if err != nil {
 				continue
 			}
@@ -194,8 +231,17 @@ func TestReloadUnderTraffic(t *testing.T) {
 	var worst time.Duration
 	for range reloads {
 		begin := time.Now()
-		s.mustReload(randomConfig(r))
+		s.mustReload(randomConfig(r, ca))
 		worst = max(worst, time.Since(begin))
+		served := dialTLS(t, s.Server, &tls.Config{RootCAs: ca.pool, Certificates: []tls.Certificate{ca.pair("other")}})
+		cert, err := tls.LoadX509KeyPair(ca.path("server.pem"), ca.path("server.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !served.ConnectionState().PeerCertificates[0].Equal(cert.Leaf) {
+			t.Error("a new connection gets the old certificate")
+		}
+		served.Close()
 	}
 	close(stop)
 	wg.Wait()
@@ -207,6 +253,17 @@ func TestReloadUnderTraffic(t *testing.T) {
 	case err := <-noticed:
 		t.Errorf("a client that nothing changed for was told %v", err)
 	default:
+	}
+	logged := 0
+	for _, name := range []string{"a.log", "b.log"} {
+		text, err := os.ReadFile(ca.path(name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		logged += strings.Count(string(text), "[INF] Reloaded server configuration (sha256:")
+	}
+	if logged != reloads {
+		t.Errorf("%d reloads are in the log, want %d", logged, reloads)
 	}
 	t.Logf("%d reloads, %d messages, the longest reload took %v", reloads, published, worst)
 }

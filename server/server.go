@@ -184,12 +184,6 @@ func (s *Server) GlobalAccount() *account.Account { return s.global }
 func (s *Server) Start() error {
 	o := s.Options()
 	s.announce(o)
-	if _, _, err := options.HostPort(o.ClientAdvertise, o.Port); err != nil {
-		return fmt.Errorf("Error setting server INFO with ClientAdvertise value of %s, err=%w", o.ClientAdvertise, err)
-	}
-	if err := writePidFile(o.PidFile); err != nil {
-		return fmt.Errorf("Could not write pidfile: %w", err)
-	}
 	if err := s.open(o); err != nil {
 		return err
 	}
@@ -210,6 +204,13 @@ func (s *Server) open(o *options.Options) error {
 	s.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	s.announceOptions(o)
+	if _, _, err := options.HostPort(o.ClientAdvertise, o.Port); err != nil {
+		return fmt.Errorf("Error setting server INFO with ClientAdvertise value of %s, err=%w", o.ClientAdvertise, err)
+	}
+	if err := writePidFile(o.PidFile); err != nil {
+		return fmt.Errorf("Could not write pidfile: %w", err)
 	}
 	if s.events != nil {
 		if err := s.events.Start(); err != nil {

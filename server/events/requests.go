@@ -3,15 +3,16 @@ package events
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
 	"github.com/natsd/natsd/server/monitor"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // request is a message on a $SYS subject. Its slices are its own.
@@ -99,6 +100,7 @@ func (s *Service) subscribe() error {
 	add("$SYS.REQ.USER.INFO", s.answerUserInfo)
 	add("$SYS.REQ.USER.*.INFO", s.answerUserInfo)
 	add("$SYS.DEBUG.SUBSCRIBERS", s.answerSubscribers)
+	add(accountPrefix+"NSUBS", s.answerServerSubscribers)
 	return errors.Join(errs...)
 }
 
@@ -342,8 +344,27 @@ func (s *Service) answerSubscribers(r *request) {
 	if len(f) == 2 {
 		queue = f[1]
 	}
-	n := countSubscribers(a, f[0], queue)
+	s.answerCount(r, countSubscribers(a, f[0], queue))
+}
+
+// answerServerSubscribers answers another server, which adds up the subscriptions of all for answerSubscribers. A server
+// without clients in the account is silent.
+func (s *Service) answerServerSubscribers(r *request) {
+	var q struct {
+		Account string `json:"acc"`
+		Subject string `json:"subject"`
+		Queue   []byte `json:"queue"`
+	}
+	if r.reply == "" || json.Unmarshal(r.body, &q) != nil || !subjecttree.Valid(q.Subject) {
+		return
+	}
+	if a := s.host.Account(q.Account); a != nil && a.Clients() > 0 {
+		s.answerCount(r, countSubscribers(a, q.Subject, string(q.Queue)))
+	}
+}
+
+func (s *Service) answerCount(r *request, n int) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	s.publish(r.reply, "", fmt.Appendf(nil, "%d", n))
+	s.publish(r.reply, "", strconv.AppendInt(nil, int64(n), 10))
 }

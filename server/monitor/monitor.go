@@ -20,6 +20,8 @@ type Source interface {
 	ConfigTime() time.Time
 	// InUse are the present options, with the ports that were obtained for random ones.
 	InUse() *options.Options
+	// Advertised is where clients are told to connect.
+	Advertised() (host string, port int)
 	AuthRequired() bool
 	FeatureFlags() map[string]bool
 

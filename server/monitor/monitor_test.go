@@ -49,6 +49,7 @@ func (s *source) StartTime() time.Time            { return started }
 func (s *source) ConfigTime() time.Time           { return started }
 func (s *source) InUse() *options.Options         { return &s.options }
 func (s *source) AuthRequired() bool              { return false }
+func (s *source) Advertised() (string, int)       { return s.options.Host, s.options.Port }
 func (s *source) FeatureFlags() map[string]bool   { return nil }
 func (s *source) Accounts() *account.Set          { return s.accounts }
 func (s *source) SystemAccount() *account.Account { return nil }
@@ -312,28 +313,33 @@ func TestDestinations(t *testing.T) {
 
 // FuzzQuery asks for every document with any query string: the answer is a document or a refusal.
 func FuzzQuery(f *testing.F) {
+	var paths []string
 	for _, e := range Endpoints {
-		for _, path := range e.Paths {
-			f.Add(path, "subs=detail&auth=1&state=any&sort=idle&limit=2&offset=1&acc=A")
-			f.Add(path, "unused=1&accounts=t&streams=T&consumers=true&config=0&raft=F&cid=1&test=a.b&queues=a&all=1")
+		paths = append(paths, e.Paths...)
+	}
+	for n, path := range paths {
+		f.Add(uint8(n), "subs=detail&auth=1&state=any&sort=idle&limit=2&offset=1&acc=A")
+		f.Add(uint8(n), "unused=1&accounts=t&streams=T&consumers=true&config=0&raft=F&cid=1&test=a.b&queues=a&all=1")
+		switch path {
+		case "connz", "subsz":
+			f.Add(uint8(n), "limit=9223372036854775807&offset=9223372036854775807&subs=1")
+		case "healthz":
+			f.Add(uint8(n), "js-enabled=1&account=A&stream=S&consumer=C&details=1")
 		}
 	}
-	f.Add("connz", "limit=9223372036854775807&offset=9223372036854775807&subs=1")
-	f.Add("subsz", "limit=9223372036854775807&offset=9223372036854775807&subs=1")
-	f.Add("healthz", "js-enabled=1&account=A&stream=S&consumer=C&details=1")
 	m := New(connected())
 	h := m.Handler("")
-	f.Fuzz(func(t *testing.T, path, query string) {
-		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/" + path, RawQuery: query}}
+	f.Fuzz(func(t *testing.T, n uint8, query string) {
+		path := "/" + paths[int(n)%len(paths)]
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		h.ServeHTTP(w, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}})
 		switch w.Code {
 		case http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusServiceUnavailable:
 		default:
-			t.Fatalf("status %d: %s", w.Code, w.Body)
+			t.Fatalf("%s: status %d: %s", path, w.Code, w.Body)
 		}
-		if w.Header().Get("Content-Type") == "application/json" && path != "stacksz" && !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("no JSON: %s", w.Body)
+		if w.Header().Get("Content-Type") == "application/json" && !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%s: no JSON: %s", path, w.Body)
 		}
 	})
 }

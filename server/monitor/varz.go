@@ -243,7 +243,7 @@ func (m *Monitor) varz(*none) (any, error) {
 	n := m.src.Counters()
 	v := &Varz{
 		ID: m.src.ID(), Name: m.src.Name(), Version: version.Compatible, Proto: 1, GitCommit: version.Commit,
-		GoVersion: runtime.Version(), Host: o.Host, Port: o.Port, AuthRequired: m.src.AuthRequired(),
+		GoVersion: runtime.Version(), AuthRequired: m.src.AuthRequired(),
 		MaxConnections: o.MaxConnections, MaxSubscriptions: o.MaxSubscriptions, PingInterval: o.PingInterval, PingMax: o.PingMax,
 		HTTPHost: o.HTTPHost, HTTPPort: o.HTTPPort, HTTPBasePath: o.HTTPBasePath, HTTPSPort: o.HTTPSPort,
 		AuthTimeout: o.Authorization.Timeout.Seconds(), MaxControlLine: o.MaxControlLine, MaxPayload: o.MaxPayload, MaxPending: o.MaxPending,
@@ -261,6 +261,7 @@ func (m *Monitor) varz(*none) (any, error) {
 		Tags: o.ServerTags, Metadata: o.ServerMetadata, FeatureFlags: m.src.FeatureFlags(), SystemAccount: m.systemName(),
 		SlowConsumerStats: KindCounts{Clients: uint64(n.SlowClients)}, StaleConnectionStats: KindCounts{Clients: uint64(n.StaleClients)},
 	}
+	v.Host, v.Port = m.src.Advertised()
 	v.Connections, v.Leafs = m.connections()
 	v.InClientMsgs, v.InClientBytes, v.OutClientMsgs, v.OutClientBytes = v.InMsgs, v.InBytes, v.OutMsgs, v.OutBytes
 	if t := o.TLS; t != nil {

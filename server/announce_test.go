@@ -1,0 +1,111 @@
+package server
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The lines of a start come in their order.
+func TestStartupLines(t *testing.T) {
+	dir := t.TempDir()
+	s := startFile(t, fmt.Sprintf(`
+		server_name: N1
+		http: "127.0.0.1:-1", prof_port: -1, prof_block_rate: 1
+		feature_flags { js_ack_fc_v2: true, zz: true }
+		max_payload: 9000000, pid_file: %q
+		jetstream { store_dir: %q, domain: D }
+		accounts { A { users: [{user: a, password: p}] } }`, filepath.Join(dir, "pid"), dir))
+	want := []string{
+		`Starting natsd`, `  Version:  .+`, `  Natsd:    .+`, `  Git:      \[.+\]`, `  Name:     N1`, `  Node:     ` + nameHash("N1"), `  ID:       ` + s.ID(),
+		`  Feature flags:`, `    Configured:    js_ack_fc_v2 \(opt-in\)`, `    Unsupported:   zz`,
+		`Plaintext passwords detected, use nkeys or bcrypt`,
+		`Block profiling is enabled \(rate 1\), this may have a performance impact`, `profiling port: [0-9]+`,
+		`Using configuration file: .+ \(sha256:[0-9a-f]{64}\)`,
+		`Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance`,
+		`Starting http monitor on 127.0.0.1:[0-9]+`, `Starting JetStream`, `Listening for client connections on 127.0.0.1:[0-9]+`, `Server is ready`,
+	}
+	l := s.log.(*testLog)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if len(want) > 0 && regexp.MustCompile("^(INF|WRN) "+want[0]+"$").MatchString(line) {
+			want = want[1:]
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no line %q at its place in\n%q", want[0], l.lines)
+	}
+}
+
+// In lame duck mode JetStream is stopped at once, and clients are told.
+func TestLameDuckStopsJetStream(t *testing.T) {
+	s := startFile(t, fmt.Sprintf("lame_duck_duration: '30s', lame_duck_grace_period: '20s', jetstream { store_dir: %q }", t.TempDir()))
+	nc := connect(t, s.Server)
+	js, err := nc.JetStream(nats.MaxWait(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AccountInfo(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.LameDuck()
+	}()
+	waitFor(t, func() bool { return s.JetStream() == nil })
+	s.Shutdown()
+	<-done
+}
+
+// Subscriptions of clients are counted, for a client and for another server.
+func TestCountSubscribers(t *testing.T) {
+	s := startConf(t, `accounts {
+		$SYS { users: [{user: sys, password: p}], exports: [{service: "$SYS.DEBUG.SUBSCRIBERS"}] }
+		A { users: [{user: a, password: p}], imports: [{service: {account: "$SYS", subject: "$SYS.DEBUG.SUBSCRIBERS"}}] }
+		B { users: [{user: b, password: p}] }
+	}`)
+	a, sys := connect(t, s, nats.UserInfo("a", "p")), connect(t, s, nats.UserInfo("sys", "p"))
+	for _, subject := range []string{"x.1", "x.1", "x.*", "y"} {
+		if _, err := a.SubscribeSync(subject); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.QueueSubscribeSync("x.1", "q"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(nc *nats.Conn, subject, body string) string {
+		m, err := nc.Request(subject, []byte(body), 200*time.Millisecond)
+		if err != nil {
+			return err.Error()
+		}
+		return string(m.Data)
+	}
+	for _, c := range []struct{ body, request, want string }{
+		{"x.1", `{"acc":"A","subject":"x.1"}`, "4"},
+		{"x.*", `{"acc":"A","subject":"x.*"}`, "4"},
+		{"x.1 q", `{"acc":"A","subject":"x.1","queue":"cQ=="}`, "1"},
+		{"z", `{"acc":"A","subject":"z"}`, "0"},
+	} {
+		if got := ask(a, "$SYS.DEBUG.SUBSCRIBERS", c.body); got != c.want {
+			t.Errorf("%s: %s, want %s", c.body, got, c.want)
+		}
+		if got := ask(sys, "$SYS.REQ.ACCOUNT.NSUBS", c.request); got != c.want {
+			t.Errorf("%s: %s, want %s", c.request, got, c.want)
+		}
+	}
+	silent := []string{`{"acc":"B","subject":"x"}`, `{"acc":"NOPE","subject":"x"}`, `{"acc":"A","subject":""}`, `{`}
+	for _, body := range silent {
+		if got := ask(sys, "$SYS.REQ.ACCOUNT.NSUBS", body); got != nats.ErrTimeout.Error() {
+			t.Errorf("%s: %s", body, got)
+		}
+	}
+}
