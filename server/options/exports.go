@@ -52,6 +52,9 @@ var exportTable = newTable("exports",
 		if err != nil {
 			return err
 		}
+		if x.response {
+			return errorText("Duplicate response type definition")
+		}
 		x.response = true
 		switch strings.ToLower(s) {
 		case "single", "singleton":

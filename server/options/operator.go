@@ -181,6 +181,8 @@ func (b *resolverBlock) check() error {
 		return errorText("FULL does not accept ttl")
 	case b.HardDelete && !b.AllowDelete:
 		return errorText("hard_delete has no effect without delete")
+	case b.Timeout <= 0:
+		return fmt.Errorf("Fetch timeout %v is too smal", b.Timeout) // the text of the reference
 	}
 	if b.Type == "cache" {
 		b.Interval = 0
