@@ -395,7 +395,7 @@ func (st *Stream) propose(p *proposal) {
 func (st *Stream) replyDuplicate(p *proposal, reply []byte, ack pubAck) {
 	switch {
 	case len(reply) == 0 || st.Config().NoAck:
-	case ack.seq <= st.turn.overlay.visible:
+	case ack.seq <= st.turn.overlay.visible || st.engine.opts.Mutations.DuplicateAckEarly:
 		st.reply(reply, &ack)
 	default:
 		st.replyInOrder(p, pendingReply{reply: reply, ack: ack})

@@ -208,7 +208,7 @@ func (c *Consumer) effects(t *consumerTurn, now int64) {
 		case consumer.FlowRequest:
 			c.tell(t, e.Target, e.Reply, append(t.header[:0], "NATS/1.0 100 FlowControl Request\r\n"...))
 		case consumer.Confirm:
-			if c.log == nil || c.stream.engine.opts.mutate.confirmEarly {
+			if c.log == nil || c.stream.engine.opts.Mutations.ConfirmEarly {
 				t.pub.Publish(asBytes(e.Target), nil, nil, nil)
 			} else {
 				t.confirms = append(t.confirms, e.Target)

@@ -17,7 +17,7 @@ var cuts = flag.Int("cuts", 50, "seeds of the power cut test")
 // stored and never acked still is.
 func TestConsumerPowerCut(t *testing.T) {
 	for seed := range uint64(*cuts) {
-		if err := cutConsumer(t, seed, mutations{}); err != nil {
+		if err := cutConsumer(t, seed, Mutations{}); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -26,7 +26,7 @@ func TestConsumerPowerCut(t *testing.T) {
 // TestConsumerPowerCutNotices: the test above is worth something.
 func TestConsumerPowerCutNotices(t *testing.T) {
 	for seed := range uint64(20) {
-		if err := cutConsumer(t, seed, mutations{confirmEarly: true}); err != nil {
+		if err := cutConsumer(t, seed, Mutations{ConfirmEarly: true}); err != nil {
 			t.Logf("seed %d: %v", seed, err)
 			return
 		}
@@ -35,12 +35,12 @@ func TestConsumerPowerCutNotices(t *testing.T) {
 }
 
 // cutConsumer runs a consumer through three power cuts.
-func cutConsumer(t *testing.T, seed uint64, m mutations) error {
+func cutConsumer(t *testing.T, seed uint64, m Mutations) error {
 	r := rand.New(rand.NewPCG(seed, 7))
 	fs := crashfs.New(seed)
 	stored, acked, confirmed := map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	for round := range 3 {
-		e, err := Open(Options{FS: fs, StoreDir: "/store", ServerName: "S1", MaxMemory: -1, MaxStore: -1, mutate: m})
+		e, err := Open(Options{FS: fs, StoreDir: "/store", ServerName: "S1", MaxMemory: -1, MaxStore: -1, Mutations: m})
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}

@@ -336,11 +336,9 @@ func (f *FileStore) Delete(inline bool) error {
 	if err := d.queue.Perform(&commit.Op{Forget: path.Dir(d.rel)}); err != nil {
 		return err
 	}
-	// Without its meta file the stream is not recovered, with the dot it is
-	// removed at the next start.
-	if err := d.fs.Remove(path.Join(d.dir, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	// The rename deletes the stream, at once or not at all: with the dot it is
+	// removed at the next start. A server that does not know that recovers no
+	// stream without a meta file.
 	parent := path.Dir(d.dir)
 	gone := hiddenDir(d.dir, ".old.")
 	d.fs.RemoveAll(gone)
@@ -348,6 +346,9 @@ func (f *FileStore) Delete(inline bool) error {
 		return err
 	}
 	if err := d.fs.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := d.fs.Remove(path.Join(gone, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if inline {

@@ -268,6 +268,7 @@ func (s *Server) jetStreamOptions(o *options.Options) jetstream.Options {
 		DiskOps:    int(o.JetStream.MaxConcurrentIO),
 		AckFormat2: s.FeatureFlags()["js_ack_fc_v2"],
 		Events:     s.jetStreamEvent,
+		Mutations:  s.mutations,
 	}
 	if !j.SyncAlways {
 		js.SyncInterval = j.SyncInterval

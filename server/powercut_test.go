@@ -6,10 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math/rand/v2"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,42 +14,26 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/natsd/natsd/jetstream"
+	"github.com/natsd/natsd/msgstore/check"
 	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 	"github.com/natsd/natsd/server/options"
 )
 
+// What any client was told before the power went off must be true after it came
+// back. A run is a server on a simulated disk with clients over loopback, in a few
+// lives, each ended by a cut of the power at a random I/O call. Everything that
+// clients are told goes into a witness, which judges what the next life finds.
+
 var (
-	cutRuns = flag.Int("powercuts", 20, "number of random power cuts of the whole server")
-	cutSeed = flag.Uint64("powercut", 0, "run this seed alone")
+	seedCount = flag.Int("seeds", 0, "number of seeds of a power cut test; 0: its share in CI")
+	firstSeed = flag.Uint64("seed", 1, "first seed of a power cut test")
 )
 
-// redeliverAfter is the ack wait of the consumer: short, since what was delivered and
-// not acknowledged before a cut must come again after it.
-const redeliverAfter = 300 * time.Millisecond
-
-// witness notes what clients were told before the power went off, all of which must
-// hold afterwards.
-type witness struct {
-	stuck     bool // a life did not reach its cut
-	mu        sync.Mutex
-	stream    bool              // its creation was acknowledged
-	consumer  bool              // so was the consumer's
-	acked     map[uint64]string // messages with a PubAck
-	delivered map[uint64]string // messages that a consumer or a get has shown
-	done      map[uint64]bool   // messages whose double ack was answered
-	last      uint64            // last sequence that a stream info has shown
-}
-
-func newWitness() *witness {
-	return &witness{acked: map[uint64]string{}, delivered: map[uint64]string{}, done: map[uint64]bool{}}
-}
-
-func (w *witness) note(f func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f()
-}
+// stuckAfter is how long a life may last: a server that refuses all work never
+// reaches its cut.
+const stuckAfter = 60 * time.Second
 
 // forged is a disk that lies about its syncs.
 type forged struct{ vfs.FS }
@@ -76,23 +57,40 @@ const (
 	noFault fault = iota
 	ackBeforeSync
 	visibleBeforeDurable
+	duplicateAckEarly
+	confirmEarly
 )
+
+// scenario is what clients do in the lives of one run.
+type scenario interface {
+	// options of the server; the same in each life.
+	options(*options.JetStream)
+	// verify asks a server that has just been started whether everything that
+	// clients were told is so.
+	verify(*powered) error
+	// work keeps the server busy until ctx ends.
+	work(ctx context.Context, p *powered, rng *rand.Rand, life int) error
+	// forgetAcks drops what acknowledgements have said, and keeps what was shown.
+	forgetAcks()
+}
 
 // powered is a server on a simulated disk, and a client.
 type powered struct {
-	s  *Server
-	nc *nats.Conn
-	js nats.JetStreamContext
+	disk *crashfs.FS
+	s    *Server
+	nc   *nats.Conn
+	js   nats.JetStreamContext
 }
 
 // powerOn starts a server on the disk. An error that comes from a power cut is no
 // failure.
-func powerOn(disk *crashfs.FS, f fault, log *testLog) (*powered, error) {
+func powerOn(disk *crashfs.FS, f fault, configure func(*options.JetStream), log *testLog) (*powered, error) {
 	o := options.Default()
 	o.Host, o.Port = "127.0.0.1", -1
 	o.JetStream.Enabled, o.JetStream.StoreDir = true, "/store"
 	o.JetStream.SyncAlways = true
 	o.JetStream.MaxMemory, o.JetStream.MaxStore = 1<<30, 1<<30
+	configure(&o.JetStream)
 	if f == visibleBeforeDurable {
 		// The relaxed mode shows what is not durable; its acks are not looked at.
 		o.JetStream.SyncAlways, o.JetStream.SyncInterval = false, time.Hour
@@ -105,11 +103,12 @@ func powerOn(disk *crashfs.FS, f fault, log *testLog) (*powered, error) {
 	if f == ackBeforeSync {
 		s.disk = forged{disk}
 	}
+	s.mutations = jetstream.Mutations{DuplicateAckEarly: f == duplicateAckEarly, ConfirmEarly: f == confirmEarly}
 	if err := s.Start(); err != nil {
 		s.Shutdown()
 		return nil, err
 	}
-	p := &powered{s: s}
+	p := &powered{disk: disk, s: s}
 	p.nc, err = nats.Connect("nats://"+s.Addr().String(), nats.NoReconnect())
 	if err == nil {
 		p.js, err = p.nc.JetStream(nats.MaxWait(20*time.Second), nats.PublishAsyncMaxPending(256))
@@ -128,238 +127,129 @@ func (p *powered) off() {
 	p.s.Shutdown()
 }
 
-// verify asks the server whether everything that the witness saw is true.
-func (p *powered) verify(w *witness) error {
-	info, err := p.js.StreamInfo("S")
-	if errors.Is(err, nats.ErrStreamNotFound) && !w.stream {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("stream info: %w", err)
-	}
-	if info.State.LastSeq < w.last {
-		return fmt.Errorf("last sequence %d, a stream info said %d", info.State.LastSeq, w.last)
-	}
-	for _, kind := range []struct {
-		what string
-		m    map[uint64]string
-	}{{"acknowledged", w.acked}, {"delivered", w.delivered}} {
-		for _, seq := range slices.Sorted(maps.Keys(kind.m)) {
-			m, err := p.js.GetMsg("S", seq)
-			if err != nil {
-				return fmt.Errorf("%s message %d: %w", kind.what, seq, err)
-			}
-			if string(m.Data) != kind.m[seq] {
-				return fmt.Errorf("%s message %d is %q, not %q", kind.what, seq, m.Data, kind.m[seq])
-			}
-		}
-	}
-	ci, err := p.js.ConsumerInfo("S", "C")
-	if errors.Is(err, nats.ErrConsumerNotFound) && !w.consumer {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("consumer info: %w", err)
-	}
-	if ci.Delivered.Stream > info.State.LastSeq {
-		return fmt.Errorf("consumer was given up to %d, the stream ends at %d", ci.Delivered.Stream, info.State.LastSeq)
-	}
-	sub, err := p.js.PullSubscribe("s.*", "C", nats.Bind("S", "C"))
-	if err != nil {
-		return fmt.Errorf("subscribe: %w", err)
-	}
-	// All that is left comes, the unacknowledged again after the ack wait.
-	seen := map[uint64]bool{}
-	for left := int(ci.NumPending) + ci.NumAckPending; len(seen) < left; {
-		msgs, err := sub.Fetch(min(left-len(seen), 200), nats.MaxWait(10*time.Second))
-		if err != nil {
-			return fmt.Errorf("fetch of %d messages, after %d: %w", left, len(seen), err)
-		}
-		for _, m := range msgs {
-			meta, err := m.Metadata()
-			if err != nil {
-				return err
-			}
-			if w.done[meta.Sequence.Stream] {
-				return fmt.Errorf("message %d came again after its ack was confirmed", meta.Sequence.Stream)
-			}
-			if err := m.Ack(); err != nil {
-				return err
-			}
-			seen[meta.Sequence.Stream] = true
-		}
-	}
-	return nil
-}
-
-// work makes the server work until the power goes off.
-func (p *powered) work(disk *crashfs.FS, w *witness, rng *rand.Rand, life int) {
+// live lets the clients work until the power goes off. What the server sent up to
+// the cut still reaches them.
+func (p *powered) live(sc scenario, rng *rand.Rand, life int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stuckAfter)
+	defer cancel()
+	stuck := false
 	var wg sync.WaitGroup
-	// A server that refuses all work never reaches the cut.
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	wg.Go(func() {
 		select {
-		case <-disk.Done():
+		case <-p.disk.Done():
+			p.nc.FlushTimeout(time.Second)
 		case <-ctx.Done():
-			w.note(func() { w.stuck = true })
+			stuck = true
 		}
 		cancel()
 		p.nc.Close()
 	})
-	_, err := p.js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s.*"}})
-	if err == nil {
-		w.note(func() { w.stream = true })
-		_, err = p.js.AddConsumer("S", &nats.ConsumerConfig{Durable: "C", AckPolicy: nats.AckExplicitPolicy, AckWait: redeliverAfter, MaxAckPending: 100_000})
+	err := sc.work(ctx, p, rng, life)
+	if !p.disk.IsCut() && err != nil {
+		cancel()
+		wg.Wait()
+		return err
 	}
-	if err == nil {
-		w.note(func() { w.consumer = true })
-	}
-	for g := range 3 {
-		seed := rng.Uint64()
-		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(seed, 1))
-			for n := 0; ctx.Err() == nil; n++ {
-				data := fmt.Sprintf("%d.%d.%d %s", life, g, n, strings.Repeat("x", rng.IntN(300)))
-				var ack *nats.PubAck
-				var err error
-				if g == 0 {
-					ack, err = p.js.Publish("s."+strconv.Itoa(n%5), []byte(data), nats.Context(ctx))
-				} else {
-					// Bursts of messages, and then the wait for their acks.
-					var futures []nats.PubAckFuture
-					var sent []string
-					for i := range 1 + rng.IntN(30) {
-						d := data + strconv.Itoa(i)
-						f, err := p.js.PublishAsync("s."+strconv.Itoa(g), []byte(d))
-						if err != nil {
-							break
-						}
-						futures, sent = append(futures, f), append(sent, d)
-					}
-					for i, f := range futures {
-						select {
-						case a := <-f.Ok():
-							w.note(func() { w.acked[a.Sequence] = sent[i] })
-						case <-f.Err():
-						case <-ctx.Done():
-							return
-						}
-					}
-					continue
-				}
-				if err == nil {
-					w.note(func() { w.acked[ack.Sequence] = data })
-				}
-			}
-		})
-	}
-	wg.Go(func() {
-		sub, err := p.js.PullSubscribe("s.*", "C", nats.Bind("S", "C"))
-		for n := 0; err == nil && ctx.Err() == nil; n++ {
-			msgs, err := sub.Fetch(10, nats.Context(ctx))
-			if err != nil {
-				return
-			}
-			for i, m := range msgs {
-				meta, err := m.Metadata()
-				if err != nil {
-					return
-				}
-				seq := meta.Sequence.Stream
-				w.note(func() { w.delivered[seq] = string(m.Data) })
-				if i%2 == 0 {
-					if m.AckSync(nats.Context(ctx)) == nil {
-						w.note(func() { w.done[seq] = true })
-					}
-				} else if i%3 == 0 {
-					m.Ack()
-				}
-			}
-		}
-	})
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			if m, err := p.js.GetLastMsg("S", "s.1", nats.Context(ctx)); err == nil {
-				w.note(func() { w.delivered[m.Sequence] = string(m.Data) })
-			}
-			if info, err := p.js.StreamInfo("S", nats.Context(ctx)); err == nil {
-				w.note(func() { w.last = max(w.last, info.State.LastSeq) })
-			}
-		}
-	})
 	wg.Wait()
+	if stuck {
+		return errors.New("no progress")
+	}
+	return nil
 }
 
-// wholeServerCut lets a server work in a few lives, each ended by a cut of the power
-// at a random I/O call, and returns what clients were told and is not so.
-func wholeServerCut(seed uint64, f fault, log *testLog) error {
+// lives is how often the power goes off in one run.
+const lives = 3
+
+// powerCutRun lets a server work in a few lives, and returns what clients were told
+// and is not so.
+func powerCutRun(seed uint64, f fault, sc scenario, log *testLog) error {
 	rng := rand.New(rand.NewPCG(seed, 4))
 	disk := crashfs.New(seed)
-	w := newWitness()
-	for life := range 4 {
-		if life > 0 && rng.IntN(4) == 0 {
+	for life := range lives {
+		if rng.IntN(4) == 0 {
 			disk.CutAt(1 + rng.Int64N(100)) // during the start
 		}
-		p, err := powerOn(disk, f, log)
+		p, err := powerOn(disk, f, sc.options, log)
 		switch {
 		case err != nil && !disk.IsCut():
 			return fmt.Errorf("life %d: start: %w", life, err)
 		case err == nil:
 			log.add("--- ", "life %d", life)
-			if err := p.verify(w); err != nil && !disk.IsCut() {
-				p.off()
-				return fmt.Errorf("life %d: %w", life, err)
+			err := sc.verify(p)
+			if err == nil {
+				disk.CutAt(1 + rng.Int64N(1+rng.Int64N(800)))
+				err = p.live(sc, rng, life)
+			} else if disk.IsCut() {
+				err = nil // it could not look at everything
 			}
-			disk.CutAt(1 + rng.Int64N(1+rng.Int64N(600)))
-			p.work(disk, w, rng, life)
 			p.off()
-			if w.stuck {
-				return fmt.Errorf("life %d: no progress", life)
+			if err != nil {
+				return fmt.Errorf("life %d: %w", life, err)
 			}
 		}
 		if f == visibleBeforeDurable {
-			clear(w.acked)
-			clear(w.done)
-			w.stream, w.consumer = false, false
+			sc.forgetAcks()
 		}
 		disk = disk.Crash()
 	}
-	p, err := powerOn(disk, noFault, log)
+	p, err := powerOn(disk, noFault, sc.options, log)
 	if err != nil {
 		return fmt.Errorf("last start: %w", err)
 	}
-	defer p.off()
-	return p.verify(w)
+	err = sc.verify(p)
+	p.off()
+	if err != nil {
+		return fmt.Errorf("at the end: %w", err)
+	}
+	return verifyDirectory(disk, sc)
 }
 
-// TestPowerCut: what any client was told before the power went off is true after it
-// came back.
-func TestPowerCut(t *testing.T) {
-	run := func(seed uint64) {
-		t.Helper()
-		log := &testLog{}
-		if err := wholeServerCut(seed, noFault, log); err != nil {
-			t.Fatalf("-powercut=%d: %v\n%s", seed, err, strings.Join(log.lines, "\n"))
+// verifyDirectory is what `storetool verify` says about the directory of a server
+// that was stopped in order.
+func verifyDirectory(disk *crashfs.FS, sc scenario) error {
+	var o options.JetStream
+	sc.options(&o)
+	cipher, err := check.ParseCipher(o.Cipher)
+	if err != nil {
+		return err
+	}
+	rep, err := check.Verify("/store", check.Options{FS: disk, Keys: check.Keys{Key: []byte(o.Key), Cipher: cipher}})
+	if errors.Is(err, check.ErrNoStore) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	for _, f := range rep.Findings {
+		if f.Severity == check.Damage {
+			return fmt.Errorf("verify: %s", f)
 		}
 	}
-	if *cutSeed != 0 {
-		run(*cutSeed)
-		return
+	return nil
+}
+
+// runSeeds runs a scenario on each seed and reports all that fail.
+func runSeeds(t *testing.T, share int, make func(seed uint64) scenario) {
+	n := *seedCount
+	if n == 0 {
+		n = share
 	}
-	const base = 1
-	t.Logf("seeds %d to %d", base, base+uint64(*cutRuns)-1)
-	for i := range *cutRuns {
-		run(base + uint64(i))
+	t.Logf("seeds %d to %d", *firstSeed, *firstSeed+uint64(n)-1)
+	for i := range uint64(n) {
+		seed := *firstSeed + i
+		log := &testLog{}
+		if err := powerCutRun(seed, noFault, make(seed), log); err != nil {
+			t.Errorf("seed %d: %v\n%s", seed, err, strings.Join(log.lines, "\n"))
+		}
 	}
 }
 
-// TestPowerCutCatchesFaults: a server that acknowledges before the sync, or shows
-// what is not durable, does not pass.
-func TestPowerCutCatchesFaults(t *testing.T) {
-	for name, f := range map[string]fault{"ack before sync": ackBeforeSync, "visible before durable": visibleBeforeDurable} {
+// catches checks that each fault is noticed within 20 seeds.
+func catches(t *testing.T, make func(seed uint64) scenario, faults map[string]fault) {
+	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20) {
-				if err := wholeServerCut(seed+1, f, &testLog{}); err != nil {
+				if err := powerCutRun(seed+1, f, make(seed+1), &testLog{}); err != nil {
 					t.Logf("caught at seed %d: %v", seed+1, err)
 					return
 				}

@@ -41,15 +41,16 @@ type Server struct {
 	xkey  nkeys.KeyPair
 	xpub  string
 
-	opts     atomic.Pointer[options.Options]
-	users    atomic.Pointer[auth.Table]
-	tracing  atomic.Bool
-	accounts *account.Set
-	global   *account.Account
-	system   *account.Account                 // nil: none
-	operator *operatorMode                    // nil: accounts are those of the configuration
-	js       atomic.Pointer[jetstream.Engine] // nil: JetStream is off
-	disk     vfs.FS                           // of JetStream; tests put a simulated one here before Start
+	opts      atomic.Pointer[options.Options]
+	users     atomic.Pointer[auth.Table]
+	tracing   atomic.Bool
+	accounts  *account.Set
+	global    *account.Account
+	system    *account.Account                 // nil: none
+	operator  *operatorMode                    // nil: accounts are those of the configuration
+	js        atomic.Pointer[jetstream.Engine] // nil: JetStream is off
+	mutations jetstream.Mutations              // of JetStream, set by tests before Start
+	disk      vfs.FS                           // of JetStream; tests put a simulated one here before Start
 
 	nextID       atomic.Uint64
 	seq          atomic.Uint64 // of system messages
