@@ -1,24 +1,22 @@
 package jetstream
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
-
-var cuts = flag.Int("cuts", 50, "seeds of the power cut test")
 
 // TestConsumerPowerCut cuts the power while a consumer works. Afterwards no
 // message whose ack was confirmed is needed any more, and every message that was
 // stored and never acked still is.
 func TestConsumerPowerCut(t *testing.T) {
-	for seed := range uint64(*cuts) {
+	for seed := range seedtest.Seeds(t, 50) {
 		if err := cutConsumer(t, seed, Mutations{}); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Errorf("seed %d: %v", seed, err)
 		}
 	}
 }

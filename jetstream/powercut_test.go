@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
@@ -262,7 +263,7 @@ func powerCut(t *testing.T, seed uint64, o Options) error {
 }
 
 func TestPowerCut(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range seedtest.Seeds(t, 30) {
 		if err := powerCut(t, seed, Options{}); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 		}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/msgstore/check"
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 	"github.com/natsd/natsd/server/options"
@@ -25,11 +25,6 @@ import (
 // back. A run is a server on a simulated disk with clients over loopback, in a few
 // lives, each ended by a cut of the power at a random I/O call. Everything that
 // clients are told goes into a witness, which judges what the next life finds.
-
-var (
-	seedCount = flag.Int("seeds", 0, "number of seeds of a power cut test; 0: its share in CI")
-	firstSeed = flag.Uint64("seed", 1, "first seed of a power cut test")
-)
 
 // stuckAfter is how long a life may last: a server that refuses all work never
 // reaches its cut.
@@ -230,13 +225,7 @@ func verifyDirectory(disk *crashfs.FS, sc scenario) error {
 
 // runSeeds runs a scenario on each seed and reports all that fail.
 func runSeeds(t *testing.T, share int, make func(seed uint64) scenario) {
-	n := *seedCount
-	if n == 0 {
-		n = share
-	}
-	t.Logf("seeds %d to %d", *firstSeed, *firstSeed+uint64(n)-1)
-	for i := range uint64(n) {
-		seed := *firstSeed + i
+	for seed := range seedtest.Seeds(t, share) {
 		log := &testLog{}
 		if err := powerCutRun(seed, noFault, make(seed), log); err != nil {
 			t.Errorf("seed %d: %v\n%s", seed, err, strings.Join(log.lines, "\n"))

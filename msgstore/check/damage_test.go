@@ -11,11 +11,9 @@ import (
 	"testing"
 
 	"github.com/natsd/natsd/msgstore/internal/independent"
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
-
-// damageRuns is how many random damages are tried; long runs are for the prover.
-const damageRuns = 400
 
 // A random damage to a random file of a store of several blocks: every message
 // whose bytes were not touched is still there, nothing wrong is returned, and
@@ -41,7 +39,7 @@ func TestRandomDamage(t *testing.T) {
 			if err != nil || len(truth.Problems) > 0 {
 				t.Fatal(truth.Problems, err)
 			}
-			for seed := range uint64(damageRuns / 4) {
+			for seed := range seedtest.Seeds(t, 100) {
 				damageOnce(t, seed, source, v.ring, truth)
 			}
 		})

@@ -3,7 +3,6 @@ package commit
 import (
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
@@ -19,14 +18,11 @@ import (
 	"testing"
 
 	"github.com/natsd/natsd/msgstore/internal/mutation"
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
-var (
-	seedsFlag = flag.Int("seeds", 300, "number of random power-cut runs")
-	seedFlag  = flag.Uint64("seed", 0, "run this seed alone")
-)
 
 // A model store keeps records in blocks, as a real one does: sequence, an id of the
 // write, filler; with lengths and checksums, so that a scan finds the valid prefix.
@@ -826,22 +822,15 @@ func TestPowerCuts(t *testing.T) {
 			t.Errorf("damage reported: %v", e)
 		}
 	}
-	if *seedFlag != 0 {
-		if err := powerCuts(*seedFlag, mutation.Set{}, count); err != nil {
-			t.Fatalf("seed %d: %v", *seedFlag, err)
-		}
-		return
-	}
-	base := rand.Uint64() >> 1
-	t.Logf("seeds %d to %d", base, base+uint64(*seedsFlag)-1)
-	for i := range *seedsFlag {
-		seed := base + uint64(i)
+	tried := 0
+	for seed := range seedtest.Seeds(t, 300) {
 		if err := powerCuts(seed, mutation.Set{}, count); err != nil {
-			t.Fatalf("-seed=%d: %v", seed, err)
+			t.Errorf("seed %d: %v", seed, err)
 		}
+		tried++
 	}
 	t.Logf("%d journal rounds; replays applied %d records, found %d, dropped %d; %d runs", rounds, applied, present, dropped, runs)
-	if *seedsFlag >= 100 && (rounds == 0 || applied == 0 || present == 0 || runs == 0) {
+	if tried >= 100 && (rounds == 0 || applied == 0 || present == 0 || runs == 0) {
 		t.Error("the runs did not reach the journal")
 	}
 }
