@@ -304,7 +304,16 @@ func (cs *consumerSet) recover() {
 		cs.stream.engine.event(ErrorEvent{"reading the consumers of '" + cs.stream.account.name + " > " + cs.stream.name + "': " + err.Error()})
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !jsapi.ValidName(e.Name()) {
+		if !e.IsDir() {
+			continue
+		}
+		if cleared, err := consumerstate.Clear(d.fs, path.Join(dir, e.Name())); cleared || err != nil {
+			if err != nil {
+				cs.stream.engine.event(ErrorEvent{"clearing consumer '" + cs.stream.account.name + " > " + cs.stream.name + " > " + e.Name() + "': " + err.Error()})
+			}
+			continue
+		}
+		if !jsapi.ValidName(e.Name()) {
 			continue
 		}
 		if err := cs.recoverOne(e.Name()); err != nil && !errors.Is(err, consumerstate.ErrNoFiles) {

@@ -172,36 +172,45 @@ func (p *powered) consumeStream(name string) (map[uint64]stored, error) {
 	return found, nil
 }
 
-// drain takes all that a pull consumer has left, the unacknowledged again after the
-// ack wait, and returns their stream sequences. It acknowledges nothing.
-func (p *powered) drain(stream, name string) (map[uint64]bool, error) {
-	ci, err := p.js.ConsumerInfo(stream, name)
-	if err != nil {
-		return nil, fmt.Errorf("info of consumer %s: %w", name, err)
-	}
+// drain takes the messages that a pull consumer has left, the unacknowledged again
+// after the ack wait, and returns their stream sequences. It acknowledges nothing.
+func (p *powered) drain(stream, name string, left int) (map[uint64]bool, error) {
 	inbox := p.nc.NewInbox()
 	sub, err := p.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	seen := map[uint64]bool{}
-	left := int(ci.NumPending) + ci.NumAckPending
-	next := func() error {
+	return drainFrom(sub, left, func() error {
 		return p.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, inbox, fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, left, answerWithin))
+	})
+}
+
+// drainPush does the same with a push consumer.
+func (p *powered) drainPush(subject string, left int) (map[uint64]bool, error) {
+	sub, err := p.nc.SubscribeSync(subject)
+	if err != nil {
+		return nil, err
 	}
-	if left > 0 {
-		if err := next(); err != nil {
-			return nil, err
-		}
+	defer sub.Unsubscribe()
+	return drainFrom(sub, left, func() error { return nil })
+}
+
+func drainFrom(sub *nats.Subscription, left int, request func() error) (map[uint64]bool, error) {
+	seen := map[uint64]bool{}
+	if left == 0 {
+		return seen, nil
+	}
+	if err := request(); err != nil {
+		return nil, err
 	}
 	for len(seen) < left {
 		m, err := sub.NextMsg(answerWithin)
 		if err != nil {
-			return nil, fmt.Errorf("consumer %s has %d messages, of which %d came: %w", name, left, len(seen), err)
+			return nil, fmt.Errorf("%d messages are left, of which %d came: %w", left, len(seen), err)
 		}
 		if m.Reply == "" { // a batch is complete, with messages that came twice
-			if err := next(); err != nil {
+			if err := request(); err != nil {
 				return nil, err
 			}
 			continue

@@ -165,17 +165,20 @@ func powerCutRun(seed uint64, f fault, sc scenario, log *testLog) error {
 			disk.CutAt(1 + rng.Int64N(100)) // during the start
 		}
 		p, err := powerOn(disk, f, sc.options, log)
+		disk.CutAt(1 << 60) // not while it is judged what is there
 		switch {
-		case err != nil && !disk.IsCut():
+		case disk.IsCut():
+			if err == nil {
+				p.off()
+			}
+		case err != nil:
 			return fmt.Errorf("life %d: start: %w", life, err)
-		case err == nil:
+		default:
 			log.add("--- ", "life %d", life)
 			err := sc.verify(p)
 			if err == nil {
 				disk.CutAt(1 + rng.Int64N(1+rng.Int64N(800)))
 				err = p.live(sc, rng, life)
-			} else if disk.IsCut() {
-				err = nil // it could not look at everything
 			}
 			p.off()
 			if err != nil {

@@ -71,6 +71,9 @@ func (p *proof) run(ctx context.Context, o options, progress io.Writer) (*result
 				} else {
 					res.Seeds += n
 					res.Failures = append(res.Failures, failures...)
+					for _, f := range failures {
+						fmt.Fprintf(progress, "%s: seed %d: %s", p.name, f.Seed, f.Text)
+					}
 					report()
 					if len(failures) > 0 && !o.keepGoing {
 						cancel()

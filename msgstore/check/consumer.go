@@ -73,6 +73,11 @@ func (s *stream) readConsumer(c *consumer) {
 	inf := f.Inf
 	switch meta.Judge(meta.ConsumerName(s.stream, c.name), f) {
 	case meta.Absent:
+		if len(f.Inf) == 0 && len(f.Sum) == 0 {
+			c.damaged = true
+			s.find(Info, KindLeftover, c.dir, "a creation of a consumer that was interrupted").Consumer = c.name
+			return
+		}
 		problem(KindConsumerMeta, "meta.inf", "no meta.inf and meta.sum that belong together")
 		return
 	case meta.Mismatch:

@@ -23,7 +23,6 @@ import (
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
-
 // A model store keeps records in blocks, as a real one does: sequence, an id of the
 // write, filler; with lengths and checksums, so that a scan finds the valid prefix.
 // The id is unique over all runs, so that a record that comes back from an earlier

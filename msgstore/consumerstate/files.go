@@ -298,14 +298,36 @@ func (f *Files) WriteState(s *State, c Checkpoint, now int64) error {
 	return nil
 }
 
-// Remove deletes the directory. meta.inf goes first, so that an interrupted
-// deletion leaves nothing that is opened again.
+// Remove deletes the directory. The rename deletes the consumer, at once or not at
+// all: what has a dot is not opened, and [Clear] removes it.
 func (f *Files) Remove() error {
-	if err := f.fs.Remove(path.Join(f.dir, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	parent := path.Dir(f.dir)
+	gone := path.Join(parent, "."+path.Base(f.dir))
+	if err := f.fs.RemoveAll(gone); err != nil {
 		return err
 	}
-	if err := f.fs.SyncDir(f.dir); err != nil {
+	if err := f.fs.Rename(f.dir, gone); err != nil {
 		return err
 	}
-	return f.fs.RemoveAll(f.dir)
+	if err := f.fs.SyncDir(parent); err != nil {
+		return err
+	}
+	// A server that does not know about the dot opens nothing without it.
+	if err := f.fs.Remove(path.Join(gone, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return f.fs.RemoveAll(gone)
+}
+
+// Clear removes what an interrupted creation or deletion has left of a consumer in
+// its directory, and reports whether that was so.
+func Clear(fsys vfs.FS, dir string) (bool, error) {
+	if path.Base(dir)[0] != '.' {
+		for _, name := range []string{"meta.inf", "meta.sum"} {
+			if _, err := fsys.Stat(path.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+				return false, err
+			}
+		}
+	}
+	return true, fsys.RemoveAll(dir)
 }

@@ -37,6 +37,9 @@ func (s *Stream) readConsumers(dir, key string) {
 		return
 	}
 	for _, e := range list {
+		if e.Name()[0] == '.' {
+			continue // deleted
+		}
 		c, err := s.readConsumer(filepath.Join(dir, e.Name()), key)
 		if err != nil {
 			s.problem("consumer %s: %v", e.Name(), err)
