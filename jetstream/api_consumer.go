@@ -234,10 +234,14 @@ func serveConsumerDelete(r *request, p *jsapi.SuccessResponse) *jsapi.Error {
 	if err != nil {
 		return err
 	}
-	if !c.set.remove(c) {
+	gone, failed := c.set.remove(c)
+	if !gone {
 		return jsapi.ErrConsumerNotFound
 	}
 	c.set.recheck()
+	if failed != nil {
+		return jsapi.ErrConsumerCreate.Wrap(failed)
+	}
 	p.Success = true
 	return nil
 }

@@ -475,7 +475,7 @@ func (cs *consumerSet) deleteOffline(name string) (bool, error) {
 	}
 	c := cs.newConsumer(name, time.Time{}, &jsapi.ConsumerConfig{})
 	return true, cs.queue.Perform(&commit.Op{Forget: c.relativePath(), Do: func() error {
-		return cs.stream.engine.disk.fs.RemoveAll(c.filesOptions().Dir)
+		return consumerstate.Remove(cs.stream.engine.disk.fs, c.filesOptions().Dir)
 	}})
 }
 

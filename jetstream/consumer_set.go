@@ -416,28 +416,30 @@ func (cs *consumerSet) deleteAll() {
 	}
 }
 
-// remove deletes a consumer. It reports false if it was gone already.
-func (cs *consumerSet) remove(c *Consumer) bool {
+// remove deletes a consumer. It reports false if it was gone already. An error says
+// that it may be back after a restart.
+func (cs *consumerSet) remove(c *Consumer) (bool, error) {
 	cs.change.Lock()
 	defer cs.change.Unlock()
 	if !cs.drop(c) {
-		return false
+		return false, nil
 	}
 	c.end("409 Consumer Deleted", false)
+	var err error
 	if c.log != nil {
-		if err := c.log.remove(); err != nil {
+		if err = c.log.remove(); err != nil {
 			cs.stream.engine.event(ErrorEvent{"deleting consumer '" + c.path() + "': " + err.Error()})
 		}
 	}
 	if !c.config.Load().Direct {
 		c.adviseAction("DELETED", "delete")
 	}
-	return true
+	return true, err
 }
 
 // expire deletes a consumer that nobody uses.
 func (cs *consumerSet) expire(c *Consumer) {
-	if cs.remove(c) && !cs.stream.closed.Load() {
+	if gone, _ := cs.remove(c); gone && !cs.stream.closed.Load() {
 		cs.recheck()
 	}
 }

@@ -172,54 +172,52 @@ func (p *powered) consumeStream(name string) (map[uint64]stored, error) {
 	return found, nil
 }
 
-// drain takes the messages that a pull consumer has left, the unacknowledged again
-// after the ack wait, and returns their stream sequences. It acknowledges nothing.
-func (p *powered) drain(stream, name string, left int) (map[uint64]bool, error) {
-	inbox := p.nc.NewInbox()
+// drain takes the messages that a consumer has left, the unacknowledged again after
+// the ack wait, and returns their stream sequences. It acknowledges nothing. push is
+// the deliver subject of a push consumer.
+func (p *powered) drain(stream, name, push string) (map[uint64]bool, error) {
+	seen := map[uint64]bool{}
+	inbox := push
+	if push == "" {
+		inbox = p.nc.NewInbox()
+	}
 	sub, err := p.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	return drainFrom(sub, left, func() error {
-		return p.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, inbox, fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, left, answerWithin))
-	})
-}
-
-// drainPush does the same with a push consumer.
-func (p *powered) drainPush(subject string, left int) (map[uint64]bool, error) {
-	sub, err := p.nc.SubscribeSync(subject)
-	if err != nil {
-		return nil, err
-	}
-	defer sub.Unsubscribe()
-	return drainFrom(sub, left, func() error { return nil })
-}
-
-func drainFrom(sub *nats.Subscription, left int, request func() error) (map[uint64]bool, error) {
-	seen := map[uint64]bool{}
-	if left == 0 {
-		return seen, nil
-	}
-	if err := request(); err != nil {
-		return nil, err
-	}
-	for len(seen) < left {
-		m, err := sub.NextMsg(answerWithin)
-		if err != nil {
-			return nil, fmt.Errorf("%d messages are left, of which %d came: %w", left, len(seen), err)
-		}
-		if m.Reply == "" { // a batch is complete, with messages that came twice
-			if err := request(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		meta, err := m.Metadata()
+	for began := time.Now(); ; {
+		// What was acknowledged and removed before the cut counts as pending until its
+		// time has come: so ask again.
+		ci, err := p.js.ConsumerInfo(stream, name)
 		if err != nil {
 			return nil, err
 		}
-		seen[meta.Sequence.Stream] = true
+		left := int(ci.NumPending) + ci.NumAckPending
+		if len(seen) >= left {
+			return seen, nil
+		}
+		if time.Since(began) > answerWithin {
+			return nil, fmt.Errorf("%d messages are left, of which %d came", left, len(seen))
+		}
+		if push == "" {
+			if err := p.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+name, inbox, fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, left, 3*redeliverAfter)); err != nil {
+				return nil, err
+			}
+		}
+		for len(seen) < left {
+			m, err := sub.NextMsg(4 * redeliverAfter)
+			if errors.Is(err, nats.ErrTimeout) || err == nil && m.Reply == "" {
+				break
+			}
+			if err != nil {
+				return nil, err
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				return nil, err
+			}
+			seen[meta.Sequence.Stream] = true
+		}
 	}
-	return seen, nil
 }

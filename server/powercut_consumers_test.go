@@ -47,6 +47,7 @@ type reader struct {
 	push    string // deliver subject
 	ackAll  bool
 	created bool
+	floor   uint64 // of an ackAll: the highest consumer sequence that was acknowledged
 
 	mu    sync.Mutex
 	tried map[uint64]bool // an ack was sent, or something else that ends the message
@@ -197,12 +198,7 @@ func (r *reader) verify(ctx context.Context, p *powered, found map[uint64]stored
 	if pending != ci.NumPending {
 		return fmt.Errorf("%d messages are pending, the stream has %d behind %d", ci.NumPending, pending, ci.Delivered.Stream)
 	}
-	var seen map[uint64]bool
-	if r.push == "" {
-		seen, err = p.drain(r.feed.name, r.name, int(ci.NumPending)+ci.NumAckPending)
-	} else {
-		seen, err = p.drainPush(r.push, int(ci.NumPending)+ci.NumAckPending)
-	}
+	seen, err := p.drain(r.feed.name, r.name, r.push)
 	if err != nil {
 		return err
 	}
@@ -251,7 +247,11 @@ func (sc *consumers) work(ctx context.Context, p *powered, rng *rand.Rand, life 
 		}
 		run(func(rng *rand.Rand) error { return f.publish(ctx, p, rng, life) })
 		for _, r := range f.consumers {
-			for range 2 {
+			workers := 2
+			if r.ackAll {
+				workers = 1
+			}
+			for range workers {
 				run(func(rng *rand.Rand) error { return r.read(ctx, p, rng) })
 			}
 		}
@@ -368,13 +368,19 @@ func (r *reader) answer(ctx context.Context, p *powered, m *nats.Msg, rng *rand.
 		r.feed.mu.Unlock()
 	}
 	r.note(r.tried, ended)
+	// An ack for all whose consumer sequence is not above the floor is confirmed and
+	// does nothing; that of a redelivery moves the floor far.
+	stale := r.ackAll && meta.Sequence.Consumer <= r.floor
+	r.floor = max(r.floor, meta.Sequence.Consumer)
 	if k%3 == 0 {
 		return p.nc.Publish(m.Reply, []byte(body))
 	}
 	if _, err := p.nc.RequestWithContext(ctx, m.Reply, []byte(body)); err != nil {
 		return fmt.Errorf("consumer %s, message %d: %w", r.name, seq, err)
 	}
-	r.note(r.sure, ended)
+	if !stale {
+		r.note(r.sure, ended)
+	}
 	return nil
 }
 

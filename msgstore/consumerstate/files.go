@@ -298,25 +298,28 @@ func (f *Files) WriteState(s *State, c Checkpoint, now int64) error {
 	return nil
 }
 
-// Remove deletes the directory. The rename deletes the consumer, at once or not at
-// all: what has a dot is not opened, and [Clear] removes it.
-func (f *Files) Remove() error {
-	parent := path.Dir(f.dir)
-	gone := path.Join(parent, "."+path.Base(f.dir))
-	if err := f.fs.RemoveAll(gone); err != nil {
+// Remove deletes the directory, durably.
+func (f *Files) Remove() error { return Remove(f.fs, f.dir) }
+
+// Remove deletes the directory of a consumer, durably. The rename deletes it, at once
+// or not at all: what has a dot is not opened, and [Clear] removes it.
+func Remove(fsys vfs.FS, dir string) error {
+	parent := path.Dir(dir)
+	gone := path.Join(parent, "."+path.Base(dir))
+	if err := fsys.RemoveAll(gone); err != nil {
 		return err
 	}
-	if err := f.fs.Rename(f.dir, gone); err != nil {
+	if err := fsys.Rename(dir, gone); err != nil {
 		return err
 	}
-	if err := f.fs.SyncDir(parent); err != nil {
+	if err := fsys.SyncDir(parent); err != nil {
 		return err
 	}
 	// A server that does not know about the dot opens nothing without it.
-	if err := f.fs.Remove(path.Join(gone, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := fsys.Remove(path.Join(gone, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return f.fs.RemoveAll(gone)
+	return fsys.RemoveAll(gone)
 }
 
 // Clear removes what an interrupted creation or deletion has left of a consumer in
