@@ -45,3 +45,41 @@ type Options struct {
 	DiskOps int // reads of the disk at a time, 4 to 8192; default 4096
 
 	Mutations Mutations
+
+	// Events receives what happened, for log, metrics and health. It must not
+	// block and is called from many goroutines. nil: nobody listens.
+	Events func(Event)
+}
+
+// Mutations are deliberate faults, so that tests can prove that they would notice
+// each of them. Nothing outside of tests sets one.
+type Mutations struct {
+	ConfirmEarly      bool // an ack is confirmed before it is durable
+	DuplicateAckEarly bool // a duplicate is acknowledged before its original is durable
+}
+
+// Limits are the server's limits for assets (`jetstream { limits {} }`); 0: none.
+type Limits struct {
+	MaxRequestBatch  int
+	MaxAckPending    int
+	MaxHAAssets      int
+	DuplicateWindow  time.Duration
+	BatchesPerStream int           // open batches of one stream: 50 atomic, 1,000 fast
+	BatchesTotal     int           // of the server: 1,000 atomic, 50,000 fast
+	BatchMaxMsgs     int           // messages of an atomic batch: 1,000
+	BatchTimeout     time.Duration // inactivity after which a batch is dropped: 10 s
+}
+
+// Encryption of everything that is stored; an empty Key means none.
+type Encryption struct {
+	Cipher  string // "chacha" (default) or "aes"
+	Key     string
+	PrevKey string // tried when Key does not open an asset, which is then written with Key
+}
+
+// AccountConfig is what an account may use. Either Tiers is nil and Limits
+// count, or Tiers names limits by replication tier ("R1", "R3", ...).
+type AccountConfig struct {
+	Limits jsapi.AccountLimits
+	Tiers  map[string]jsapi.AccountLimits
+}

@@ -37,6 +37,10 @@ func tail(changes []kvChange) []kvChange {
 			break
 		}
 	}
+	return newest(changes)
+}
+
+func newest(changes []kvChange) []kvChange {
 	return changes[max(0, len(changes)-bucketHistory):]
 }
 
@@ -66,7 +70,7 @@ func (b *bucket) verify(p *powered) error {
 		switch confirmed := b.keys[k]; {
 		case b.lax || slices.Equal(got, tail(confirmed)):
 		case b.pending != nil && b.key == k && slices.Equal(got, tail(append(slices.Clone(confirmed), *b.pending))):
-		case b.pending != nil && b.key == k && slices.Equal(got, append(slices.Clone(tail(confirmed)), *b.pending)): // a purge that has removed nothing yet
+		case b.pending != nil && b.key == k && slices.Equal(got, newest(append(slices.Clone(tail(confirmed)), *b.pending))): // a purge that has removed nothing yet
 		default:
 			return fmt.Errorf("bucket: key k%d has %v; confirmed was %v, under way on k%d %v", k, got, tail(confirmed), b.key, b.pending)
 		}
