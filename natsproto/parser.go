@@ -109,6 +109,9 @@ func (p *Parser) Next(buf []byte) (op *Op, n int, err error) {
 		if p.RequireConnect && buf[0]|0x20 != 'c' {
 			return nil, 0, ErrNotConnect
 		}
+		if n := p.wholePub(buf); n > 0 {
+			return &p.op, n, nil
+		}
 		return p.start(buf)
 	case inSkip:
 		return p.skip(buf, 0)

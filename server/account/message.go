@@ -57,6 +57,12 @@ type Msg struct {
 	via    *passage          // the service imports that the message came through
 }
 
+// Set makes m another message of the connection that it is from.
+func (m *Msg) Set(subject, reply, header, payload []byte) {
+	m.Subject, m.Reply, m.Header, m.Payload = subject, reply, header, payload
+	m.Show, m.Trace, m.shared, m.via = nil, nil, nil, nil
+}
+
 // Size of header and payload in bytes.
 func (m *Msg) Size() int { return len(m.Header) + len(m.Payload) }
 

@@ -28,19 +28,20 @@ func (c *Client) publish(op *natsproto.Op) {
 	if b.pedantic {
 		c.checkPedantic(op.Subject)
 	}
-	p := &c.prod
 	m := &c.msg
-	*m = account.Msg{Subject: op.Subject, Reply: op.Reply, Header: op.Header(), Payload: op.Payload(), From: c}
+	m.Set(op.Subject, op.Reply, op.Header(), op.Payload())
 	conf := b.acc.Config()
-	if op.HdrLen > 0 {
-		ok := c.startTrace(b, conf, m, op)
-		if m.Trace != nil {
-			defer m.Trace.Release()
-		}
-		if !ok {
-			return
-		}
+	if op.HdrLen == 0 || c.startTrace(b, conf, m, op) {
+		c.route(b, conf, m)
 	}
+	if m.Trace != nil {
+		m.Trace.Release()
+	}
+}
+
+// route maps a message, judges it and gives it to its receivers.
+func (c *Client) route(b *binding, conf *account.Config, m *account.Msg) {
+	p := &c.prod
 	if conf.Mappings != nil {
 		mapped, ok := p.Map(b.acc, m.Subject)
 		if mapped != nil {
