@@ -12,7 +12,8 @@ const (
 )
 
 // scrub verifies sealed blocks, of at most so many bytes in all. One block may
-// exceed it.
+// exceed it. While others use the disk it is one block alone, so that they are
+// held up little, and still every block has its turn.
 func (h *Host) scrub(stores []*store, budget int64) {
 	now := h.tick.Load()
 	for _, s := range stores {
@@ -21,7 +22,9 @@ func (h *Host) scrub(stores []*store, budget int64) {
 			if n == 0 {
 				break
 			}
-			budget -= n
+			if budget -= n; len(h.gate) > 0 || h.commit.Busy() {
+				return
+			}
 		}
 	}
 }

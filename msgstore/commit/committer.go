@@ -181,6 +181,13 @@ func Open(dir string, opts Options) (*Committer, error) {
 	return c, nil
 }
 
+// Busy reports whether writes or syncs are under way, for work that can wait.
+func (c *Committer) Busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.workers > 0
+}
+
 // Close waits for what is in flight, syncs all files that the journal covers,
 // empties the journal and gives the lock of the directory back. The owners have
 // closed their files and run logs before. Runs that no checkpoint covers stay in the
