@@ -343,6 +343,10 @@ func (st *Stream) state(details bool) jsapi.StreamState {
 	} else {
 		st.store.FastState(&state)
 	}
+	return st.stateInfo(&state)
+}
+
+func (st *Stream) stateInfo(state *msgstore.State) jsapi.StreamState {
 	return jsapi.StreamState{
 		Msgs: state.Msgs, Bytes: state.Bytes, FirstSeq: state.FirstSeq, FirstTime: apiTime(state.FirstTime),
 		LastSeq: state.LastSeq, LastTime: apiTime(state.LastTime), NumSubjects: state.NumSubjects,

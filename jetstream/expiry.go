@@ -13,6 +13,8 @@ import (
 const (
 	// minExpiryDelay keeps timers from running hot: what is due soon goes together.
 	minExpiryDelay = 250 * time.Millisecond
+	// sealedExpiryDelay is the same for a sealed stream, whose schedules stay due.
+	sealedExpiryDelay = time.Minute
 	// minDedupDelay is the same for entries of the duplicate window.
 	minDedupDelay = 50 * time.Millisecond
 	// maxDue bounds what one turn removes, so that no turn takes long.
@@ -26,7 +28,11 @@ func (st *Stream) armExpiry() {
 	if due == 0 || st.closed.Load() {
 		return
 	}
-	st.arm(time.Unix(0, due), minExpiryDelay)
+	least := minExpiryDelay
+	if st.Config().Sealed {
+		least = sealedExpiryDelay
+	}
+	st.arm(time.Unix(0, due), least)
 }
 
 // armDedup sets the timer to the end of the oldest entry of the duplicate
@@ -84,7 +90,7 @@ func (st *Stream) removeDue(due []msgstore.Due, now int64) {
 		case d.Publish != nil && st.inFlight(p, d.Subject):
 			// Something newer takes the subject's place: it decides.
 		case d.Kind == msgstore.DueSchedule:
-			if d.Publish != nil {
+			if d.Publish != nil && !cfg.Sealed {
 				st.fireSchedule(p, d, now)
 			}
 		case cfg.Sealed && d.Kind == msgstore.DueAge:

@@ -370,9 +370,12 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
 	st.updateOrigins(cfg)
-	if !cfg.MirrorDirect {
-		for _, o := range st.origins.list() {
+	for _, o := range st.origins.list() {
+		if !cfg.MirrorDirect {
 			o.answer(false)
+		}
+		if cfg.Sealed {
+			o.cancel() // nothing is fetched any more
 		}
 	}
 	st.armExpiry()

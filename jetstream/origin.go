@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,13 +187,14 @@ func (st *Stream) updateOrigins(cfg *jsapi.StreamConfig) {
 func sameSource(a, b *jsapi.StreamSource) bool {
 	sameTime := a.OptStartTime == b.OptStartTime ||
 		a.OptStartTime != nil && b.OptStartTime != nil && a.OptStartTime.Equal(*b.OptStartTime)
-	return a.Name == b.Name && a.OptStartSeq == b.OptStartSeq && sameTime
+	return a.Name == b.Name && a.OptStartSeq == b.OptStartSeq && sameTime &&
+		reflect.DeepEqual(a.External, b.External) && reflect.DeepEqual(a.Consumer, b.Consumer)
 }
 
 // schedule sets the next attempt: not sooner than two seconds after the last
 // one, later after failures, with some jitter. In the turn.
 func (o *origin) schedule(failures int) {
-	if o.stopped || o.stream.closed.Load() {
+	if o.stopped || o.stream.closed.Load() || o.stream.Config().Sealed {
 		return
 	}
 	wait := max(0, originRetry-time.Since(o.lastTry))
@@ -273,7 +275,7 @@ func (o *origin) setError(err *jsapi.Error) {
 
 // checkHealth makes a new consumer when the origin has fallen silent.
 func (o *origin) checkHealth() {
-	if o.stopped || o.stream.closed.Load() {
+	if o.stopped || o.stream.closed.Load() || o.stream.Config().Sealed {
 		return
 	}
 	if o.consumer != "" && time.Now().UnixNano()-o.active.Load() > int64(originSilence) {
@@ -304,7 +306,7 @@ func (f *originFeed) receive(msgs []Msg) {
 // admitOrigin takes what the consumer at an origin delivered.
 func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64) {
 	o := f.origin
-	if o.stopped || f.session != o.session {
+	if o.stopped || f.session != o.session || st.Config().Sealed {
 		return
 	}
 	o.active.Store(now)

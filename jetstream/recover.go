@@ -159,6 +159,12 @@ func (e *Engine) deleteAccount(name string) {
 				e.event(ErrorEvent{"purging account " + name + ": deleting stream " + st.name + ": " + err.Description})
 			}
 		}
+		defer func() { // their files are gone as well
+			a.mu.Lock()
+			clear(a.failed)
+			clear(a.offline)
+			a.mu.Unlock()
+		}()
 	}
 	if e.disk.host == nil {
 		return

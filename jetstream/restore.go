@@ -194,8 +194,11 @@ func (rs *restore) run() {
 	rs.drain(err)
 	rs.sub.Unsubscribe()
 	a.releaseName(name)
-	if errors.Is(err, errRestoreStalled) || errors.Is(err, errNoChunkReply) || errors.Is(err, errRestoreFlood) {
+	silent := errors.Is(err, errRestoreStalled)
+	if silent || errors.Is(err, errNoChunkReply) || errors.Is(err, errRestoreFlood) {
 		a.engine.event(WarningEvent{fmt.Sprintf("restore for stream '%s > %s' %v", a.name, name, err)})
+	}
+	if silent {
 		return
 	}
 	resp := jsapi.StreamCreateResponse{Response: jsapi.Response{Type: jsapi.TypePrefix + "stream_create_response"}}
@@ -206,7 +209,7 @@ func (rs *restore) run() {
 		resp.StreamInfo = st.info(false)
 		resp.StreamInfo.Domain = ""
 	}
-	if body, err := json.Marshal(&resp); err == nil {
+	if body, err := json.Marshal(&resp); err == nil && rs.last != nil {
 		a.publish(rs.last, nil, nil, body)
 	}
 	a.advise("$JS.EVENT.ADVISORY.STREAM.RESTORE_COMPLETE."+name, &jsapi.RestoreComplete{

@@ -263,3 +263,27 @@ func TestInterruptedBatch(t *testing.T) {
 		})
 	}
 }
+
+// A sealed stream takes nothing from its sources, and produces nothing.
+func TestSealedStreamFetchesNothing(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("O", `"subjects":["o"]`)
+		c.create("S", `"sources":[{"name":"O"}]`)
+		c.create("P", `"subjects":["p.>"],"allow_msg_schedules":true`)
+		c.want(`"seq":1}`, "o", "1")
+		c.want(`"seq":1}`, "p.plan", "", "Nats-Schedule: @every 1h", "Nats-Schedule-Target: p.out")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		const flags = `"storage":"memory","sealed":true,"deny_delete":true,"deny_purge":true`
+		c.want(`"sealed":true`, "$JS.API.STREAM.UPDATE.S", `{"name":"S","sources":[{"name":"O"}],`+flags+`}`)
+		c.want(`"sealed":true`, "$JS.API.STREAM.UPDATE.P", `{"name":"P","subjects":["p.>"],"allow_msg_schedules":true,`+flags+`}`)
+		c.want(`"seq":2}`, "o", "2")
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		for _, name := range []string{"S", "P"} {
+			if s := a.Stream(name).state(false); s.LastSeq != 1 {
+				t.Errorf("%s has %+v", name, s)
+			}
+		}
+	})
+}

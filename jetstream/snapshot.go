@@ -55,7 +55,10 @@ func serveSnapshot(r *request, reply *jsapi.StreamSnapshotResponse) *jsapi.Error
 			return jsapi.ErrStreamSnapshot.With(cerr)
 		}
 	}
-	cfg, state := *st.Config(), st.state(false)
+	var at msgstore.State
+	st.store.FastState(&at)
+	opts.At = &at
+	cfg, state := *st.Config(), st.stateInfo(&at)
 	reply.Config, reply.State = &cfg, &state
 	s := newSnapshotSender(st, &req)
 	r.after = func() { go s.send(opts, state, r.client) }

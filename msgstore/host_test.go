@@ -1,10 +1,13 @@
 package msgstore
 
 import (
+	"bytes"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
@@ -38,4 +41,58 @@ func TestDiskWaits(t *testing.T) {
 			t.Errorf("afterwards: %+v", w)
 		}
 	})
+}
+
+// A snapshot of an earlier state leaves out what came later, and ends also when
+// all of it is gone.
+func TestSnapshotOfEarlierState(t *testing.T) {
+	m, err := NewMemStore(Config{Name: "S", Storage: MemoryStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := func(n int) {
+		for range n {
+			if _, _, err := m.StoreMsg("s", nil, []byte("x"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func(at *State) (msgs int) {
+		var b bytes.Buffer
+		if err := m.Snapshot(&b, SnapshotOptions{Version: 2, At: at}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := archive.NewReader(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, err := r.Next()
+			if err == io.EOF {
+				return msgs
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == archive.Message {
+				msgs++
+			}
+		}
+	}
+	store(3)
+	var at State
+	m.FastState(&at)
+	store(2)
+	if n := count(&at); n != 3 {
+		t.Errorf("%d messages, want 3", n)
+	}
+	if n := count(nil); n != 5 {
+		t.Errorf("%d messages, want 5", n)
+	}
+	if _, err := m.Purge(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(&at); n != 0 {
+		t.Errorf("%d messages of a purged stream", n)
+	}
 }

@@ -34,7 +34,9 @@ func apiTime(ns int64) time.Time {
 // beginning. It ends with an error at the first one that cannot be read.
 func (s *store) snapshot2(w io.Writer, opts SnapshotOptions) error {
 	var st State
-	s.FastState(&st)
+	if s.FastState(&st); opts.At != nil {
+		st = *opts.At
+	}
 	a := archive.NewWriter(w)
 	state, err := json.Marshal(stateJSON{
 		Msgs: st.Msgs, Bytes: st.Bytes, FirstSeq: st.FirstSeq, FirstTime: apiTime(st.FirstTime),

@@ -311,6 +311,9 @@ type SnapshotOptions struct {
 	Version int
 	// Consumers are the consumers to include.
 	Consumers []SnapshotConsumer
+	// At is the state of which the archive is made (version 2): messages behind its
+	// last sequence are left out. nil: the present state.
+	At *State
 	// Check verifies every checksum first (version 1).
 	Check bool
 }
