@@ -52,13 +52,15 @@ func (st *Stream) admitBatch(b *msgBatch) {
 	}
 	for i := range b.msgs {
 		in := &b.msgs[i]
-		m := publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from, trace: in.trace}
+		m := &st.turn.message
+		*m = publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from, trace: in.trace}
 		if in.feed != nil {
-			st.admitOrigin(p, in.feed, &m, now)
+			st.admitOrigin(p, in.feed, m, now)
 		} else {
-			st.admitOne(p, cfg, &m, now)
+			st.admitOne(p, cfg, m, now)
 		}
 	}
+	st.turn.message = publish{}
 	st.propose(p)
 }
 

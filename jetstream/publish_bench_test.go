@@ -43,12 +43,14 @@ type nullProposer struct{}
 func (nullProposer) Propose(batch []msgstore.RawMsg, done func(error)) { done(nil) }
 func (nullProposer) Remove(seqs []uint64, done func(uint64, error))    { done(0, nil) }
 
-func benchmarkPublish(b *testing.B, null bool, header string) {
+// publishing is a stream and the messages of one read buffer for it.
+func publishing(b testing.TB, null bool, header string) (*Stream, *countBus, []Msg) {
+	b.Helper()
 	e, err := Open(Options{StoreDir: b.TempDir(), MaxMemory: -1, MaxStore: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer e.Close()
+	b.Cleanup(func() { e.Close() })
 	bus := &countBus{acks: make(chan int, 1<<16)}
 	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
 	if err != nil {
@@ -65,22 +67,28 @@ func benchmarkPublish(b *testing.B, null bool, header string) {
 	if null {
 		st.proposer = nullProposer{}
 	}
-	const batch = 400 // a read buffer of 64 KiB
-	msgs := make([]Msg, batch)
+	msgs := make([]Msg, readBuffer)
 	for i := range msgs {
 		msgs[i] = Msg{Subject: []byte("s.a"), Reply: []byte(fmt.Sprintf("_INBOX.abcdefghijklmnop.%d", i)), Data: make([]byte, 128)}
 		if header != "" {
 			msgs[i].Header = []byte(header)
 		}
 	}
+	return st, bus, msgs
+}
+
+const readBuffer = 400 // messages in 64 KiB
+
+func benchmarkPublish(b *testing.B, null bool, header string) {
+	st, bus, msgs := publishing(b, null, header)
 	b.ReportAllocs()
 	b.SetBytes(128)
 	sent, acked := 0, 0
 	b.ResetTimer()
 	for acked < b.N {
-		for sent < b.N && sent-acked < 20*batch {
+		for sent < b.N && sent-acked < 20*readBuffer {
 			st.receive(msgs)
-			sent += batch
+			sent += readBuffer
 		}
 		acked += <-bus.acks
 	}
@@ -92,4 +100,19 @@ func BenchmarkPublish(b *testing.B) {
 		benchmarkPublish(b, true, "NATS/1.0\r\nNats-Expected-Stream: S\r\nX-Trace: 0123456789\r\n\r\n")
 	})
 	b.Run("memory", func(b *testing.B) { benchmarkPublish(b, false, "") })
+}
+
+// Admission, apply and ack allocate per batch, not per message.
+func TestPublishAllocations(t *testing.T) {
+	for _, header := range []string{"", "NATS/1.0\r\nNats-Expected-Stream: S\r\nX-Trace: 0123456789\r\n\r\n"} {
+		st, bus, msgs := publishing(t, true, header)
+		allocs := testing.AllocsPerRun(200, func() {
+			st.receive(msgs)
+			for acked := 0; acked < readBuffer; acked += <-bus.acks {
+			}
+		})
+		if allocs > readBuffer/20 {
+			t.Errorf("header %q: %v allocations for %d messages", header, allocs, readBuffer)
+		}
+	}
 }

@@ -109,7 +109,8 @@ type turn struct {
 	exclusive []exclusiveWork
 	publisher Publisher // borrowed while the turn runs
 	ack       []byte    // scratch for replies
-	header    pubHeader // scratch for the headers of the message under admission
+	message   publish   // under admission
+	header    pubHeader // its headers
 
 	scratch []byte // for headers of what is republished
 
