@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"runtime"
@@ -33,12 +34,45 @@ func (s *Server) announce(o *options.Options) {
 	}
 	s.log.Noticef("  ID:       %s", s.id)
 	s.announceFlags(o)
-	if s.plainPasswords(o) {
+	if s.users.Load().PlainSecrets() {
 		s.log.Warnf("Plaintext passwords detected, use nkeys or bcrypt")
+	}
+	for _, text := range emptyAllowLists(o) {
+		s.log.Warnf("%s", text)
 	}
 	if len(o.DefaultJSDomain) > 0 {
 		s.log.Warnf("The option `default_js_domain` is a temporary backwards compatibility measure and will be removed")
 	}
+}
+
+// usersOf are the users of options, those of accounts included.
+func usersOf(o *options.Options) []*options.User {
+	all := slices.Clone(o.Authorization.Users)
+	for _, a := range o.Accounts {
+		all = append(all, a.Users...)
+	}
+	return all
+}
+
+// emptyAllowLists warns of lists that look as if they allowed nothing.
+func emptyAllowLists(o *options.Options) (warnings []string) {
+	empty := func(l options.SubjectPermissions) bool { return l.Allow != nil && len(l.Allow) == 0 }
+	for _, u := range usersOf(o) {
+		if u.Permissions == nil {
+			continue
+		}
+		what := ""
+		switch p := u.Permissions; {
+		case empty(p.Publish) && p.Responses == nil:
+			what = "publish to"
+		case empty(p.Subscribe):
+			what = "subscribe to"
+		default:
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("User %q may %s all subjects: an empty allow list is no restriction", u.Username+u.NKey, what))
+	}
+	return warnings
 }
 
 // announceOptions logs where the options come from, and what is to be said about them.

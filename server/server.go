@@ -250,26 +250,6 @@ func (s *Server) open(o *options.Options) error {
 // maxSanePayload is the message size above which a warning is logged.
 const maxSanePayload = 8 << 20
 
-func (s *Server) plainPasswords(o *options.Options) bool {
-	plain := func(secret string) bool { return secret != "" && !auth.IsBcrypt(secret) }
-	if plain(o.Authorization.Password) || plain(o.Authorization.Token) {
-		return true
-	}
-	for _, u := range o.Authorization.Users {
-		if u.NKey == "" && plain(u.Password) {
-			return true
-		}
-	}
-	for _, a := range o.Accounts {
-		for _, u := range a.Users {
-			if u.NKey == "" && plain(u.Password) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Shutdown ends the server: it closes listeners and connections and waits until
 // all goroutines ended. It may be called more than once.
 func (s *Server) Shutdown() {

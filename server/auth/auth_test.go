@@ -259,6 +259,34 @@ func TestProvenBefore(t *testing.T) {
 	}
 }
 
+// A user without password is one for certificates where a listener maps them, and nobody else.
+func TestUsersForCertificates(t *testing.T) {
+	mapping := &options.TLS{VerifyAndMap: true}
+	for _, c := range []struct {
+		name  string
+		edit  func(*options.Options)
+		types []string
+		want  Failure
+		plain bool
+	}{
+		{"nobody maps", func(o *options.Options) {}, nil, Accepted, true},
+		{"another listener maps", func(o *options.Options) { o.MQTT.Port, o.MQTT.TLS = 1, mapping }, nil, Refused, false},
+		{"it is not open", func(o *options.Options) { o.MQTT.TLS = mapping }, nil, Accepted, true},
+		{"it is not for this user", func(o *options.Options) { o.MQTT.Port, o.MQTT.TLS = 1, mapping }, []string{Standard}, Accepted, true},
+		{"no_auth_user", func(o *options.Options) { o.MQTT.Port, o.MQTT.TLS, o.NoAuthUser = 1, mapping, "u" }, nil, Accepted, false},
+	} {
+		o := &options.Options{Authorization: options.Authorization{Users: []*options.User{{Username: "u", ConnectionTypes: c.types}}}}
+		c.edit(o)
+		table := NewTable(o, "")
+		if _, got := table.Login(&Request{User: "u", Type: Standard}); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+		if got := table.PlainSecrets(); got != c.plain {
+			t.Errorf("%s: plain secrets: %v", c.name, got)
+		}
+	}
+}
+
 func FuzzParseDN(f *testing.F) {
 	for _, s := range []string{`CN=a\, b,OU=x+OU=y;DC=z`, `CN=\2c`, `2.5.4.3=x`, `=`, `CN=a\`} {
 		f.Add(s)

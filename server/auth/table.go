@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"regexp"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -113,6 +114,7 @@ type User struct {
 	password      string
 	types         map[string]bool // nil: all
 	proxyRequired bool
+	implicit      bool // stands in for a missing no_auth_user
 }
 
 func (u *User) allows(kind string) bool { return u.types == nil || u.types[kind] }
@@ -128,6 +130,7 @@ type Table struct {
 	proxyKeys  []string
 	dns        []dnUser // users whose name is a distinguished name
 	nonce      bool
+	mapped     []string // kinds of connections whose user comes from the certificate
 }
 
 // NewTable makes a table of opts. implicitUser, if not empty, is a user without
@@ -139,12 +142,13 @@ func NewTable(opts *options.Options, implicitUser string) *Table {
 		single:     opts.Authorization,
 		noAuthUser: opts.NoAuthUser,
 	}
+	t.mapped = mappedKinds(opts)
 	t.add(options.GlobalAccount, opts.Authorization.Users)
 	for _, a := range opts.Accounts {
 		t.add(a.Name, a.Users)
 	}
 	if implicitUser != "" {
-		t.users[implicitUser] = &User{Name: implicitUser, Account: options.GlobalAccount}
+		t.users[implicitUser] = &User{Name: implicitUser, Account: options.GlobalAccount, implicit: true}
 		t.noAuthUser = implicitUser
 	}
 	for _, k := range opts.ProxyKeys {
@@ -158,6 +162,46 @@ func NewTable(opts *options.Options, implicitUser string) *Table {
 	t.required = len(t.users) > 0 || len(t.nkeys) > 0 || t.single.Username != "" || t.single.Token != "" || len(opts.TrustedKeys) > 0 || len(opts.Operators) > 0
 	t.nonce = len(t.nkeys) > 0 || len(t.proxies) > 0 || opts.AlwaysNonce || len(opts.TrustedKeys) > 0 || len(opts.Operators) > 0
 	return t
+}
+
+// mappedKinds are the kinds of connections to listeners that take the user from the certificate.
+func mappedKinds(o *options.Options) (kinds []string) {
+	for _, l := range []struct {
+		open  bool
+		tls   *options.TLS
+		kinds []string
+	}{
+		{true, o.TLS, []string{Standard}}, {o.WebSocket.Port != 0, o.WebSocket.TLS, []string{WebSocket, LeafnodeWS}},
+		{o.MQTT.Port != 0, o.MQTT.TLS, []string{MQTT, MQTTOverWS}}, {o.LeafNodes.Port != 0, o.LeafNodes.TLS, []string{Leafnode}},
+	} {
+		if l.open && l.tls != nil && l.tls.VerifyAndMap {
+			kinds = append(kinds, l.kinds...)
+		}
+	}
+	return kinds
+}
+
+// byCertificate tells whether a user without password is one for certificates.
+func (t *Table) byCertificate(u *User) bool {
+	return u.password == "" && slices.ContainsFunc(t.mapped, u.allows)
+}
+
+// PlainSecrets tells whether a password or token is not hashed. A user without password counts, unless it is one for
+// certificates.
+func (t *Table) PlainSecrets() bool {
+	plain := func(secret string) bool { return secret != "" && !IsBcrypt(secret) }
+	if plain(t.single.Password) || plain(t.single.Token) {
+		return true
+	}
+	for _, u := range t.users {
+		if u.implicit {
+			continue
+		}
+		if plain(u.password) || u.password == "" && !t.byCertificate(u) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Table) add(account string, users []*options.User) {
@@ -282,6 +326,9 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 				return id, Refused
 			}
 			if !(anonymous && u.Name == noAuth) {
+				if !r.MapCertificate && u.Name != noAuth && t.byCertificate(u) {
+					return id, Refused // without a certificate anybody could take the name
+				}
 				if !r.knows(proof{"pass", u.password}, r.Password) {
 					return id, Refused
 				}

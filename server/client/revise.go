@@ -66,7 +66,7 @@ func (c *Client) Revise(users *auth.Table) {
 	c.mu.Unlock()
 	c.bound.Store(c.binding(a))
 	c.revised.Store(true)
-	c.checkLimits(a)
+	c.checkLimits(a, false)
 	if id.Permissions != before.Permissions {
 		c.dropForbidden(id)
 	}
@@ -135,20 +135,21 @@ func (c *Client) Reconsider(judge func(*auth.Claims) Claimed) {
 	a := c.Account()
 	c.bound.Store(c.binding(a))
 	c.revised.Store(true)
-	c.checkLimits(a)
+	c.checkLimits(a, true)
 	if id.Permissions != before.Permissions {
 		c.dropForbidden(id)
 	}
 }
 
-// checkLimits takes over the account's limit of subscriptions, and closes a connection that has more. The limits of the
-// parser are taken over by the read loop.
-func (c *Client) checkLimits(a *account.Account) {
+// checkLimits takes over the account's limit of subscriptions, and closes a connection that has more. Where new claims have
+// lowered it, it also closes one that has just as many. The limits of the parser are taken over by the read loop.
+func (c *Client) checkLimits(a *account.Account, claims bool) {
 	limit := minLimit(unlimitedIfZero(c.host.Options().MaxSubscriptions), a.Config().Limits.MaxSubscriptions)
 	limit = minLimit(limit, c.bound.Load().user.Subscriptions)
 	c.mu.Lock()
+	have, before := int64(len(c.subs)), c.maxSubs
 	c.maxSubs = limit
-	over := limit >= 0 && int64(len(c.subs)) > limit
+	over := limit >= 0 && (have > limit || claims && have == limit && (before < 0 || limit < before))
 	c.mu.Unlock()
 	if over {
 		c.host.Errorf("%s - maximum subscriptions exceeded", c.Label())

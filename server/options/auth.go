@@ -40,8 +40,8 @@ type Permissions struct {
 	Responses *ResponsePermissions // nil: none
 }
 
-// SubjectPermissions are allow and deny lists; an empty list is the same as no list. Entries of Subscribe may be
-// "subject queue".
+// SubjectPermissions are allow and deny lists; an empty list is the same as no list, and nil if none was written. Entries of
+// Subscribe may be "subject queue".
 type SubjectPermissions struct {
 	Allow []string
 	Deny  []string

@@ -163,6 +163,7 @@ func subjects(v *conf.Value, queues bool) ([]string, error) {
 	case conf.String:
 		list = []string{v.Str}
 	case conf.Array:
+		list = []string{}
 		for _, e := range v.Elems {
 			if e.Kind != conf.String {
 				return nil, errorText("Subject in permissions array cannot be cast to string")
