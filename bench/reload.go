@@ -37,7 +37,8 @@ func reloadCommand() *cobra.Command {
 			fmt.Fprintf(out, "%d users, %d accounts with %d imports each, %d idle connections\n", size.users, size.accounts, reloadImports, clients)
 			fmt.Fprintf(out, "start: %v\n", r.start.Round(time.Millisecond))
 			fmt.Fprintf(out, "request and reply without reloads: median %v, 99.9 %% %v, longest %v of %d\n", r.before.at(0.5), r.before.at(0.999), r.before.at(1), len(r.before))
-			fmt.Fprintf(out, "reload: median %v, longest %v of %d\n", r.reloads.at(0.5), r.reloads.at(1), len(r.reloads))
+			fmt.Fprintf(out, "reload: median %v, longest %v of %d; %v of processor time each, traffic included\n",
+				r.reloads.at(0.5), r.reloads.at(1), len(r.reloads), (r.cpu / time.Duration(max(len(r.reloads), 1))).Round(time.Millisecond))
 			fmt.Fprintf(out, "request and reply during reloads: median %v, 99.9 %% %v, longest %v of %d\n", r.during.at(0.5), r.during.at(0.999), r.during.at(1), len(r.during))
 			fmt.Fprintf(out, "on a second server at the same time: median %v, 99.9 %% %v, longest %v of %d\n", r.control.at(0.5), r.control.at(0.999), r.control.at(1), len(r.control))
 			return nil
@@ -103,7 +104,8 @@ func (d durations) at(quantile float64) time.Duration {
 type reloadResult struct {
 	start          time.Duration
 	reloads        durations
-	before, during durations // of requests
+	cpu            time.Duration // of the server over all reloads
+	before, during durations     // of requests
 	// control are the requests to a server that does nothing else, during the reloads of the other: what the machine
 	// itself adds.
 	control durations
@@ -165,6 +167,10 @@ func measureReload(ctx context.Context, binary string, size reloadSize, rounds, 
 	if r.before, err = traffic.take(); err != nil {
 		return nil, err
 	}
+	cpu, err := srv.CPU()
+	if err != nil {
+		return nil, err
+	}
 	for round := 1; round <= rounds; round++ {
 		if err := os.WriteFile(filepath.Join(srv.Dir, "conf"), []byte(size.config(round)), 0o600); err != nil {
 			return nil, err
@@ -182,6 +188,10 @@ func measureReload(ctx context.Context, binary string, size reloadSize, rounds, 
 			return nil, fmt.Errorf("reload %d: %s", round, m.Data)
 		}
 	}
+	if r.cpu, err = srv.CPU(); err != nil {
+		return nil, err
+	}
+	r.cpu -= cpu
 	slices.Sort(r.reloads)
 	if r.during, err = traffic.take(); err != nil {
 		return nil, err
