@@ -161,6 +161,7 @@ func (h *Host) run() {
 // made with Manual does this by itself.
 func (h *Host) Maintain(seconds int64) {
 	now := h.tick.Add(seconds)
+	busy := h.commit.Busy() // with anything but what follows
 	h.mu.Lock()
 	stores := make([]*store, 0, len(h.stores))
 	for s := range h.stores {
@@ -180,7 +181,7 @@ func (h *Host) Maintain(seconds int64) {
 	for _, s := range stores {
 		s.disk.maintain(now)
 	}
-	h.scrub(stores, h.scrubRate*seconds)
+	h.scrub(stores, h.scrubRate*seconds, busy)
 }
 
 func (h *Host) event(e Event) {

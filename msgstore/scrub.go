@@ -13,8 +13,9 @@ const (
 
 // scrub verifies sealed blocks, of at most so many bytes in all. One block may
 // exceed it. While others use the disk it is one block alone, so that they are
-// held up little, and still every block has its turn.
-func (h *Host) scrub(stores []*store, budget int64) {
+// held up little, and still every block has its turn: busy says that there were
+// writes.
+func (h *Host) scrub(stores []*store, budget int64, busy bool) {
 	now := h.tick.Load()
 	for _, s := range stores {
 		for budget > 0 {
@@ -22,7 +23,7 @@ func (h *Host) scrub(stores []*store, budget int64) {
 			if n == 0 {
 				break
 			}
-			if budget -= n; len(h.gate) > 0 || h.commit.Busy() {
+			if budget -= n; busy || len(h.gate) > 0 {
 				return
 			}
 		}

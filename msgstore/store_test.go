@@ -444,6 +444,9 @@ func TestScrub(t *testing.T) {
 	}
 	f.Close()
 	s.disk.host.Maintain(scrubEvery + 2) // since it was sealed
+	for range 20 {                       // one block at least
+		s.disk.host.Maintain(1)
+	}
 	st := s.State()
 	if st.Lost == nil || !slices.Equal(st.Lost.Msgs, []uint64{7}) {
 		t.Fatalf("lost %+v", st.Lost)
