@@ -172,6 +172,11 @@ func (d *disk) writeMeta(plain []byte) error {
 	if err := vfs.WriteSynced(d.fs, path.Join(d.dir, metaSum+".tmp"), sum, 0o600); err != nil {
 		return err
 	}
+	// Both names must be there before one of them replaces what is valid: a power cut
+	// may keep the first rename, which then needs meta.sum.tmp.
+	if err := d.fs.SyncDir(d.dir); err != nil {
+		return err
+	}
 	return d.renameMeta()
 }
 
