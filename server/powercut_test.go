@@ -104,7 +104,7 @@ func powerOn(disk *crashfs.FS, f fault, configure func(*options.JetStream), log 
 		return nil, err
 	}
 	p := &powered{disk: disk, s: s}
-	p.nc, err = nats.Connect("nats://"+s.Addr().String(), nats.NoReconnect())
+	p.nc, err = nats.Connect("nats://"+s.Addr().String(), nats.NoReconnect(), nats.Timeout(answerWithin))
 	if err == nil {
 		p.js, err = p.nc.JetStream(nats.MaxWait(20*time.Second), nats.PublishAsyncMaxPending(256))
 	}

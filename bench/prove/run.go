@@ -137,23 +137,47 @@ func (p *proof) try(ctx context.Context, binary, dir string, first uint64, n int
 	return failures, nil
 }
 
-var seedLine = regexp.MustCompile(`(?:seed |NATSD_SEED=)(\d+): (.*)`)
+var (
+	seedLine = regexp.MustCompile(`(?:seed |NATSD_SEED=)(\d+): (.*)`)
+	subtest  = regexp.MustCompile(`^=== RUN +\S+/seed_(\d+)$`)
+	failed   = regexp.MustCompile(`^ +--- FAIL: \S+/seed_(\d+) `)
+)
 
 // failuresIn finds what a test reports as "seed N: ...", each with the lines that
-// follow it.
+// follow it, and failed subtests of the name "seed N" with what they said.
 func failuresIn(out string) []failure {
 	var all []failure
+	said := map[string]string{} // by seed, of subtests
+	var current string
 	for line := range strings.Lines(out) {
-		if m := seedLine.FindStringSubmatch(line); m != nil {
-			seed, err := strconv.ParseUint(m[1], 10, 64)
-			if err == nil {
-				all = append(all, failure{Seed: seed, Text: m[2] + "\n"})
-				continue
-			}
+		line = strings.TrimSuffix(line, "\n")
+		if m := subtest.FindStringSubmatch(line); m != nil {
+			current = m[1]
+			continue
 		}
-		if n := len(all); n > 0 && strings.HasPrefix(line, "        ") {
-			all[n-1].Text += line
+		if m := failed.FindStringSubmatch(line); m != nil {
+			all = append(all, failure{Seed: number(m[1]), Text: said[m[1]]})
+			continue
+		}
+		if m := seedLine.FindStringSubmatch(line); m != nil {
+			all = append(all, failure{Seed: number(m[1]), Text: m[2] + "\n"})
+			continue
+		}
+		if strings.HasPrefix(line, "--- ") {
+			current = "" // the summary begins
+		}
+		switch n := len(all); {
+		case current != "":
+			said[current] += line + "\n"
+		case n > 0 && strings.HasPrefix(line, "        "):
+			all[n-1].Text += line + "\n"
 		}
 	}
 	return all
+}
+
+// number of digits that were matched; 0 where they are too many.
+func number(digits string) uint64 {
+	n, _ := strconv.ParseUint(digits, 10, 64)
+	return n
 }
