@@ -12,6 +12,11 @@ import (
 // maxWriteChunks is how many buffers one write call takes (IOV_MAX on Linux).
 const maxWriteChunks = 1024
 
+// yieldAbove is how many bytes may wait for a connection's writer before a
+// producer lets it run first: what it writes next was queued last, and leaves the
+// processor's cache, and what is queued is memory.
+const yieldAbove = 1 << 20
+
 // finalFlush is how long the rest of the queue of a connection that is being
 // closed may take to be written.
 const finalFlush = time.Second
@@ -194,6 +199,7 @@ func (c *Conn) take(s *Stage) {
 	case c.writing:
 		c.enqueue(s.chunks)
 		c.mu.Unlock()
+		s.out.behind = s.out.behind || c.pending.Load() > yieldAbove
 	case c.raw == nil:
 		c.enqueue(s.chunks)
 		c.writing = true

@@ -1,6 +1,9 @@
 package transport
 
-import "sync/atomic"
+import (
+	"runtime"
+	"sync/atomic"
+)
 
 const (
 	// ShareFrom is the payload size from which a stage refers to the bytes of
@@ -196,6 +199,7 @@ type Outbox struct {
 	index  map[*Conn]*Stage // only beyond linearStages
 	expect int              // first size of a stage's buffer
 	bytes  int              // in all stages
+	behind bool             // a connection's writer does not keep up
 
 	shared     []*Shared // of this batch
 	sharedFree []*Shared
@@ -262,6 +266,11 @@ func (o *Outbox) add(c *Conn) *Stage {
 func (o *Outbox) Flush() {
 	if o.n == 0 {
 		return
+	}
+	if o.behind {
+		// Not for the goroutines that wait, but for their memory.
+		o.behind = false
+		defer runtime.Gosched()
 	}
 	for _, s := range o.stages[:o.n] {
 		s.Flush()
