@@ -220,6 +220,36 @@ func TestCertificateMapping(t *testing.T) {
 	}
 }
 
+// Where a listener takes users from certificates, nobody gets in there without one,
+// and users without a password nowhere else.
+func TestMappedUsersNeedTheirCertificate(t *testing.T) {
+	users := []*options.User{{Username: "h.example"}, {Username: "p.example", Password: "secret"}}
+	mapping := &options.Options{TLS: &options.TLS{VerifyAndMap: true}}
+	mapping.Authorization.Users = users
+	plain := &options.Options{TLS: &options.TLS{}}
+	plain.Authorization.Users = users
+	shown := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{DNSNames: []string{"h.example"}}}}
+	for _, tt := range []struct {
+		what string
+		o    *options.Options
+		r    Request
+		want Failure
+	}{
+		{"certificate", mapping, Request{MapCertificate: true, TLS: shown}, Accepted},
+		{"no TLS", mapping, Request{MapCertificate: true, User: "h.example"}, Refused},
+		{"no TLS, password", mapping, Request{MapCertificate: true, User: "p.example", Password: "secret"}, Refused},
+		{"no certificate", mapping, Request{MapCertificate: true, User: "h.example", TLS: &tls.ConnectionState{}}, Refused},
+		{"other listener", mapping, Request{User: "h.example"}, Refused},
+		{"other listener, password", mapping, Request{User: "p.example", Password: "secret"}, Accepted},
+		{"nothing is mapped", plain, Request{User: "h.example"}, Accepted},
+	} {
+		tt.r.Type = Standard
+		if _, got := NewTable(tt.o, "").Login(&tt.r); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.what, got, tt.want)
+		}
+	}
+}
+
 // FuzzParseDN: no text does harm.
 // What was proven once is not computed again, as long as what it was proven against is the same.
 func TestProvenBefore(t *testing.T) {

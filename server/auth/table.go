@@ -46,7 +46,8 @@ type Request struct {
 	Nonce                 string
 	Type                  string // one of the kinds of connections
 	TLS                   *tls.ConnectionState
-	// MapCertificate: the listener takes the user from the client's certificate.
+	// MapCertificate: the listener takes the user from the client's certificate,
+	// and has none for connections that show none.
 	MapCertificate bool
 	// Over replaces the single identity of the table, for listeners with one of
 	// their own; NoAuthUser likewise.

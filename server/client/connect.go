@@ -75,7 +75,7 @@ func (c *Client) request(opts *natsproto.Connect) *auth.Request {
 		User: opts.User, Password: opts.Pass, Token: opts.Token, NKey: opts.NKey, Sig: opts.Sig, JWT: opts.JWT,
 		ProxySig: opts.ProxySig, Nonce: c.nonce, Type: c.typ.connectionType(), TLS: c.tlsConn.state,
 	}
-	if t := c.host.ListenerTLS(); t != nil && t.VerifyAndMap && c.tlsConn.state != nil {
+	if t := c.host.ListenerTLS(); t != nil && t.VerifyAndMap && (c.tlsConn.state != nil || c.typ != InProcess) {
 		r.MapCertificate = true
 	}
 	return r
