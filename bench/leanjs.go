@@ -149,6 +149,19 @@ func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool,
 	}
 	out = out[:0]
 	var seqs []uint64
+	flush := func() error { // whenever nothing more can be read without waiting
+		if c.r.Buffered() > 0 && len(out) <= leanBuffer/4 {
+			return nil
+		}
+		seen(seqs)
+		seqs = seqs[:0]
+		if len(out) == 0 {
+			return nil
+		}
+		_, err := c.Write(out)
+		out = out[:0]
+		return err
+	}
 	for got := 0; ; {
 		head, err := c.r.ReadSlice('\n')
 		if err != nil {
@@ -159,6 +172,9 @@ func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool,
 				return fmt.Errorf("status: %q", head)
 			}
 			if err := c.controlLine(head); err != nil {
+				return err
+			}
+			if err := flush(); err != nil {
 				return err
 			}
 			continue
@@ -192,15 +208,8 @@ func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool,
 			out = append(out, line...)
 			got = 0
 		}
-		if c.r.Buffered() == 0 || len(out) > leanBuffer/4 {
-			seen(seqs)
-			seqs = seqs[:0]
-			if len(out) > 0 {
-				if _, err := c.Write(out); err != nil {
-					return err
-				}
-				out = out[:0]
-			}
+		if err := flush(); err != nil {
+			return err
 		}
 	}
 }

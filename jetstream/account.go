@@ -152,7 +152,7 @@ func (a *Account) serveAPI(msgs []Msg) {
 	for i := range msgs {
 		m := &msgs[i]
 		tail := m.Subject[len(apiPrefix):]
-		if a.serveInline(&p, tail, m) {
+		if a.serveInline(&p, tail, m, len(msgs) == 1) {
 			continue
 		}
 		a.submit(string(m.Subject), string(tail), m)
@@ -175,7 +175,7 @@ func (a *Account) serveDomain(msgs []Msg) {
 			a.publisher(&p).Publish(tail, m.Reply, m.Header, m.Data)
 			continue
 		}
-		if a.serveInline(&p, tail, m) {
+		if a.serveInline(&p, tail, m, len(msgs) == 1) {
 			continue
 		}
 		a.submit(apiPrefix+string(tail), string(tail), m)

@@ -330,7 +330,7 @@ func serveConsumerStepdown(*request, *jsapi.SuccessResponse) *jsapi.Error {
 
 // serveConsumerInline serves what follows "$JS.API.CONSUMER." if it must not
 // wait in the queue of API requests (MSG.NEXT), and reports whether it did.
-func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg) bool {
+func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg, alone bool) bool {
 	names, ok := bytes.CutPrefix(tail, []byte("MSG.NEXT."))
 	if !ok {
 		return false
@@ -353,7 +353,11 @@ func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg) bool {
 		a.publisher(p).Publish(m.Reply, nil, requiredLevelStatus, nil)
 		return true
 	}
-	c.put(consumerItem{kind: itemPull}, m.Data, m.Reply)
+	if alone {
+		c.putAlone(consumerItem{kind: itemPull}, m.Data, m.Reply)
+	} else {
+		c.put(consumerItem{kind: itemPull}, m.Data, m.Reply)
+	}
 	return true
 }
 
@@ -389,7 +393,12 @@ func (a *Account) serveAcks(msgs []Msg) {
 		case c == nil:
 			noResponders(a.publisher(&p), m)
 		case numeric:
-			c.put(consumerItem{kind: itemAck, seq: ack.Seq, cseq: ack.ConsumerSeq, deliveries: ack.Deliveries}, m.Data, m.Reply)
+			it := consumerItem{kind: itemAck, seq: ack.Seq, cseq: ack.ConsumerSeq, deliveries: ack.Deliveries}
+			if len(msgs) == 1 {
+				c.putAlone(it, m.Data, m.Reply)
+			} else {
+				c.put(it, m.Data, m.Reply)
+			}
 		}
 	}
 	a.release(p)

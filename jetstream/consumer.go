@@ -111,13 +111,32 @@ func (c *Consumer) start() {
 // put leaves an item for the turn; it copies the texts.
 func (c *Consumer) put(it consumerItem, body, reply []byte) {
 	c.in.mu.Lock()
+	c.add(it, body, reply)
+	c.in.mu.Unlock()
+}
+
+// putAlone is put for the only message of a read buffer: if the consumer is idle
+// its turn runs here, which spares a client that waits for each answer the way to
+// another goroutine and back.
+func (c *Consumer) putAlone(it consumerItem, body, reply []byte) {
+	c.in.mu.Lock()
+	idle := !c.in.running && !c.in.closed && len(c.in.events) == 0 && c.stream.Config().Retention != jsapi.InterestPolicy
+	c.in.running = c.in.running || idle
+	c.add(it, body, reply)
+	c.in.mu.Unlock()
+	if idle {
+		c.stream.engine.consumers.serveHere(c)
+	}
+}
+
+// add is put under in.mu.
+func (c *Consumer) add(it consumerItem, body, reply []byte) {
 	if len(c.in.items) < maxConsumerItems && len(c.in.buf)+len(body)+len(reply) <= maxConsumerBytes && !c.in.closed {
 		it.start, it.body, it.reply = len(c.in.buf), len(body), len(reply)
 		c.in.buf = append(append(c.in.buf, body...), reply...)
 		c.in.items = append(c.in.items, it)
 		c.start()
 	}
-	c.in.mu.Unlock()
 }
 
 // wake runs a turn although nothing came in.
@@ -175,6 +194,11 @@ func (c *Consumer) event(e *streamEvent) {
 // said. It reports whether there is more to do. What it sends is staged.
 func (c *Consumer) turn(t *consumerTurn) (more bool) {
 	c.state.Lock()
+	return c.turnLocked(t)
+}
+
+// turnLocked is turn for who holds state, which it releases.
+func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 	last := c.set.told.Load() // before the events are taken: it is told of all up to there
 	c.take(t)
 	now := time.Now().UnixNano()

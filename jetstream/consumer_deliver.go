@@ -30,7 +30,7 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 			c.effects(t, now)
 			return false
 		}
-		if sent >= sliceMsgs || size >= sliceBytes || stuck >= sliceMsgs {
+		if sent >= t.slice || size >= sliceBytes || stuck >= sliceMsgs {
 			return true
 		}
 		t.batch.Reset()
@@ -39,12 +39,17 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 				return false
 			}
 			if len(t.batch.Msgs) < len(w.Seqs) {
+				if t.here {
+					return true
+				}
 				if !c.settleRemovals() {
 					c.reportMissing(w.Seqs, t.batch.Msgs)
 				}
 				continue // the machine's list has changed
 			}
-		} else if ok, again := c.load(t, w, last); again {
+		} else if ok, again := c.load(t, w, last); again && t.here {
+			return true
+		} else if again {
 			continue
 		} else if !ok {
 			return false
@@ -91,7 +96,7 @@ func (c *Consumer) load(t *consumerTurn, w consumer.Want, last uint64) (ok, agai
 		return false, false
 	}
 	n := len(t.batch.Msgs)
-	if whole := n > 0 && t.batch.Msgs[n-1].Seq == w.From+uint64(n)-1; !whole && c.settleRemovals() {
+	if whole := n > 0 && t.batch.Msgs[n-1].Seq == w.From+uint64(n)-1; !whole && (t.here || c.settleRemovals()) {
 		return false, true
 	}
 	switch {

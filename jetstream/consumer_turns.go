@@ -3,6 +3,7 @@ package jetstream
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/natsd/natsd/msgstore"
@@ -19,6 +20,8 @@ type consumerTurns struct {
 	ready   []*Consumer
 	head    int
 	running int
+
+	here atomic.Int32 // turns that run on goroutines of others
 }
 
 // Bounds of what a goroutine does between two flushes.
@@ -75,7 +78,9 @@ func (q *consumerTurns) pop(a *Account) (c *Consumer) {
 // consumerTurn is what a goroutine works with; an idle consumer has none.
 type consumerTurn struct {
 	pub      Publisher
-	msgs     int // staged since the last flush
+	slice    int  // messages that a consumer may send
+	here     bool // on the goroutine of somebody else: it must not wait for the store
+	msgs     int  // staged since the last flush
 	bytes    int
 	items    []consumerItem
 	events   []streamEvent
@@ -103,6 +108,7 @@ const (
 // work serves the line until it is empty.
 func (q *consumerTurns) work() {
 	t := turnScratch.Get().(*consumerTurn)
+	t.slice, t.here = sliceMsgs, false
 	for c := q.pop(nil); c != nil; c = q.pop(nil) {
 		a := c.stream.account
 		t.pub = a.publishers.Get().(Publisher)
@@ -114,24 +120,59 @@ func (q *consumerTurns) work() {
 			}
 			c = q.pop(a)
 		}
-		resume := t.pub.Flush()
-		a.publishers.Put(t.pub)
-		t.pub = nil
-		for i := range t.group {
-			m := &t.group[i]
-			if resume != nil && m.more {
-				go m.c.waitForReceiver(resume)
-			} else {
-				m.c.finish(m.more)
-			}
-			*m = groupMember{}
-		}
-		t.group = t.group[:0]
+		t.finish(a)
 	}
+	t.recycle()
+}
+
+// finish flushes what the group has sent, and ends its turns.
+func (t *consumerTurn) finish(a *Account) {
+	resume := t.pub.Flush()
+	a.publishers.Put(t.pub)
+	t.pub = nil
+	for i := range t.group {
+		m := &t.group[i]
+		if resume != nil && m.more {
+			go m.c.waitForReceiver(resume)
+		} else {
+			m.c.finish(m.more)
+		}
+		*m = groupMember{}
+	}
+	t.group = t.group[:0]
+}
+
+// recycle keeps t for the next turn.
+func (t *consumerTurn) recycle() {
 	t.batch.Reset()
 	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch {
 		turnScratch.Put(t)
 	}
+}
+
+// Bounds of turns on goroutines of others: of the messages that one sends there,
+// and of how many there are (one may lead to another, by way of a subject that is
+// a request).
+const (
+	hereMsgs  = 4
+	hereTurns = 8
+)
+
+// serveHere runs the turn of a consumer that was idle on the calling goroutine,
+// a read loop, if that cannot block. The consumer is marked as running.
+func (q *consumerTurns) serveHere(c *Consumer) {
+	defer q.here.Add(-1)
+	if q.here.Add(1) > hereTurns || !c.state.TryLock() {
+		q.push(c)
+		return
+	}
+	t := turnScratch.Get().(*consumerTurn)
+	a := c.stream.account
+	t.pub, t.slice, t.msgs, t.bytes = a.publishers.Get().(Publisher), hereMsgs, 0, 0
+	t.here = true
+	t.group = append(t.group, groupMember{c, c.turnLocked(t)})
+	t.finish(a)
+	t.recycle()
 }
 
 // slowReceiver bounds how long a consumer waits for a client that does not keep

@@ -18,10 +18,11 @@ import (
 const maxMultiLast = 1024
 
 // serveInline serves what must not wait in the queues, and reports whether it
-// did: direct get, and what consumers serve themselves.
-func (a *Account) serveInline(p *Publisher, tail []byte, m *Msg) bool {
+// did: direct get, and what consumers serve themselves. alone says that nothing else
+// came with it.
+func (a *Account) serveInline(p *Publisher, tail []byte, m *Msg, alone bool) bool {
 	if rest, ok := bytes.CutPrefix(tail, []byte("CONSUMER.")); ok {
-		return a.serveConsumerInline(p, rest, m)
+		return a.serveConsumerInline(p, rest, m, alone)
 	}
 	if rest, ok := bytes.CutPrefix(tail, []byte("DIRECT.GET.")); ok && len(rest) > 0 {
 		a.serveDirectGet(a.publisher(p), rest, m)
