@@ -159,7 +159,7 @@ func (s *snapshotSender) transfer(opts msgstore.SnapshotOptions) error {
 		return err
 	}
 	if len(s.chunk) > 0 {
-		s.publish(nil, nil, s.chunk)
+		s.publisher.Publish(s.deliver, nil, nil, s.chunk) // goes out together with the end
 	}
 	var header []byte
 	if s.sent > 0 {

@@ -65,10 +65,16 @@ type Entry struct {
 // Writer writes a version 2 archive: State, then each Consumer that the state
 // announces, then each Message in ascending order, then Close.
 type Writer struct {
-	s2  *s2.Writer
-	buf []byte
-	err error
+	s2   *s2.Writer
+	buf  []byte
+	msgs int
+	err  error
 }
+
+// firstBlock is the number of messages after which the first block of them ends:
+// a receiver gives up when nothing comes for some seconds, and a whole block of
+// small messages from a slow disk may take longer.
+const firstBlock = 32
 
 // NewWriter begins an archive.
 func NewWriter(w io.Writer) *Writer {
@@ -95,7 +101,13 @@ func (w *Writer) Consumer(name string, json []byte) error {
 
 // Message writes a message.
 func (w *Writer) Message(subject string, ts int64, seq uint64, header, data []byte) error {
-	return w.entry(subject, ts, seq, header, data)
+	if err := w.entry(subject, ts, seq, header, data); err != nil {
+		return err
+	}
+	if w.msgs++; w.msgs == firstBlock {
+		w.err = w.s2.Flush()
+	}
+	return w.err
 }
 
 func (w *Writer) entry(name string, ts int64, seq uint64, header, data []byte) error {
