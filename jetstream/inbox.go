@@ -168,6 +168,13 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 	return len(msgs)
 }
 
+// fill is the number of messages that wait, and whether a turn runs.
+func (in *inbox) fill() (msgs int, running bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.msgs, in.running
+}
+
 // last is the batch for another message of this size. Under mu.
 func (in *inbox) last(size int) *msgBatch {
 	if n := len(in.batches); n > 0 && in.batches[n-1].size+size <= batchSize {

@@ -168,6 +168,9 @@ func (st *Stream) run() {
 	}
 }
 
+// Queue is the number of messages that wait to be admitted, and whether some are being admitted.
+func (s *Stream) Queue() (msgs int, running bool) { return s.in.fill() }
+
 // endTurn gives back what the turn borrowed. It runs under the inbox's lock,
 // before anyone else can start a turn.
 func (st *Stream) endTurn() {

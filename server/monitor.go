@@ -174,6 +174,16 @@ func (m *monitored) Queues() map[string]monitor.Queue {
 		u := js.Usage()
 		queues["JetStream API queue"] = monitor.Queue{Pending: u.QueuedRequests}
 		queues["JetStream API info queue"] = monitor.Queue{Pending: u.QueuedInfos}
+		for _, a := range js.Accounts() {
+			for _, st := range a.Streams() {
+				n, running := st.Queue()
+				q := monitor.Queue{Pending: n}
+				if running {
+					q.InProgress = 1
+				}
+				queues[fmt.Sprintf("[ACC:%s] stream '%s' messages", a.Name(), st.Name())] = q
+			}
+		}
 	}
 	return queues
 }

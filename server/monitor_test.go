@@ -348,3 +348,24 @@ func TestIntendedAreDocuments(t *testing.T) {
 		recorded(t, name)
 	}
 }
+
+// Each stream has a queue.
+func TestStreamQueues(t *testing.T) {
+	s := startFile(t, fmt.Sprintf("jetstream { store_dir: %q }", t.TempDir()))
+	js, err := connect(t, s.Server).JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "S"}); err != nil {
+		t.Fatal(err)
+	}
+	var queues map[string]struct{ Pending int }
+	if err := json.Unmarshal(get(s.Server, "/ipqueuesz?all=1").Body.Bytes(), &queues); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"System recvQ", "System sendQ", "JetStream API queue", "JetStream API info queue", "[ACC:$G] stream 'S' messages"} {
+		if _, ok := queues[name]; !ok {
+			t.Errorf("no queue %q in %v", name, queues)
+		}
+	}
+}
