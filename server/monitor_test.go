@@ -44,12 +44,22 @@ system_account: SYS
 // intended are the differences between a recorded reply and ours, by document: "-path" is missing here, "+path" is new.
 // docs/monitoring.md says why.
 var intended = map[string][]string{
-	"varz":          {"+jetstream.config.sync_always bool"},
-	"req-PING.VARZ": {"+data.jetstream.config.sync_always bool"},
-	"jsz":           {"+config.sync_always bool"},
-	"jsz-all":       {"+config.sync_always bool"},
-	"req-PING.JSZ":  {"+data.config.sync_always bool"},
-	"req-PING":      {"+statsz.jetstream.config.sync_always bool"},
+	"varz":            {"+jetstream.config.sync_always bool"},
+	"req-PING.VARZ":   {"+data.jetstream.config.sync_always bool"},
+	"jsz":             {"+config.sync_always bool"},
+	"jsz-all":         {"+config.sync_always bool"},
+	"req-PING.JSZ":    {"+data.config.sync_always bool"},
+	"req-PING":        {"+statsz.jetstream.config.sync_always bool"},
+	"req-PING.STATSZ": {"+statsz.jetstream.config.sync_always bool"},
+	"jsz-acc":         {"+config.sync_always bool"},
+	// Where there is nothing, there is no null.
+	"req-err-ACCOUNT.INFO": {"-data null"},
+	"req-err-ACCOUNT.JSZ":  {"-data null"},
+	"req-err-connz-filter": {"-data null"},
+	"req-err-connz-sort":   {"-data null"},
+	"connz-acc-missing":    {"+connections[] empty", "-connections null"},
+	"trace-js-0":           {"+server.metadata.rack string", "+server.tags[] string", "-server.cluster string"},
+	"trace-svcimport-0":    {"+server.metadata.rack string", "+server.tags[] string", "-server.cluster string"},
 	// Recorded in a cluster, from a server without tags.
 	"event-SYS.SERVER.ID.SHUTDOWN": {"+metadata.rack string", "+tags[] string", "-cluster string"},
 	"event-SYS.SERVER.ID.STATSZ":   {"+statsz.jetstream.config.sync_always bool"},
@@ -125,7 +135,11 @@ func get(s *Server, path string) *httptest.ResponseRecorder {
 
 // recordedSituation starts a server like the one that was recorded, with the same clients.
 func recordedSituation(t *testing.T) (s *Server, sys, a *nats.Conn) {
-	s = startConf(t, fmt.Sprintf(recordedConf, t.TempDir()))
+	return recordedSituationOf(t, fmt.Sprintf(recordedConf, t.TempDir()))
+}
+
+func recordedSituationOf(t *testing.T, conf string) (s *Server, sys, a *nats.Conn) {
+	s = startConf(t, conf)
 	sys = connect(t, s, nats.UserInfo("sys", "p"), nats.Name("sysmon"))
 	a = connect(t, s, nats.UserInfo("a", "p"), nats.Name("app-a"))
 	b := connect(t, s, nats.UserInfo("b", "p"), nats.Name("app-b"))
