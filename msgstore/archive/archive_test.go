@@ -194,6 +194,36 @@ func TestVersion1Refused(t *testing.T) {
 	}
 }
 
+// A sparse file of an archive claims any size with a few bytes.
+func TestVersion1Sparse(t *testing.T) {
+	block := func(name string, typeflag byte, content string) string {
+		h := make([]byte, 512)
+		copy(h, name)
+		copy(h[100:], "0000600\x000000000\x000000000\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x00%011o\x00        ", len(content), 1))
+		h[156] = typeflag
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return string(h) + content + strings.Repeat("\x00", (512-len(content)%512)%512)
+	}
+	record := func(key, value string) string {
+		for n := len(key) + len(value) + 3; ; n++ {
+			if s := fmt.Sprintf("%d %s=%s\n", n, key, value); len(s) == n {
+				return s
+			}
+		}
+	}
+	pax := record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0") + record("GNU.sparse.name", "meta.inf") + record("GNU.sparse.realsize", "1000000")
+	sparse := "1\n0\n0\n" + strings.Repeat("\x00", 512-6) // one entry: no data at 0
+	if got, err := files(raw(block("PaxHeaders/meta.inf", 'x', pax), block("meta.inf", '0', sparse), strings.Repeat("\x00", 1024))); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%d files, %v", len(got), err)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	b := version2(f)
 	f.Add(b[:200])

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -100,11 +101,24 @@ func (r *Reader) NextFile() (File, error) {
 			return File{}, fmt.Errorf("%w: the server that made it reported: %s", ErrCorrupt, text)
 		case !allowed.MatchString(name):
 			return File{}, fmt.Errorf("%w: %.80q", ErrUnexpected, h.Name)
+		case sparse(h):
+			// A few bytes would unpack to any number of zeros.
+			return File{}, fmt.Errorf("%w: %.80q is sparse", ErrCorrupt, h.Name)
 		case h.Size > MaxFile:
 			return File{}, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, name, h.Size)
 		}
 		return File{Name: name, Size: h.Size, Modified: h.ModTime, Content: fileContent{r}}, nil
 	}
+}
+
+// sparse says whether a file of an archive has holes, which no server makes.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // fileContent maps the ends of a broken archive to this package's errors.
