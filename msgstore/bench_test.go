@@ -3,6 +3,9 @@ package msgstore
 import (
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"github.com/minio/highwayhash"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seqset"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -415,4 +419,115 @@ func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// BenchmarkOpen opens a stream of 10,000,000 messages (1.5 GB) with index.db and
+// without it.
+func BenchmarkOpen(b *testing.B) {
+	const n = 10_000_000
+	dir := b.TempDir()
+	cfg := Config{Name: "BENCH", Subjects: []string{">"}}
+	opts := FileOptions{Account: "$G", Durability: External}
+	open := func() (*Host, *FileStore) {
+		h, err := NewHost(dir, HostOptions{Manual: true, FS: noSync{vfs.OS}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := OpenFileStore(h, cfg, opts)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return h, s
+	}
+	h, s := open()
+	fillStore(b, s, n, func(i int) string { return fmt.Sprintf("orders.%d", i%1000) }, 108)
+	total, _, _ := s.Utilization()
+	close := func() {
+		if err := s.Stop(); err != nil {
+			b.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	close()
+	index := filepath.Join(dir, "jetstream", "$G", "streams", "BENCH", "msgs", indexFile)
+	check := func() {
+		var st State
+		s.FastState(&st)
+		if st.Msgs != n || st.NumSubjects != 1000 {
+			b.Fatalf("%+v", st)
+		}
+	}
+	b.Run("index", func(b *testing.B) {
+		p := &pacer{fn: func() int { h, s = open(); return 1 }}
+		for range b.N {
+			pace(1, p)
+			check()
+			close()
+		}
+		b.ReportMetric(p.median()/1e6, "ms-median")
+	})
+	b.Run("rebuild", func(b *testing.B) {
+		p := &pacer{fn: func() int { h, s = open(); return int(total) }}
+		for range b.N {
+			if err := os.Remove(index); err != nil {
+				b.Fatal(err)
+			}
+			pace(1, p)
+			check()
+			close()
+		}
+		b.ReportMetric(1000/p.median(), "MB/s-median")
+		b.ReportMetric(1000/p.times[0], "MB/s-best")
+	})
+}
+
+// BenchmarkDelete removes messages in random order. "set" is the set of deleted
+// sequences of 10,000,000 messages, until half of them are gone; "store" a stream
+// of 1,000,000 messages in memory blocks, until most are gone.
+func BenchmarkDelete(b *testing.B) {
+	b.Run("set", func(b *testing.B) {
+		const n = 10_000_000
+		var set seqset.Set
+		rng := rand.New(rand.NewPCG(1, 2))
+		before := heapInUse()
+		insert := &pacer{fn: func() int {
+			for range 1000 {
+				set.Insert(uint64(rng.IntN(n)) + 1)
+			}
+			return 1000
+		}}
+		pace(n*7/10_000, insert)
+		for range b.N {
+		}
+		b.ReportMetric(insert.median(), "ns/insert")
+		b.ReportMetric(float64(heapInUse()-before)/float64(set.Len()), "B/deleted")
+		runtime.KeepAlive(&set)
+	})
+	b.Run("store", func(b *testing.B) {
+		const n, batch = 1_000_000, 1000
+		_, s := benchStore(b, Config{}, FileOptions{Durability: External})
+		fillStore(b, s, n, func(i int) string { return fmt.Sprintf("a.%d", i%1000) }, 128)
+		order := rand.New(rand.NewPCG(1, 2)).Perm(n)
+		seqs := make([]uint64, batch)
+		remove := &pacer{fn: func() int {
+			for i := range seqs {
+				seqs[i] = uint64(order[i]) + 1
+			}
+			order = order[batch:]
+			s.RemoveMsgs(seqs, false, func(removed uint64, err error) {
+				if err != nil || removed != batch {
+					b.Error(removed, err)
+				}
+			})
+			return batch
+		}}
+		b.ReportAllocs()
+		b.ResetTimer()
+		pace(n*9/10/batch, remove)
+		b.ReportMetric(remove.median(), "ns/delete")
+		for range b.N {
+		}
+	})
 }
