@@ -239,6 +239,7 @@ func (d *disk) load(b *block) error {
 		}
 		v := d.viewOf(b)
 		s.mu.RUnlock()
+		d.letGo() // a scan goes on in the memory that it has left
 		c, err := d.fetchBlock(b, v)
 		s.mu.Lock()
 		current := b.file.gen == v.gen && s.blockIndex(b) >= 0

@@ -43,7 +43,7 @@ type HostOptions struct {
 	FS     vfs.FS         // default: the operating system's
 	Commit commit.Options // FS and Listener are set by NewHost
 
-	// CacheBytes bounds the memory for block contents. Default 512 MiB.
+	// CacheBytes bounds the memory for block contents. Default 128 MiB.
 	CacheBytes int64
 	// ScrubRate bounds the verification of sealed blocks, in bytes per second.
 	// Default 32 MiB; negative switches it off.
@@ -57,7 +57,7 @@ type HostOptions struct {
 }
 
 const (
-	defaultCacheBytes = 512 << 20
+	defaultCacheBytes = 128 << 20
 	defaultDiskOps    = 4096
 	minDiskOps        = 4
 	maxDiskOps        = 8192

@@ -80,6 +80,7 @@ func (c *cache) slide(coming int) {
 	}
 	c.buf = append(c.buf[:0], kept...)
 	c.ents = append(c.ents[:0], c.ents[n:]...)
+	c.tomb = c.tomb[:0] // nobody asks a window for its tombstones
 }
 
 // window is where the records of part go, which come to offset b.size of b, when
