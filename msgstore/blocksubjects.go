@@ -133,36 +133,35 @@ const (
 
 // sparseSearch is a search for messages that are far apart.
 type sparseSearch struct {
-	names  bool // hashes holds all subjects that match
-	hashes []uint32
-	few    [4]uint32
-	asked  bool
+	names []uint32 // hashes of all subjects that match; nil if they are too many
+	asked bool
 }
 
-// literal takes the names from a filter without wildcards, if they are few.
-func (p *sparseSearch) literal(f *Filter) {
-	if f == nil || len(f.patterns) > len(p.few) {
-		return
+// names appends the hashes of the subjects of a filter without wildcards to few,
+// if there is room for them, and returns nil otherwise.
+func (f *Filter) names(few []uint32) []uint32 {
+	if f == nil || len(f.patterns) > cap(few) {
+		return nil
 	}
-	p.hashes = p.few[:0]
 	for i := range f.patterns {
 		if !f.patterns[i].literal {
-			return
+			return nil
 		}
-		p.hashes = append(p.hashes, hashSubject(bytesOf(f.patterns[i].subject)))
+		few = append(few, hashSubject(bytesOf(f.patterns[i].subject)))
 	}
-	p.names = true
+	return few
 }
 
 // ask narrows [seq, hi] to where the index says that matches can be. useful is
 // false if it does not tell.
 func (p *sparseSearch) ask(s *store, f *Filter, seq, hi uint64) (lo, up uint64, useful bool) {
 	if s.index == nil || p.asked {
-		return seq, hi, p.names
+		return seq, hi, p.names != nil
 	}
 	p.asked = true
 	lo, n := ^uint64(0), 0
-	hashes := p.hashes[:0]
+	named := p.names != nil
+	var hashes []uint32
 	s.index.matchAny(f, func(subject []byte, i *subjectInfo) bool {
 		n++
 		if i.upper() < seq {
@@ -170,22 +169,22 @@ func (p *sparseSearch) ask(s *store, f *Filter, seq, hi uint64) (lo, up uint64, 
 		}
 		up = max(up, i.upper())
 		lo = min(lo, max(i.lower(), seq))
-		if !p.names && len(hashes) <= sparseNames {
+		if !named && len(hashes) <= sparseNames {
 			hashes = append(hashes, hashSubject(subject))
 		}
 		return n < sparseSubjects
 	})
 	if n == sparseSubjects { // and perhaps more
-		return seq, hi, p.names
+		return seq, hi, named
 	}
-	if !p.names && len(hashes) <= sparseNames {
-		p.hashes, p.names = hashes, true
+	if !named && len(hashes) <= sparseNames {
+		p.names = hashes
 	}
-	return lo, min(up, hi), p.names || lo > seq
+	return lo, min(up, hi), p.names != nil || lo > seq
 }
 
 // candidate narrows a search of b from seq on by the block's table, if it has one.
-func (p *sparseSearch) candidate(s *store, b *block, seq uint64) (uint64, bool) {
+func (s *store) candidate(b *block, names []uint32, seq uint64) (uint64, bool) {
 	x := b.subjects.Load()
 	if x == nil {
 		return seq, true
@@ -193,7 +192,7 @@ func (p *sparseSearch) candidate(s *store, b *block, seq uint64) (uint64, bool) 
 	if now := s.disk.host.tick.Load(); x.used.Load() != now {
 		x.used.Store(now)
 	}
-	return x.next(b, p.hashes, seq)
+	return x.next(b, names, seq)
 }
 
 // tabulate makes the table of a sealed block of which c is the content.

@@ -1,6 +1,9 @@
 package msgstore
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // Memory for loaded messages comes in pieces that are never written twice, so
 // that what was loaded stays valid. A large message gets a piece of its own.
@@ -219,16 +222,17 @@ func (s *store) next(f *Filter, start *uint64, through uint64, scan *int) (*cach
 		return nil, nil, s.last.seq, ErrStoreEOF
 	}
 	*start = lo
-	var sparse sparseSearch
-	sparse.literal(f)
+	var few [4]uint32
+	names := f.names(few[:0])
+	var sparse *sparseSearch
 	looked, askAt := 0, sparseAfter
 	i := s.blockOf(lo)
 blocks:
 	for i < len(s.blocks) {
 		b := s.blocks[i]
 		seq, ok := b.nextLive(*start)
-		if ok && sparse.names {
-			seq, ok = sparse.candidate(s, b, seq)
+		if ok && names != nil {
+			seq, ok = s.candidate(b, names, seq)
 		}
 		if !ok {
 			*start = max(*start, b.last.seq+1)
@@ -240,11 +244,13 @@ blocks:
 		}
 		*start = seq
 		c, err := s.cachedFrom(b, seq)
+		if seq == b.first.seq && i > 0 {
+			s.leave(s.blocks[i-1], err == nil)
+		}
 		if err != nil {
 			return nil, nil, 0, err
 		}
-		if seq == b.first.seq && i > 0 {
-			s.leave(s.blocks[i-1])
+		if seq == b.first.seq {
 			b.inside.Add(1)
 		}
 		n := c.find(seq)
@@ -264,9 +270,12 @@ blocks:
 			}
 			if looked++; looked == askAt {
 				askAt *= 4
+				if sparse == nil {
+					sparse = &sparseSearch{names: slices.Clone(names)}
+				}
 				var useful bool
 				if *start, hi, useful = sparse.ask(s, f, seq+1, hi); useful {
-					if sparse.names {
+					if names = sparse.names; names != nil {
 						s.tabulate(b, c)
 					}
 					i = s.blockOf(*start)
@@ -290,10 +299,18 @@ blocks:
 	return nil, nil, s.last.seq, ErrStoreEOF
 }
 
-// leave is called when a scan goes on behind b. The content of an old block is
-// not worth its memory when the last scan has left it.
-func (s *store) leave(b *block) {
-	if s.disk != nil && b.inside.Add(-1) <= 0 && b.cache.Load() != nil {
+// leave is called when a scan goes on behind b, and before it, if the next block
+// is to be loaded. The content of an old block is not worth its memory when the
+// last scan has left it.
+func (s *store) leave(b *block, gone bool) {
+	if s.disk == nil {
+		return
+	}
+	inside := b.inside.Load() - 1
+	if gone {
+		inside = b.inside.Add(-1)
+	}
+	if inside <= 0 && b.cache.Load() != nil {
 		s.disk.host.drop(b)
 	}
 }

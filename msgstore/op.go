@@ -100,7 +100,7 @@ func (o *op) free() {
 }
 
 // keepChanges bounds what an op in reserve keeps.
-const keepChanges = 1 << 10
+const keepChanges = 4 << 10
 
 // freeSegments gives the memory of the records back.
 func (o *op) freeSegments() {

@@ -7,14 +7,15 @@ import (
 	"runtime/metrics"
 )
 
-// A small heap costs little to collect, so it is collected before it has grown by
-// half: what a server of a few streams holds is then not twice what it uses. A
-// large one, of many subscriptions or subjects, keeps Go's ordinary setting, since
-// each collection marks all of it.
+// A heap of medium size costs little to collect, so it is collected when it has
+// grown by half: what a server holds is then not twice what it uses. A tiny one
+// would be collected all the time, a large one, of many subscriptions or subjects,
+// is much to mark: they keep Go's ordinary setting.
 const (
-	smallHeapPercent = 50
-	largeHeapPercent = 100
-	largeHeap        = 128 << 20
+	mediumHeapPercent = 50
+	otherHeapPercent  = 100
+	mediumHeap        = 8 << 20
+	largeHeap         = 128 << 20
 )
 
 // tuneGC adjusts the collector to the heap after every collection, unless the
@@ -23,9 +24,7 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	t := &gcTuner{percent: smallHeapPercent}
-	debug.SetGCPercent(t.percent)
-	t.arm()
+	new(gcTuner).adjust()
 }
 
 type gcTuner struct {
@@ -50,8 +49,8 @@ func (t *gcTuner) adjust() {
 }
 
 func gcPercent(live uint64) int {
-	if live >= largeHeap {
-		return largeHeapPercent
+	if live < mediumHeap || live >= largeHeap {
+		return otherHeapPercent
 	}
-	return smallHeapPercent
+	return mediumHeapPercent
 }

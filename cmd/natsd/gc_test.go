@@ -10,7 +10,7 @@ func TestCollectorFollowsTheHeap(t *testing.T) {
 	for _, tc := range []struct {
 		live uint64
 		want int
-	}{{0, 50}, {largeHeap - 1, 50}, {largeHeap, 100}, {1 << 40, 100}} {
+	}{{0, 100}, {mediumHeap, 50}, {largeHeap - 1, 50}, {largeHeap, 100}, {1 << 40, 100}} {
 		if got := gcPercent(tc.live); got != tc.want {
 			t.Errorf("%d live bytes: %d%%, want %d%%", tc.live, got, tc.want)
 		}
@@ -18,17 +18,24 @@ func TestCollectorFollowsTheHeap(t *testing.T) {
 }
 
 func TestCollectorIsTuned(t *testing.T) {
-	before := debug.SetGCPercent(100)
+	before := debug.SetGCPercent(73)
 	defer debug.SetGCPercent(before)
-	t.Setenv("GOGC", "100")
+	t.Setenv("GOGC", "73")
 	tuneGC()
-	if got := debug.SetGCPercent(100); got != 100 {
+	if got := debug.SetGCPercent(73); got != 73 {
 		t.Errorf("GOGC is set, and the percentage became %d", got)
 	}
 	t.Setenv("GOGC", "")
 	tuneGC()
-	runtime.GC()
-	if got := debug.SetGCPercent(100); got != smallHeapPercent {
-		t.Errorf("the percentage is %d, want %d", got, smallHeapPercent)
+	held := make([]byte, 2*mediumHeap)
+	for { // the cleanup runs some time after a collection
+		runtime.GC()
+		got := debug.SetGCPercent(mediumHeapPercent)
+		if got == mediumHeapPercent {
+			break
+		}
+		debug.SetGCPercent(got)
+		runtime.Gosched()
 	}
+	runtime.KeepAlive(held)
 }
