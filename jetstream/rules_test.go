@@ -287,3 +287,19 @@ func TestSealedStreamFetchesNothing(t *testing.T) {
 		}
 	})
 }
+
+// With tiers the limits of a stream are those of its number of replicas.
+func TestTiers(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		a.SetConfig(AccountConfig{Tiers: map[string]jsapi.AccountLimits{"R1": {MaxMemory: 1000, MaxStore: 0, MaxStreams: 1}, "R3": {MaxMemory: 5}}})
+		c.want(`"err_code":10047`, "$JS.API.STREAM.CREATE.S", `{"name":"S"}`) // no bytes in files
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","storage":"memory","max_bytes":900}`)
+		c.want(`"err_code":10027`, "$JS.API.STREAM.CREATE.T", `{"name":"T","storage":"memory"}`)
+		c.wantReply(`{"stream":"S","seq":1}`, "S", "x")
+		c.want(`"limits":{"max_memory":0,"max_storage":0,`, "$JS.API.INFO", "")
+		c.want(`"tiers":{"R1":{"memory":18,"storage":0,"reserved_memory":900,"reserved_storage":0,"streams":1,"consumers":0,`, "$JS.API.INFO", "")
+		c.want(`"R3":{"memory":0,`, "$JS.API.INFO", "")
+		a.SetConfig(AccountConfig{Tiers: map[string]jsapi.AccountLimits{"R3": {}}})
+		c.want(`"err_code":10120`, "$JS.API.STREAM.UPDATE.S", `{"name":"S","storage":"memory"}`)
+	})
+}
