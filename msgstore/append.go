@@ -253,7 +253,7 @@ func (s *store) seat(o *op, size int) (*segment, error) {
 	}
 	room := max(size, min(o.coming, mostSegment))
 	o.coming -= min(size, o.coming)
-	if n := len(o.segs); n > 0 && o.segs[n-1].b == s.tail.b { // and not sent yet
+	if n := len(o.segs); n > o.disk.sent && o.segs[n-1].b == s.tail.b {
 		sg := &o.segs[n-1]
 		have := cap(sg.buf) - len(sg.buf)
 		if have < size && len(sg.buf) < mostSegment/2 {
@@ -393,6 +393,9 @@ func (s *store) follow(o *op) {
 		}
 		last.next = o
 		return
+	}
+	if o.err == nil {
+		o.err = s.failure() // of what was in flight until now
 	}
 	s.notify.add(o)
 }

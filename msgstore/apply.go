@@ -328,9 +328,9 @@ func (s *store) act(o *op, a *action) {
 	switch a.kind {
 	case actRemove:
 		for _, seq := range a.seqs {
+			s.found(seq)
 			b, i := s.blockFor(seq)
 			if b == nil {
-				s.found(seq)
 				continue
 			}
 			if a.bulk && o.heard != nil && one.seq == 0 {

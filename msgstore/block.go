@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -209,6 +210,26 @@ func (c *cache) parts(e *ent) (subject, header, data []byte) {
 func (c *cache) append(r *record.Record, raw []byte) {
 	c.note(r, int64(len(c.buf)))
 	c.extend(raw)
+}
+
+// each calls fn with the records of c and their offsets, passing over what is
+// damaged. An error says that something else is.
+func (c *cache) each(fn func(off int, r *record.Record)) error {
+	bad := c.bad
+	for off := 0; off < len(c.buf); {
+		if len(bad) > 0 && int64(off) >= bad[0].off {
+			off = max(off, int(bad[0].off+bad[0].size))
+			bad = bad[1:]
+			continue
+		}
+		r, err := record.Parse(c.buf[off:])
+		if err != nil {
+			return fmt.Errorf("record at %d: %w", off, err)
+		}
+		fn(off, &r)
+		off += r.Size
+	}
+	return nil
 }
 
 // extend takes over the bytes of records.

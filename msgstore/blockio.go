@@ -51,31 +51,6 @@ func (d *disk) readFile(b *block, size int64) ([]byte, error) {
 	return buf, nil
 }
 
-// zeroTail is the number of zero bytes at the end of the file of an encrypted
-// block, whose content is buf.
-func (b *block) zeroTail(buf []byte) int {
-	if b.file.key == nil || len(buf) == 0 {
-		return 0
-	}
-	// Encrypting again gives the stored bytes; from the end, in pieces.
-	stream := b.file.key.Stream()
-	piece := make([]byte, 4096)
-	zeros := 0
-	for end := len(buf); end > 0; {
-		from := max(end-len(piece), 0)
-		p := piece[:end-from]
-		stream.XORAt(p, buf[from:end], int64(from))
-		for i := len(p) - 1; i >= 0; i-- {
-			if p[i] != 0 {
-				return zeros
-			}
-			zeros++
-		}
-		end = from
-	}
-	return zeros
-}
-
 // plain undoes the compression of a block's content.
 func plain(buf []byte) (content []byte, compressed bool, bad []blockcomp.Range) {
 	if !blockcomp.Is(buf) {
@@ -244,7 +219,7 @@ func (d *disk) load(b *block) error {
 		s.mu.Lock()
 		current := b.file.gen == v.gen && s.blockIndex(b) >= 0
 		if current && err == nil && b.cache.Load() == nil {
-			err = d.install(b, c, v)
+			_, err = d.install(b, c, v)
 		}
 		loaded := b.cache.Load() != nil || s.blockIndex(b) < 0
 		s.mu.Unlock()
@@ -261,10 +236,10 @@ func (d *disk) load(b *block) error {
 func (d *disk) loadLocked(b *block) (*cache, error) {
 	v := d.viewOf(b)
 	c, err := d.fetchBlock(b, v)
-	if err == nil {
-		err = d.install(b, c, v)
+	if err != nil {
+		return nil, err
 	}
-	return b.cache.Load(), err
+	return d.install(b, c, v) // the cache may be dropped meanwhile
 }
 
 // retire is called when c has left its block. Readers may still be at it.
@@ -292,14 +267,15 @@ func (d *disk) reclaim() {
 	d.retired = d.retired[:0]
 }
 
-// install makes c the cache of b. The caller holds store.mu for writing.
-func (d *disk) install(b *block, c *cache, v view) error {
+// install makes c, or what the block has become since, the cache of b. The caller
+// holds store.mu for writing.
+func (d *disk) install(b *block, c *cache, v view) (*cache, error) {
 	if v.size >= 0 && b.size > v.size {
 		// The tail has grown meanwhile.
 		v = d.viewOf(b)
 		var err error
 		if c, err = d.fetchBlock(b, v); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if v.size < 0 && len(c.bad) == 0 {
@@ -321,5 +297,5 @@ func (d *disk) install(b *block, c *cache, v view) error {
 		b.file.reported = true
 		d.damaged(b, c)
 	}
-	return nil
+	return c, nil
 }

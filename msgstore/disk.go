@@ -3,7 +3,6 @@ package msgstore
 import (
 	"os"
 	"path"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -58,12 +57,16 @@ type disk struct {
 	firstEncryption bool // the stream was plain until now
 	stopping        bool // guarded by store.mu
 	truncating      bool // nothing is in flight; guarded by store.mu
+	broken          bool // what is in memory is not what is on disk; guarded by store.mu
 
 	snapshotting sync.Mutex
 
 	cleaning sync.Mutex
 	gone     []uint32 // blocks deleted since index.db was written; guarded by cleaning
 	floored  uint64   // the floor in floor.db; guarded by cleaning
+	marked   uint32   // the block that floor.db names, 0 if it may not hold; guarded by cleaning
+
+	rewritten bool // recovery has rewritten a block
 
 	noted []quarantineNote // damages that were reported; guarded by store.mu
 	known seqTime          // last sequence that index.db knows, during recovery
@@ -84,7 +87,6 @@ type blockFile struct {
 	locked   string // why the block cannot be read at all, or ""
 	reported bool   // its damage was reported
 	verified int64  // host tick when the file was last read as a whole, or sealed; 0: never
-	closed   bool   // takes no more records
 	convert  bool   // to be rewritten with the configured key and cipher
 	failed   bool   // a rewrite failed; the next start tries again
 	fresh    bool   // sealed since the store was opened: to be compressed
@@ -99,7 +101,6 @@ type diskOp struct {
 	sealed bool // all parts were handed over; guarded by store.mu
 	err    error
 	synced uint64 // a sync up to this sequence
-	floor  uint64 // everything below is gone: to be noted in floor.db
 }
 
 var parts = sync.Pool{New: func() any { return new(commit.Op) }}
@@ -153,24 +154,6 @@ func (d *disk) submit(o *op) {
 	}
 	switch {
 	case err != nil:
-	case o.disk.floor > 0:
-		t := &d.s.tail
-		if d.mode != Always && d.out != nil {
-			// What the mark names must be there before floor.db is.
-			d.part(o, commit.Op{File: d.out, Sync: true})
-		}
-		mark := floorMark{block: t.b.num, off: t.size, sum: t.sum, seq: o.disk.floor}
-		d.part(o, commit.Op{File: d.out, Do: func() error {
-			d.cleaning.Lock()
-			defer d.cleaning.Unlock()
-			mark.gone = d.gone
-			mark.seq = max(mark.seq, d.floored) // a compaction may follow a purge in flight
-			err := vfs.ReplaceFile(d.fs, path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name), 0o600)
-			if err == nil {
-				d.floored = mark.seq
-			}
-			return err
-		}})
 	case !o.disk.flying:
 		d.part(o, commit.Op{Do: func() error { return nil }})
 	}
@@ -222,7 +205,9 @@ func (d *disk) completed(done []*commit.Op) {
 		// What follows a failed op rests on it, and fails as well.
 		s.complete(o, s.failure())
 	}
-	d.clean(false)
+	if d.mode == Always {
+		d.clean()
+	}
 	s.runCallbacks()
 }
 
@@ -247,7 +232,7 @@ func (d *disk) rotate(o *op, b *block) error {
 	d.s.tail.b.file.sealed = true
 	d.s.tail.b.file.verified = max(d.host.tick.Load(), 1) // what was just written need not be read
 	d.s.mu.Unlock()
-	if old != nil {
+	if old != nil && !d.host.mutations.RotateWithoutSync {
 		d.part(o, commit.Op{File: old, Sync: true})
 	}
 	b.file.owner = d.s
@@ -360,81 +345,6 @@ func (d *disk) emptied(b *block, i int) bool {
 	}
 	d.dropped(b)
 	return true
-}
-
-// clean deletes the files of blocks that have left the stream, after floor.db
-// says so. In the modes where visible is more than durable it waits until sync
-// says that all is.
-func (d *disk) clean(sync bool) {
-	if d.mode != Always && !sync {
-		return
-	}
-	d.cleaning.Lock()
-	defer d.cleaning.Unlock()
-	s := d.s
-	s.mu.Lock()
-	g := d.garbage
-	d.garbage = nil
-	var mark floorMark
-	if len(g) > 0 && len(s.blocks) > 0 {
-		b := s.blocks[len(s.blocks)-1]
-		mark = floorMark{block: b.num, off: b.size, sum: d.tailSum, seq: s.first.seq}
-		if s.cfg.MaxMsgsPerSubject > 0 {
-			g = slices.DeleteFunc(g, func(b *block) bool {
-				if b.top < mark.seq {
-					return false
-				}
-				d.later = append(d.later, b)
-				return true
-			})
-		}
-	}
-	s.mu.Unlock()
-	if len(g) == 0 || mark.block == 0 {
-		return
-	}
-	covered := true
-	for _, b := range g {
-		d.gone = append(d.gone, b.num)
-		covered = covered && b.top < d.floored
-	}
-	if !covered {
-		mark.gone = d.gone
-		mark.seq = max(mark.seq, d.floored)
-		if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(s.cfg.Name)); err != nil {
-			d.fail(err)
-			return // the files stay; the next start deletes them
-		}
-		d.floored = mark.seq
-	}
-	for _, b := range g {
-		d.host.drop(b)
-		d.fs.Remove(d.blockPath(b.num))
-	}
-}
-
-// cleanLater deletes blocks out of the middle of a stream with a limit per
-// subject. A dead message in them may be all that tells that an older one of its
-// subject was removed, so index.db has to be written first. The caller holds
-// maintaining.
-func (d *disk) cleanLater() {
-	s := d.s
-	s.mu.Lock()
-	l := d.later
-	if s.closed || d.stopping {
-		l = nil // the next start does it
-	}
-	s.mu.Unlock()
-	if len(l) == 0 || d.checkpointNow(true) != nil {
-		return
-	}
-	s.mu.Lock()
-	d.later = d.later[len(l):]
-	s.mu.Unlock()
-	for _, b := range l {
-		d.host.drop(b)
-		d.fs.Remove(d.blockPath(b.num))
-	}
 }
 
 // durable is the durable position when visible is the visible one.

@@ -145,12 +145,11 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 		d.closeFiles()
 		return nil, err
 	}
-	d.clean(true)
-	h.add(s)
 	if err := f.settle(); err != nil {
 		f.Stop()
 		return nil, err
 	}
+	h.add(s)
 	return f, nil
 }
 
@@ -160,7 +159,7 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 func (f *FileStore) settle() error {
 	s := &f.store
 	d := s.disk
-	if x := d.known; x.seq > s.last.seq {
+	if x := d.known; x.seq > 0 {
 		if err := f.raise(x); err != nil {
 			return err
 		}
@@ -178,6 +177,19 @@ func (f *FileStore) settle() error {
 		if _, err := f.Compact(first); err != nil {
 			return err
 		}
+	}
+	if d.mode != Always {
+		if err := d.flush(); err != nil {
+			return err
+		}
+	} else {
+		d.clean()
+	}
+	if d.rewritten {
+		// Floor.db may have named a place in a block that is another one now.
+		d.maintaining.Lock()
+		defer d.maintaining.Unlock()
+		return d.checkpointNow(true)
 	}
 	return nil
 }
@@ -293,9 +305,6 @@ func (f *FileStore) stop(save bool) error {
 	w := newWaiter()
 	d.sync(w.op) // unlocks
 	err := w.wait().err
-	if err == nil {
-		d.clean(true)
-	}
 	d.maintaining.Lock()
 	defer d.maintaining.Unlock()
 	s.wmu.Lock()
@@ -304,8 +313,14 @@ func (f *FileStore) stop(save bool) error {
 	} else {
 		d.closeFiles()
 	}
+	if err == nil {
+		d.clean()
+	}
 	if err == nil && save && d.saved != d.changes {
-		err = d.saveState()
+		var x *state
+		if x, err = d.stateOf(); err == nil {
+			err = d.saveState(x)
+		}
 	}
 	s.mu.Lock()
 	s.closed = true
@@ -377,17 +392,24 @@ func (f *FileStore) Truncate(seq uint64) error {
 			return err
 		}
 		o := newOp()
+		s.disk.cleaning.Lock()
+		defer s.disk.cleaning.Unlock()
 		s.mu.Lock()
 		s.disk.truncating = true
+		before := s.blocks
 		err := s.truncate(o, seq)
+		if err != nil {
+			// What was truncated is known after the next start.
+			s.disk.broken = true
+			s.blocks = before
+		}
 		s.disk.truncating = false
 		s.notify.add(o)
 		s.mu.Unlock()
 		if err != nil {
 			s.disk.fail(err)
-			return err
 		}
-		return s.disk.saveState()
+		return err
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/internal/mutation"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -24,7 +25,8 @@ type Host struct {
 	manual    bool
 	layouts   chan struct{} // one place for each creation that syncs
 
-	waits struct{ waiters, count, total, longest atomic.Int64 } // for a place in gate
+	waits     struct{ waiters, count, total, longest atomic.Int64 } // for a place in gate
+	mutations mutation.Set                                          // of the tests
 
 	tick atomic.Int64 // seconds since start; the age of caches
 
@@ -94,6 +96,7 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		scrubRate: opts.ScrubRate,
 		manual:    opts.Manual,
 		layouts:   make(chan struct{}, maxLayouts),
+		mutations: opts.Commit.Mutations,
 		stores:    make(map[*store]struct{}),
 		held:      make(map[*block]struct{}),
 		tables:    make(map[*block]struct{}),

@@ -22,7 +22,9 @@ func (d *disk) maintain(now int64) {
 	}
 	d.letGo()
 	d.rewriteSome()
-	d.clean(false)
+	if d.mode == Always {
+		d.clean()
+	}
 	d.cleanLater()
 	if now-d.stateAt >= stateEvery {
 		d.stateAt = now
@@ -45,20 +47,26 @@ func (d *disk) letGo() {
 	}
 }
 
-// flush makes everything durable and waits for it.
+// flush makes everything durable and waits for it. What had left the stream before
+// is deleted then.
 func (d *disk) flush() error {
+	g := d.collect()
 	d.s.wmu.Lock()
-	if err := d.s.writable(); err != nil {
+	err := d.s.writable()
+	if err != nil {
 		d.s.wmu.Unlock()
-		return err
+	} else {
+		w := newWaiter()
+		d.sync(w.op) // unlocks
+		err = w.wait().err
 	}
-	w := newWaiter()
-	d.sync(w.op) // unlocks
-	err := w.wait().err
-	if err == nil {
-		d.clean(true)
+	if err != nil {
+		return err // the next start deletes the files
 	}
-	return err
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
+	d.remove(g)
+	return nil
 }
 
 // checkpointNow writes index.db, if something has changed. Without force it
@@ -77,12 +85,14 @@ func (d *disk) checkpointNow(force bool) error {
 	if closed || unchanged && !force || !force && (large || deleted > indexLimit) {
 		return nil
 	}
-	if d.mode != Always {
-		if err := d.flush(); err != nil {
-			return err
-		}
+	x, err := d.stateOf()
+	if err == nil && d.mode != Always {
+		err = d.flush() // index.db tells nothing that is not durable
 	}
-	return d.saveState()
+	if err != nil {
+		return err
+	}
+	return d.saveState(x)
 }
 
 // closeIdle closes the tail's file.
@@ -207,7 +217,7 @@ func (d *disk) repair() {
 	defer s.wmu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || d.stopping || len(s.flight) > 0 {
+	if s.closed || d.stopping || d.broken || len(s.flight) > 0 {
 		return
 	}
 	b := s.blocks[len(s.blocks)-1]

@@ -102,7 +102,7 @@ func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
 	}
 	blocks := append([]*block(nil), s.blocks...)
 	size := blocks[len(blocks)-1].size
-	index, err := s.encodeIndex(nil)
+	index, _, err := s.encodeIndex(nil)
 	s.mu.RUnlock()
 	if err != nil {
 		return err

@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
-	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/manifest"
 	"github.com/natsd/natsd/msgstore/internal/scheddb"
 	"github.com/natsd/natsd/msgstore/internal/sources"
 	"github.com/natsd/natsd/msgstore/internal/wheel"
@@ -26,15 +25,18 @@ const (
 	schedFile  = "sched.db"
 	sourceFile = "sources.db"
 	floorFile  = "floor.db"
+
+	manifestFile   = "manifest.db"
+	truncationFile = "truncate.db"
 )
 
 // indexLimit is the number of subjects, and of interior deletes, above which
 // index.db is written on an orderly stop only.
 const indexLimit = 1_000_000
 
-// encodeIndex returns the content of index.db. The caller holds store.mu for
-// reading, and everything visible is durable.
-func (s *store) encodeIndex(key *keys.Key) ([]byte, error) {
+// encodeIndex returns the content of index.db and of the manifest. The caller
+// holds store.mu for reading.
+func (s *store) encodeIndex(key *keys.Key) (index, evidence []byte, err error) {
 	x := indexdb.Index{
 		Msgs: s.msgs, Bytes: s.bytes,
 		FirstSeq: s.first.seq, FirstTime: s.first.ts,
@@ -79,7 +81,8 @@ func (s *store) encodeIndex(key *keys.Key) ([]byte, error) {
 			})
 		})
 	})
-	return indexdb.Seal(plain, s.cfg.Name, key)
+	index, err = indexdb.Seal(plain, s.cfg.Name, key)
+	return index, manifest.Append(nil, &x, s.cfg.Name), err
 }
 
 // blockNumber is the number of the block for a sequence.
@@ -87,57 +90,92 @@ func (s *store) blockNumber(seq uint64) uint64 {
 	return uint64(s.blocks[min(s.blockOf(seq), len(s.blocks)-1)].num)
 }
 
-// saveState writes index.db and its companions. Everything visible must be
-// durable, and nobody else writes them. Called without store.mu.
-func (d *disk) saveState() error {
+// state is the content of the state files at one moment.
+type state struct {
+	index, manifest    []byte
+	ttl, sched, source []byte
+	changes            uint64
+	gone               int // blocks deleted before
+}
+
+// stateOf returns the content of index.db and its companions. Called without
+// store.mu and cleaning.
+func (d *disk) stateOf() (*state, error) {
 	s := d.s
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
 	s.mu.RLock()
-	index, err := s.encodeIndex(d.key)
-	var ttl, sched, source []byte
+	defer s.mu.RUnlock()
+	if s.closed || d.broken {
+		return nil, ErrStoreClosed
+	}
+	return d.stateLocked()
+}
+
+// stateLocked is stateOf for a caller that holds cleaning and store.mu.
+func (d *disk) stateLocked() (x *state, err error) {
+	s := d.s
+	x = &state{gone: len(d.gone), changes: d.changes}
+	if x.index, x.manifest, err = s.encodeIndex(d.key); err != nil {
+		return nil, err
+	}
 	stamp := s.last.seq + 1
 	if s.due.ttl != nil {
-		ttl = s.due.ttl.AppendTo(nil, stamp)
+		x.ttl = s.due.ttl.AppendTo(nil, stamp)
 	}
 	if s.due.sched != nil {
-		sched = s.due.sched.AppendTo(nil, stamp)
+		x.sched = s.due.sched.AppendTo(nil, stamp)
 	}
-	source = s.encodeSources(stamp)
-	changes := d.changes
-	s.mu.RUnlock()
+	x.source = s.encodeSources(stamp)
+	return x, nil
+}
+
+// saveState writes index.db and its companions. What they tell is durable, and
+// nobody else writes them. Called without store.mu.
+func (d *disk) saveState(x *state) error {
 	// What floor.db says is in the new index.db; the files that it is about must
 	// be gone before it loses its meaning.
 	d.cleaning.Lock()
 	defer d.cleaning.Unlock()
-	if err == nil && len(d.gone) > 0 {
-		if err = d.fs.SyncDir(d.msgs); err == nil {
-			for _, n := range d.gone { // a key goes after its block
-				d.fs.Remove(d.keyPath(n))
-			}
+	if x.gone > 0 {
+		if err := d.fs.SyncDir(d.msgs); err != nil {
+			return err
+		}
+		for _, n := range d.gone[:x.gone] { // a key goes after its block
+			d.fs.Remove(d.keyPath(n))
 		}
 	}
-	if err == nil {
-		err = d.replace(path.Join(d.msgs, indexFile), index)
-	}
-	if err == nil && ttl != nil {
-		err = d.replace(path.Join(d.msgs, ttlFile), ttl)
-	}
-	if err == nil && sched != nil {
-		err = d.replace(path.Join(d.msgs, schedFile), sched)
-	}
-	if err == nil && (source != nil || d.sourcesOnDisk) {
-		if source != nil {
-			err = d.replace(path.Join(d.dir, sourceFile), source)
-			d.sourcesOnDisk = true
-		} else {
-			d.fs.Remove(path.Join(d.dir, sourceFile))
-			d.sourcesOnDisk = false
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{manifestFile, x.manifest}, {indexFile, x.index}} {
+		if err := d.replace(path.Join(d.msgs, f.name), f.data); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		d.saved = changes
-		d.gone = nil
+	d.gone = slices.Clone(d.gone[x.gone:])
+	d.marked = 0 // a block may be compacted now
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{path.Join(d.msgs, ttlFile), x.ttl},
+		{path.Join(d.msgs, schedFile), x.sched},
+		{path.Join(d.dir, sourceFile), x.source},
+	} {
+		if f.data == nil {
+			continue
+		}
+		if err := d.replace(f.name, f.data); err != nil {
+			return err
+		}
 	}
-	return err
+	if x.source == nil && d.sourcesOnDisk {
+		d.fs.Remove(path.Join(d.dir, sourceFile))
+	}
+	d.sourcesOnDisk = x.source != nil
+	d.saved = x.changes
+	return nil
 }
 
 func (d *disk) replace(name string, data []byte) error {
@@ -185,6 +223,20 @@ func (d *disk) readIndex() (*indexdb.Index, string) {
 		return nil, "checksum did not match: " + err.Error()
 	}
 	return nil, err.Error()
+}
+
+// readManifest returns the manifest, or nil.
+func (d *disk) readManifest() *indexdb.Index {
+	b := d.readState(path.Join(d.msgs, manifestFile))
+	if b == nil {
+		return nil
+	}
+	x, err := manifest.Decode(b, d.s.cfg.Name)
+	if err != nil {
+		d.host.event(IndexIgnored{Account: d.account, Stream: d.s.cfg.Name, Reason: err.Error()})
+		return nil
+	}
+	return x
 }
 
 // readDue loads thw.db, sched.db and sources.db, and returns for each the first
@@ -237,28 +289,6 @@ func (d *disk) readState(name string) []byte {
 	return b
 }
 
-// floorMark is the content of floor.db: what has left the stream since index.db
-// was written (package floordb). It is written before the files of blocks are
-// deleted, so that a purge is there as a whole or not at all, and a deleted file
-// is not taken for a lost one.
-type floorMark struct {
-	block uint32
-	off   int64
-	sum   [8]byte
-	seq   uint64
-	gone  []uint32
-}
-
-func (f *floorMark) encode(stream string) []byte {
-	m := floordb.Mark{Block: f.block, Offset: f.off, Sum: f.sum, Seq: f.seq, Gone: f.gone}
-	return m.Append(nil, stream)
-}
-
-// has says whether floor.db says that the messages of a block are gone.
-func (f *floorMark) has(num uint32, last uint64) bool {
-	return f != nil && (slices.Contains(f.gone, num) || last < f.seq)
-}
-
 // VersionError says that a file was written by a newer version, which alone can
 // open what depends on it.
 type VersionError struct {
@@ -268,94 +298,4 @@ type VersionError struct {
 
 func (e *VersionError) Error() string {
 	return "file " + e.File + " has format version " + strconv.Itoa(int(e.Found)) + ", this version knows up to " + strconv.Itoa(int(e.Known))
-}
-
-func decodeFloor(stream string, b []byte) (*floorMark, error) {
-	m, err := floordb.Decode(b, stream)
-	var newer *floordb.NewerError
-	if errors.As(err, &newer) {
-		return nil, &VersionError{File: floorFile, Found: newer.Found, Known: floordb.Version}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &floorMark{block: m.Block, off: m.Offset, sum: m.Sum, seq: m.Seq, gone: m.Gone}, nil
-}
-
-// placeFloor adds to o what makes the removal of everything below seq durable:
-// tombstones in the block that holds seq, and floor.db for the blocks below. The
-// caller holds wmu.
-func (s *store) placeFloor(o *op, seq uint64) error {
-	if s.end.seq == 0 {
-		if seq <= 1 {
-			return nil // a new store has nothing to remember
-		}
-	}
-	if seq > s.end.seq {
-		// Everything goes: a new block holds the last sequence.
-		if s.tail.size > 0 {
-			if err := s.rotate(o); err != nil {
-				return err
-			}
-		}
-		if err := s.placeTombstone(o, max(seq-1, s.end.seq), s.end.ts); err != nil {
-			return err
-		}
-	} else {
-		gone, err := s.belowInBlock(o, seq)
-		if err != nil {
-			return err
-		}
-		for _, g := range gone {
-			if err := s.placeTombstone(o, g.seq, g.ts); err != nil {
-				return err
-			}
-		}
-	}
-	o.disk.floor = seq
-	return nil
-}
-
-// belowInBlock returns the messages below seq in the block that holds it. The
-// caller holds wmu. For a rollup seq is in o itself, and the first of its block.
-func (s *store) belowInBlock(o *op, seq uint64) ([]removal, error) {
-	if o.firstSeq != 0 && seq >= o.firstSeq {
-		return nil, nil
-	}
-	s.mu.RLock()
-	from := seq
-	var holder *block
-	if i := s.blockOf(seq); i < len(s.blocks) {
-		from = s.blocks[i].first.seq
-	} else {
-		for _, f := range s.flight {
-			f.each(func(sg *segment, r *record.Record, _ []byte) {
-				if r.Kind == record.Message && r.Seq == seq {
-					holder = sg.b
-				}
-			})
-		}
-		for _, f := range s.flight {
-			f.each(func(sg *segment, r *record.Record, _ []byte) {
-				if sg.b == holder && r.Kind == record.Message {
-					from = min(from, r.Seq)
-				}
-			})
-		}
-		if n := len(s.blocks); n > 0 && s.blocks[n-1] == holder {
-			from = s.blocks[n-1].first.seq
-		}
-	}
-	s.mu.RUnlock()
-	if from >= seq {
-		return nil, nil
-	}
-	found, err := s.matching(nil, seq)
-	if err != nil {
-		return nil, err
-	}
-	for len(found) > 0 && found[0].seq < from {
-		found = found[1:]
-	}
-	return found, nil
 }

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -39,7 +38,7 @@ type content struct {
 	bytes []byte
 	bad   []blockcomp.Range
 	last  [record.SumSize]byte // the last bytes of the file, decrypted
-	zeros int                  // zero bytes at the end of an encrypted file
+	file  []byte               // as stored, if that is only encrypted
 }
 
 var (
@@ -67,8 +66,8 @@ func (s *stream) load(b *block) (content, error) {
 		b.unreadable = err
 		return c, nil
 	}
-	if b.encrypted {
-		c.zeros = len(file) - len(bytes.TrimRight(file, "\x00"))
+	if b.encrypted && !blockcomp.Is(stored) {
+		c.file = file
 	}
 	if n := len(stored); n >= record.SumSize {
 		c.last = [record.SumSize]byte(stored[n-record.SumSize:])
@@ -176,7 +175,7 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 	sb := &scan.Block{
 		Content: c.bytes, Stream: s.stream, Number: uint32(b.number),
 		Last:  b == s.blocks[len(s.blocks)-1],
-		After: b.after, Before: b.before, Unreadable: c.bad, ZeroTail: c.zeros,
+		After: b.after, Before: b.before, Unreadable: c.bad, Raw: c.file,
 		Evidence: s.evidence(b.number),
 	}
 	if len(s.cfg.Subjects) > 0 || len(s.cfg.Sources) > 0 || len(s.cfg.Mirror) > 0 {

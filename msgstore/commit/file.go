@@ -254,7 +254,7 @@ func (c *Committer) skipsSync(ops []*Op) bool {
 	if m.TombstoneUnsynced {
 		const tombstone = 30
 		for _, o := range ops {
-			if len(o.Data) != tombstone {
+			if len(o.Data)%tombstone != 0 {
 				return m.CompleteBeforeSync
 			}
 		}

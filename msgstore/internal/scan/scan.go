@@ -30,9 +30,12 @@ type Block struct {
 	// After is the highest sequence of the blocks before, and Before the first
 	// sequence of the next block; 0 if unknown or none. Messages lie between.
 	After, Before uint64
-	// ZeroTail is the number of bytes at the end that are zero in the file, where
-	// it is encrypted: they were never written.
-	ZeroTail int
+	// Raw is the file as it is stored, where that is not Content: encrypted, but
+	// not compressed. Zeros in it were never written.
+	Raw []byte
+	// Prefix says that nothing behind a bad record counts in the last block, where
+	// the evidence does not cover it: whoever wrote it can write it again.
+	Prefix bool
 	// Unreadable are parts of Content that could not be decompressed.
 	Unreadable []blockcomp.Range
 	// ValidSubject says whether a message of this stream may have the subject;
@@ -159,7 +162,7 @@ func (s *scanner) run() error {
 			continue
 		}
 		next := len(s.Content)
-		if !s.zeros(at) {
+		if !s.zeros(at) && !s.cutOff(at) {
 			next = s.resync(at)
 		}
 		s.damage(at, next, err)
@@ -339,14 +342,72 @@ func (s *scanner) claimsTombstone(at int) bool {
 func (s *scanner) torn(at int, zeros bool) bool {
 	e := &s.Evidence
 	switch {
-	case !s.Last:
+	case !s.Last || s.covers(at):
 		return false
-	case e.Known && e.LastSeq > s.res.LastSeq, e.LastSum != nil && !s.sawLast, e.DurableKnown && e.Durable > at:
-		return false // it had been durable
-	case e.DurableKnown && e.Durable <= at:
-		return true // it had not
+	case e.DurableKnown:
+		return true // it had never been durable
 	}
-	return zeros || s.endsInside(at)
+	return zeros || s.endsInside(at) || s.cutOff(at)
+}
+
+// covers says whether the evidence proves that the bytes from offset at on had
+// been durable.
+func (s *scanner) covers(at int) bool {
+	e := &s.Evidence
+	switch {
+	case e.DurableKnown:
+		return e.Durable > at
+	case e.LastSum != nil:
+		return !s.sawLast
+	}
+	return e.Known // and so is a later block, or the whole stream
+}
+
+// sector is the unit in which a disk writes.
+const sector = 512
+
+// cutOff says whether the bad record at offset at is where a write was cut off,
+// so that nothing behind it counts either. A power cut leaves of what was written
+// since the last sync any of the sectors. The others are zeros from where the file
+// had ended when it was last synced, since blocks only grow: of the first record
+// that is incomplete, at least one sector is zero as far as it belongs to it and
+// to what follows. Damage to a record that was there does not look like that,
+// unless it takes a whole sector or the message has that many zeros; then only the
+// evidence of index.db or the manifest tells.
+func (s *scanner) cutOff(at int) bool {
+	if !s.Last || s.covers(at) {
+		return false
+	}
+	if s.Prefix {
+		return true
+	}
+	raw := s.Content
+	if s.Raw != nil {
+		raw = s.Raw
+	}
+	end := at + record.MinSize
+	if left := len(s.Content) - at; left >= record.MinSize {
+		if size := int(binary.LittleEndian.Uint32(s.Content[at:]) &^ (1 << 31)); size > record.MinSize && size <= record.MaxSize {
+			end = at + size
+		}
+	}
+	for from := at; from < min(end, len(raw)); {
+		to := min(from-from%sector+sector, len(raw))
+		if allZero(raw[from:to]) {
+			return true
+		}
+		from = to
+	}
+	return false
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // endsInside says that the content ends before the record at offset at does.
@@ -361,15 +422,7 @@ func (s *scanner) endsInside(at int) bool {
 
 // zeros says that nothing but zero bytes follows offset at.
 func (s *scanner) zeros(at int) bool {
-	if len(s.Content)-at <= s.ZeroTail {
-		return true
-	}
-	for _, c := range s.Content[at:] {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	return allZero(s.Content[at:]) || s.Raw != nil && allZero(s.Raw[at:])
 }
 
 // missingEnd completes damages that no message follows, and reports records

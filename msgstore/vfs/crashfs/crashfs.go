@@ -559,6 +559,19 @@ func (f *FS) settle(d *node) {
 	})
 }
 
+// Kill gives the disk as it is found after the process was killed: everything that
+// was written is there, in the page cache, and what was not synced can still be
+// lost by a later [FS.Crash] of the result. f is of no use afterwards.
+func (f *FS) Kill() *FS {
+	f.Cut()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := New(f.seed*0x9e3779b97f4a7c15 + 2)
+	next.avail, next.root, next.dirOps, next.nextIno = f.avail, f.root, f.dirOps, f.nextIno
+	f.root, f.dirOps = f.newNode(true), nil
+	return next
+}
+
 // Crash cuts the power, if that has not happened, and returns the disk as it is
 // found afterwards: all of it durable, nothing locked, nothing injected. It has a
 // seed of its own, derived from this one's. It must be called at most once.

@@ -1,0 +1,293 @@
+package msgstore
+
+import (
+	"encoding/json"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/natsd/natsd/msgstore/internal/indexdb"
+	"github.com/natsd/natsd/msgstore/vfs"
+)
+
+// quarantineNote is the note beside the bytes of a damaged block.
+type quarantineNote struct {
+	Block        uint32   `json:"block"`
+	Offset       int64    `json:"offset"`
+	Size         int64    `json:"size"`
+	Reason       string   `json:"reason"`
+	Torn         bool     `json:"torn,omitempty"`
+	Lost         []uint64 `json:"lost,omitempty"`
+	LostBytes    uint64   `json:"lost_bytes,omitempty"`
+	Acknowledged bool     `json:"acknowledged,omitempty"`
+}
+
+// maxLost bounds the list of lost sequences: a wrong number in a damaged file
+// must not fill the memory.
+const maxLost = 1 << 20
+
+// account turns the damages and missing blocks into lost sequences.
+func (r *recovery) account() {
+	s := r.s
+	lost := make(map[uint64]struct{})
+	note := func(seq uint64) bool {
+		if len(lost) >= maxLost {
+			return false
+		}
+		if _, dead := r.dead[seq]; dead || seq == 0 || seq < r.lowest() {
+			return true
+		}
+		if b, _ := s.blockFor(seq); b != nil {
+			return true
+		}
+		if r.index != nil && seq <= r.index.LastSeq && !indexHas(r.index, seq) || r.told != nil && seq < r.told.seq {
+			return true
+		}
+		lost[seq] = struct{}{}
+		return true
+	}
+	for i := range r.damages {
+		x := &r.damages[i]
+		if x.Torn {
+			continue
+		}
+		r.upToNext(x)
+		s.lost.Bytes += uint64(x.End - x.Start)
+		if x.FirstSeq == 0 && x.b.file.locked != "" {
+			r.lockedSeqs(x)
+		}
+		for seq := x.FirstSeq; seq != 0 && seq <= x.LastSeq; seq++ {
+			if !note(seq) {
+				break
+			}
+		}
+	}
+	r.missing = slices.DeleteFunc(r.missing, func(m indexdb.Block) bool {
+		before := len(lost)
+		for seq := m.FirstSeq; seq <= m.LastSeq; seq++ {
+			if !note(seq) {
+				break
+			}
+		}
+		if len(lost) == before && len(lost) < maxLost {
+			return true // all of it was removed since
+		}
+		s.lost.Bytes += m.Bytes
+		return false
+	})
+	for i := 1; i < len(r.files) && r.index == nil; i++ {
+		if r.files[i].num != r.files[i-1].num+1 {
+			r.d.host.event(BlocksMissing{Account: r.d.account, Stream: s.cfg.Name, First: r.files[i-1].num + 1, Last: r.files[i].num - 1})
+		}
+	}
+	for seq := range lost {
+		s.lost.Msgs = append(s.lost.Msgs, seq)
+		r.raiseTo(seq, s.last.ts) // it is not used again
+	}
+	slices.Sort(s.lost.Msgs)
+	if x := r.index; x != nil {
+		r.raiseTo(x.LastSeq, x.LastTime)
+	}
+}
+
+// upToNext extends a damage at the end of a block, behind which the scan of the
+// block knew nothing, to the first message of the next block.
+func (r *recovery) upToNext(x *foundDamage) {
+	s := r.s
+	if x.FirstSeq == 0 || int64(x.End) < x.b.size {
+		return
+	}
+	for i := s.blockIndex(x.b) + 1; i > 0 && i < len(s.blocks); i++ {
+		if b := s.blocks[i]; b.msgs > 0 {
+			x.LastSeq = max(x.LastSeq, b.first.seq-1)
+			return
+		}
+	}
+}
+
+// lowest is the first sequence that can be lost: below, messages were removed.
+func (r *recovery) lowest() uint64 {
+	if r.index != nil {
+		return r.index.FirstSeq
+	}
+	return 1
+}
+
+// indexHas says whether index.db lists a message.
+func indexHas(x *indexdb.Index, seq uint64) bool {
+	for i := range x.Blocks {
+		b := &x.Blocks[i]
+		if b.Msgs() > 0 && seq >= b.FirstSeq && seq <= b.LastSeq {
+			return b.Deleted == nil || !b.Deleted.Contains(seq)
+		}
+	}
+	return false
+}
+
+// lockedSeqs sets the sequences of a block that cannot be read: those between
+// its neighbours.
+func (r *recovery) lockedSeqs(x *foundDamage) {
+	s := r.s
+	i := s.blockIndex(x.b)
+	if r.index != nil {
+		for k := range r.index.Blocks {
+			if b := &r.index.Blocks[k]; b.Number == uint64(x.b.num) && b.Msgs() > 0 {
+				x.FirstSeq, x.LastSeq = b.FirstSeq, b.LastSeq
+				return
+			}
+		}
+	}
+	first, last := uint64(1), uint64(0)
+	if i > 0 {
+		first = s.blocks[i-1].last.seq + 1
+	}
+	if i >= 0 && i+1 < len(s.blocks) && s.blocks[i+1].msgs > 0 {
+		last = s.blocks[i+1].first.seq - 1
+	}
+	if first <= last {
+		x.FirstSeq, x.LastSeq = first, last
+	}
+}
+
+// noteMissing reports a block without a file, and remembers it in the quarantine
+// directory.
+func (r *recovery) noteMissing(m *indexdb.Block) error {
+	s, d := r.s, r.d
+	note := quarantineNote{Block: uint32(m.Number), Reason: ErrNoBlockData.Error(), LostBytes: m.Bytes}
+	for _, seq := range s.lost.Msgs {
+		if seq >= m.FirstSeq && seq <= m.LastSeq {
+			note.Lost = append(note.Lost, seq)
+		}
+	}
+	dir := path.Join(d.dir, quarantineDir)
+	if err := vfs.MkdirAllSynced(d.fs, dir, 0o700); err != nil {
+		return err
+	}
+	name := path.Join(dir, blockName(note.Block)+"."+strconv.FormatInt(s.now().Unix(), 10))
+	if err := d.writeNote(name, 0, &note); err != nil {
+		return err
+	}
+	d.host.event(Damaged{Account: d.account, Stream: s.cfg.Name, Block: note.Block, Offset: -1,
+		First: m.FirstSeq, Last: m.LastSeq, Reason: note.Reason})
+	return nil
+}
+
+// readNotes adds what was lost earlier, and not acknowledged, to the report. A
+// sequence that a tombstone names was removed since.
+func (r *recovery) readNotes() {
+	s, d := r.s, r.d
+	d.eachNote(func(_ string, n *quarantineNote) {
+		if n.Torn {
+			return
+		}
+		d.noted = append(d.noted, *n)
+		if n.Acknowledged {
+			return
+		}
+		s.lost.Bytes += n.LostBytes
+		for _, seq := range n.Lost {
+			if _, dead := r.dead[seq]; dead || seq > max(s.last.seq, d.known.seq) {
+				continue
+			}
+			// In its old block it still counts as live, and cannot be read.
+			if b, _ := s.blockFor(seq); b == nil || b.num == n.Block {
+				s.lost.Msgs = append(s.lost.Msgs, seq)
+			}
+		}
+	})
+	slices.Sort(s.lost.Msgs)
+	s.lost.Msgs = slices.Compact(s.lost.Msgs)
+}
+
+// same tells whether two notes are about the same damage. A block that was
+// rewritten since lacks the messages of the first one.
+func (n quarantineNote) same(m quarantineNote) bool {
+	return n.Block == m.Block && n.Offset == m.Offset && n.Size == m.Size && slices.Equal(n.Lost, m.Lost)
+}
+
+// eachNote calls fn with the notes in the quarantine directory and their names.
+func (d *disk) eachNote(fn func(name string, n *quarantineNote)) {
+	dir := path.Join(d.dir, quarantineDir)
+	entries, err := d.fs.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".json") {
+			continue
+		}
+		name := path.Join(dir, e.Name())
+		raw, err := vfs.ReadFile(d.fs, name, maxNote)
+		var n quarantineNote
+		if err == nil && json.Unmarshal(raw, &n) == nil {
+			fn(name, &n)
+		}
+	}
+}
+
+// forgetLost takes what a truncation removes off the list of lost messages, for
+// good: their sequences are used again. The caller holds store.mu.
+func (d *disk) forgetLost(above uint64) {
+	s := d.s
+	gone := func(seq uint64) bool { return seq > above }
+	if !slices.ContainsFunc(s.lost.Msgs, gone) {
+		return
+	}
+	s.lost.Msgs = slices.DeleteFunc(s.lost.Msgs, gone)
+	d.eachNote(func(name string, n *quarantineNote) {
+		if !slices.ContainsFunc(n.Lost, gone) {
+			return
+		}
+		n.Lost = slices.DeleteFunc(n.Lost, gone)
+		if b, err := json.Marshal(n); err == nil {
+			d.replace(name, b)
+		}
+	})
+}
+
+// maxNote bounds a note: a list of maxLost sequences.
+const maxNote = 32 << 20
+
+func (d *disk) writeNote(copied string, i int, n *quarantineNote) error {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	return vfs.ReplaceFile(d.fs, copied+"."+strconv.Itoa(i)+".json", b, 0o600)
+}
+
+// damaged reports what a read found in b. The caller holds store.mu.
+func (d *disk) damaged(b *block, c *cache) {
+	s := d.s
+	copied := ""
+	for i := range c.bad {
+		x := &c.bad[i]
+		note := quarantineNote{Block: b.num, Offset: x.off, Size: x.size, Reason: x.detail, LostBytes: uint64(x.size)}
+		first, last := x.first, x.last
+		if first == 0 {
+			first, last = b.first.seq, b.last.seq
+		}
+		for seq := first; seq <= last && len(note.Lost) < maxLost; seq++ {
+			if _, ok := c.at(seq); !ok && b.live(seq) {
+				note.Lost = append(note.Lost, seq)
+			}
+		}
+		if slices.ContainsFunc(d.noted, note.same) {
+			continue // an earlier start has found and reported it
+		}
+		d.noted = append(d.noted, note)
+		if copied == "" {
+			copied, _ = d.quarantine(b)
+		}
+		s.lost.Bytes += note.LostBytes
+		s.lost.Msgs = append(s.lost.Msgs, note.Lost...)
+		if copied != "" {
+			d.writeNote(copied, i, &note)
+		}
+		d.host.event(Damaged{Account: d.account, Stream: s.cfg.Name, Block: b.num, Offset: x.off, Size: x.size,
+			First: first, Last: last, Reason: x.detail, Quarantine: copied})
+	}
+	slices.Sort(s.lost.Msgs)
+	s.lost.Msgs = slices.Compact(s.lost.Msgs)
+}

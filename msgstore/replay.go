@@ -1,0 +1,196 @@
+package msgstore
+
+import (
+	"fmt"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/internal/scan"
+)
+
+// replay reads the blocks and applies their records: those behind the place that
+// index.db describes, if its state was adopted, and else all. Up to the place that
+// index.db or the manifest describes, what lives is what it says; elsewhere the
+// limits remove what they removed then.
+func (r *recovery) replay() error {
+	from, offset := 0, int64(0)
+	if r.adopted {
+		from, offset = r.place.file, r.place.offset
+	}
+	limits := r.s.cfg
+	if !r.adopted && r.place.ok {
+		r.s.cfg.MaxMsgs, r.s.cfg.MaxBytes, r.s.cfg.MaxMsgsPerSubject = 0, 0, 0
+	}
+	defer func() { r.s.cfg = limits }()
+	for i := from; i < len(r.files); i++ {
+		if i > r.place.file || !r.place.ok {
+			r.limit(limits)
+		}
+		e := r.files[i]
+		var b *block
+		if n := len(r.s.blocks); n > 0 && r.s.blocks[n-1].num == e.num {
+			b = r.s.blocks[n-1]
+			if offset == endOfBlock {
+				offset = 0
+				continue // nothing new in it
+			}
+		} else {
+			b = r.newBlock(e)
+			r.s.blocks = append(r.s.blocks, b)
+			offset = 0
+		}
+		if err := r.replayBlock(b, offset, i, limits); err != nil {
+			return err
+		}
+		offset = 0
+	}
+	r.limit(limits)
+	return nil
+}
+
+// limit puts the limits in force, when the replay has come to the place that the
+// index describes.
+func (r *recovery) limit(limits Config) {
+	s := r.s
+	if s.cfg.MaxMsgs == limits.MaxMsgs && s.cfg.MaxBytes == limits.MaxBytes && s.cfg.MaxMsgsPerSubject == limits.MaxMsgsPerSubject {
+		return
+	}
+	s.cfg = limits
+}
+
+// scanBlock finds the records of b, which is r.files[i], and what is wrong with
+// it. c gets its content.
+func (r *recovery) scanBlock(b *block, c *cache, i int) (scan.Result, error) {
+	s, d := r.s, r.d
+	buf, err := d.readFile(b, -1)
+	if err != nil {
+		return scan.Result{}, err
+	}
+	r.scanned += int64(len(buf))
+	sb := scan.Block{
+		Stream: s.cfg.Name, Number: b.num, Last: i >= r.end,
+		Prefix:   d.mode == External,
+		Evidence: scan.FromIndex(r.index, uint64(b.num), true),
+	}
+	if n := s.blockIndex(b); n > 0 {
+		sb.After = s.blocks[n-1].last.seq
+	}
+	if s.index != nil {
+		sb.ValidSubject = validSubject
+	}
+	sb.Content, c.compressed, sb.Unreadable = plain(buf)
+	c.buf = sb.Content
+	if sb.Last && b.file.key != nil && !c.compressed {
+		sb.Raw = make([]byte, len(buf))
+		b.file.key.Stream().XORAt(sb.Raw, buf, 0)
+	}
+	if sb.Evidence.LastSum == nil && len(sb.Unreadable) == 0 && d.quick(b, c, sb.After) {
+		var res scan.Result
+		if n := len(c.buf); n > 0 {
+			res.LastSum = [record.SumSize]byte(c.buf[n-record.SumSize:])
+		}
+		return res, nil
+	}
+	c.ents, c.tomb = c.ents[:0], nil
+	return scan.Run(&sb, func(off int, x *record.Record) error {
+		c.note(x, int64(off))
+		return nil
+	})
+}
+
+func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) error {
+	d := r.d
+	if b.file.locked != "" {
+		r.lockedBlock(b)
+		return nil
+	}
+	c := &cache{}
+	res, err := r.scanBlock(b, c, i)
+	if err != nil {
+		return err
+	}
+	b.file.compressed = c.compressed
+	b.size = int64(len(c.buf))
+	c.shared.Store(true) // the replay looks at it while others are loaded
+	b.cache.Store(c)
+	d.hold(b, c)
+	for _, x := range res.Damage {
+		r.damages = append(r.damages, foundDamage{b, x})
+		if x.End > x.Start {
+			c.bad = append(c.bad, badRange{int64(x.Start), int64(x.End - x.Start), x.FirstSeq, x.LastSeq, x.Reason})
+		}
+	}
+	b.file.reported = len(c.bad) > 0 // by mend
+	err = c.each(func(off int, rec *record.Record) {
+		if i == r.place.file && int64(off) >= r.place.offset {
+			r.limit(limits)
+		}
+		if int64(off) >= offset {
+			r.apply(b, rec)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.blockPath(b.num), err)
+	}
+	if i >= r.end {
+		d.tailSum = res.LastSum
+	}
+	return nil
+}
+
+// apply is what a record does in a replay.
+func (r *recovery) apply(b *block, rec *record.Record) {
+	s := r.s
+	if rec.Kind == record.Dead {
+		return
+	}
+	if rec.Kind != record.Tombstone {
+		if rec.Seq <= s.last.seq {
+			return
+		}
+		s.applyKind(nil, b, rec)
+		// Index.db proves removals whose tombstones are gone, or that never had any.
+		if x := r.index; rec.Kind == record.Message && !r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) {
+			if b, i := s.blockFor(rec.Seq); b != nil {
+				s.drop(nil, b, i, rec.Seq, true)
+			}
+		}
+		return
+	}
+	if rec.Seq > s.last.seq {
+		// It carries the last sequence.
+		ts := rec.Time
+		if ts == noTime {
+			ts = 0
+		}
+		if b.msgs > 0 {
+			b.deleted.InsertRange(b.last.seq+1, rec.Seq)
+		}
+		b.last = seqTime{rec.Seq, ts}
+		if b.msgs == 0 {
+			b.first = seqTime{seq: rec.Seq + 1}
+		}
+		s.last = b.last
+		if s.msgs == 0 {
+			s.first = seqTime{seq: rec.Seq + 1}
+		}
+		r.dead[rec.Seq] = struct{}{}
+		return
+	}
+	if x, i := s.blockFor(rec.Seq); x != nil {
+		s.drop(nil, x, i, rec.Seq, true)
+	}
+	if rec.Seq == s.last.seq && rec.Time != noTime && rec.Time != 0 {
+		s.last.ts = rec.Time // which the message's own record may not tell
+	}
+	r.dead[rec.Seq] = struct{}{}
+}
+
+// noTime is what the reference writes for "no time" in tombstones.
+const noTime = -6795364578871345152
+
+// lockedBlock notes a block whose content cannot be read at all.
+func (r *recovery) lockedBlock(b *block) {
+	r.damages = append(r.damages, foundDamage{b, scan.Damage{Reason: b.file.locked, Start: 0, End: int(b.size)}})
+	b.cache.Store(unreadable(b.file.locked))
+	b.file.reported = true // by mend
+}
