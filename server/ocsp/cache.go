@@ -252,10 +252,27 @@ func pack(raw []byte) []byte {
 	return b.Bytes()
 }
 
-func unpack(packed []byte) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(s2.NewReader(bytes.NewReader(packed), s2.ReaderMaxBlockSize(maxResponse)), maxResponse+1))
+var errTooLong = fmt.Errorf("an answer of more than %d bytes", maxResponse)
+
+// streamStart is how an S2 stream begins.
+const streamStart = "\xff\x06\x00\x00"
+
+// unpack reads the form of the file, or a lone S2 block.
+func unpack(packed []byte) (raw []byte, err error) {
+	if bytes.HasPrefix(packed, []byte(streamStart)) {
+		raw, err = io.ReadAll(io.LimitReader(s2.NewReader(bytes.NewReader(packed), s2.ReaderMaxBlockSize(maxResponse)), maxResponse+1))
+	} else {
+		n, err := s2.DecodedLen(packed)
+		switch {
+		case err != nil:
+			return nil, err
+		case n > maxResponse:
+			return nil, errTooLong
+		}
+		return s2.Decode(nil, packed)
+	}
 	if err == nil && len(raw) > maxResponse {
-		err = fmt.Errorf("an answer of more than %d bytes", maxResponse)
+		err = errTooLong
 	}
 	return raw, err
 }

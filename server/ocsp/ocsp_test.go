@@ -30,6 +30,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ocsp"
 
@@ -400,10 +401,28 @@ func TestFullCache(t *testing.T) {
 	}
 }
 
+func TestPacked(t *testing.T) {
+	long := make([]byte, maxResponse+1)
+	for name, c := range map[string]struct {
+		packed []byte
+		ok     bool
+	}{
+		"stream": {pack([]byte("answer")), true}, "block": {s2.Encode(nil, []byte("answer")), true},
+		"long stream": {pack(long), false}, "long block": {s2.Encode(nil, long), false},
+		"nothing": {nil, false}, "half a stream": {pack([]byte("answer"))[:12], false},
+	} {
+		raw, err := unpack(c.packed)
+		if (err == nil) != c.ok || c.ok && string(raw) != "answer" {
+			t.Errorf("%s: %q, %v", name, raw, err)
+		}
+	}
+}
+
 func FuzzCacheFile(f *testing.F) {
 	good, _ := json.Marshal(map[string]cached{FingerprintOf(&x509.Certificate{}).String(): {Status: "good", Answer: pack([]byte("x"))}})
 	f.Add(good)
 	f.Add([]byte(`{"": null}`))
+	f.Add([]byte(fmt.Sprintf(`{%q:{"resp_status":"good","resp":%q}}`, Fingerprint{}, base64.StdEncoding.EncodeToString(s2.Encode(nil, []byte("x"))))))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, cacheFile), text, 0o600); err != nil {
