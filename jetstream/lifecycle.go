@@ -90,6 +90,7 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 	}
 	a.add(st)
 	st.serve()
+	a.originAppeared(cfg.Name)
 	st.advise("CREATED", "create")
 	return st, true, nil
 }

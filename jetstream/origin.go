@@ -251,6 +251,24 @@ func (o *origin) restart() {
 	o.schedule(0)
 }
 
+// originAppeared lets the streams that wait for an origin of this name try again
+// soon, instead of after their back-off.
+func (a *Account) originAppeared(name string) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, st := range a.streams {
+		for _, o := range st.origins.list() {
+			if o.config.Name == name && o.config.External == nil {
+				st.do(func() {
+					if o.consumer == "" && o.inbox == nil {
+						o.schedule(0)
+					}
+				})
+			}
+		}
+	}
+}
+
 // fail remembers what went wrong and tries again later.
 func (o *origin) fail(err *jsapi.Error) {
 	o.attempt++

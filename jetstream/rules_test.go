@@ -303,3 +303,19 @@ func TestTiers(t *testing.T) {
 		c.want(`"err_code":10120`, "$JS.API.STREAM.UPDATE.S", `{"name":"S","storage":"memory"}`)
 	})
 }
+
+// A mirror whose origin comes late does not wait for its back-off to end.
+func TestLateOrigin(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("M", `"mirror":{"name":"O"}`)
+		time.Sleep(time.Second) // the first attempt has failed
+		c.want(`"err_code":10059`, "$JS.API.STREAM.INFO.M", "")
+		c.create("O", `"subjects":["o"],"first_seq":5`)
+		c.want(`"seq":5}`, "o", "x")
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if s := a.Stream("M").state(false); s.Msgs != 1 || s.FirstSeq != 5 {
+			t.Errorf("mirror %+v", s)
+		}
+	})
+}
