@@ -320,16 +320,20 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 		case n < 5:
 			log = append(log, "reopen")
 			shut()
-			// Blocks alone do not tell what limits removed before a compaction.
-			unlimited := cfg.MaxMsgs == 0 && cfg.MaxBytes == 0 && cfg.MaxMsgsPerSubject == 0
-			if unlimited && rng.IntN(3) == 0 {
+			if rng.IntN(3) == 0 {
 				log = append(log, "without index")
 				fsys.Remove("/store/jetstream/$G/streams/S/msgs/index.db")
+				// Blocks alone do not tell what limits removed before a compaction.
+				if cfg.MaxMsgs == 0 && cfg.MaxBytes == 0 && cfg.MaxMsgsPerSubject == 0 && rng.IntN(2) == 0 {
+					log = append(log, "nor manifest")
+					fsys.Remove("/store/jetstream/$G/streams/S/msgs/manifest.db")
+				}
 			}
 			open()
 			r.s, r.core = s, &s.store
-			if r.m.last == 0 { // a purge of a new store leaves no trace
-				r.m.first = s.State().FirstSeq
+			if r.m.last == 0 { // a purge of a new store, and the time of a reset, leave no record
+				st := s.State()
+				r.m.first, r.m.lastTime = st.FirstSeq, st.LastTime
 			}
 			r.m.compare(t, rng, s)
 		case n < 15:
