@@ -18,6 +18,10 @@ type Row struct {
 	Conf, PeerConf string
 	// NoPeer marks what the peer cannot do.
 	NoPeer bool
+	// Once marks rows that rest for long: one round is enough.
+	Once bool
+	// Goals are judged when all rows were measured.
+	Goals []Goal
 	// Run drives the server at addr and verifies what it got.
 	Run func(ctx context.Context, srv *Server) (Load, error)
 }
@@ -31,13 +35,19 @@ type Load struct {
 	// CPU is what the server used for it, where the row measures a part of its
 	// run only; else all of the run counts.
 	CPU time.Duration
+	// Fsync is how long a sync of a file took beside the run, where the row looks.
+	Fsync time.Duration
+	// PerUnit is resident memory in bytes for each of the row's things, where it
+	// weighs them.
+	PerUnit float64
 }
 
 // Options of [Compare].
 type Options struct {
 	Server, Peer string // binaries; without Peer natsd is measured alone
 	Rounds       int
-	Progress     *os.File // where a terminal shows what is under way; may be nil
+	Reference    *Reference // figures of the reference's current release; may be nil
+	Progress     *os.File   // where a terminal shows what is under way; may be nil
 }
 
 // Sample is one run on one server.
@@ -47,6 +57,8 @@ type Sample struct {
 	PeakRSS     int64   `json:"peak_rss_bytes"`
 	P50Us       float64 `json:"p50_us,omitempty"`
 	P99Us       float64 `json:"p99_us,omitempty"`
+	FsyncUs     float64 `json:"fsync_p50_us,omitempty"`
+	PerUnitKiB  float64 `json:"kib_each,omitempty"`
 }
 
 // Result is a row measured on both servers, round by round.
@@ -55,6 +67,8 @@ type Result struct {
 	Driver string   `json:"driver"`
 	Natsd  []Sample `json:"natsd"`
 	Peer   []Sample `json:"peer,omitempty"`
+
+	Verdicts []Verdict `json:"goals,omitempty"`
 }
 
 // Compare measures every row on both servers in turn, each time on a fresh
@@ -63,8 +77,12 @@ func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
 	var out []Result
 	for i, row := range rows {
 		r := Result{Row: row.Name, Driver: row.Driver}
-		for round := range o.Rounds {
-			o.progress("%d/%d %s, %s, round %d of %d", i+1, len(rows), row.Name, row.Driver, round+1, o.Rounds)
+		rounds := o.Rounds
+		if row.Once {
+			rounds = 1
+		}
+		for round := range rounds {
+			o.progress("%d/%d %s, %s, round %d of %d", i+1, len(rows), row.Name, row.Driver, round+1, rounds)
 			s, err := measure(ctx, o.Server, row.Conf, row)
 			if err != nil {
 				return nil, fmt.Errorf("%s (%s) on natsd: %w", row.Name, row.Driver, err)
@@ -86,6 +104,11 @@ func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
 		out = append(out, r)
 	}
 	o.progress("")
+	for i, row := range rows {
+		for _, g := range row.Goals {
+			out[i].Verdicts = append(out[i].Verdicts, g.judge(out, out[i], o.Reference))
+		}
+	}
 	return out, nil
 }
 
@@ -101,7 +124,7 @@ func (o Options) progress(format string, args ...any) {
 
 // rowTimeout bounds one run of one row: a server that lost a message would
 // otherwise be waited for without end.
-const rowTimeout = 2 * time.Minute
+const rowTimeout = 5 * time.Minute
 
 func measure(ctx context.Context, binary, conf string, row Row) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
@@ -127,10 +150,16 @@ func measure(ctx context.Context, binary, conf string, row Row) (Sample, error) 
 	if err != nil {
 		return Sample{}, err
 	}
+	used := after - before
+	if load.CPU > 0 {
+		used = load.CPU
+	}
 	s := Sample{
 		MsgsPerSec:  float64(load.Messages) / load.Elapsed.Seconds(),
-		CPUPerMsgUs: float64((after - before).Microseconds()) / float64(load.Messages),
+		CPUPerMsgUs: float64(used.Microseconds()) / float64(load.Messages),
 		PeakRSS:     rss,
+		FsyncUs:     float64(load.Fsync.Nanoseconds()) / 1e3,
+		PerUnitKiB:  load.PerUnit / 1024,
 	}
 	if n := len(load.Latencies); n > 0 {
 		slices.Sort(load.Latencies)

@@ -13,60 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	jsConf       = `jetstream { store_dir: "{dir}/store" }`
-	jsAlwaysConf = `jetstream { store_dir: "{dir}/store", sync_interval: always }`
-)
-
-// jsRows is the suite of JetStream: publishing and reading.
-func jsRows(scale float64) []Row {
-	n := func(base int) int { return max(int(scale*float64(base)), 100) }
-	var rows []Row
-	add := func(driver, name string, run func(context.Context, *Server) (Load, error)) *Row {
-		rows = append(rows, Row{Name: name, Driver: driver, Conf: jsConf, Run: run})
-		return &rows[len(rows)-1]
-	}
-	for _, size := range []int{128, 1 << 10} {
-		p := publishing{payload: []byte(strings.Repeat("x", size)), streams: 1}
-		sync, async := p, p
-		sync.n, async.n = n(10_000), n(400_000)
-		add("nats.go", "publish sync "+sizeName(size), sync.sync)
-		add("lean", "publish sync "+sizeName(size), sync.leanSync)
-		add("nats.go", "publish async "+sizeName(size), async.client)
-		add("lean", "publish async "+sizeName(size), async.lean)
-		// The reference syncs before its ack only when told to, where it can be told.
-		add("lean", "publish async "+sizeName(size)+", both synced", async.lean).Conf = jsAlwaysConf
-		rows[len(rows)-1].NoPeer = true
-		async.storage = jetstream.MemoryStorage
-		add("lean", "publish async "+sizeName(size)+" memory", async.lean)
-	}
-	for _, streams := range []int{100, 1000} {
-		p := publishing{payload: []byte(strings.Repeat("x", 128)), streams: streams, n: n(200_000)}
-		add("lean", fmt.Sprintf("publish async 128 B, %d streams", streams), p.lean)
-	}
-	r := reading{payload: []byte(strings.Repeat("x", 128))}
-	small, large := r, r
-	small.n, large.n = n(10_000), n(400_000)
-	add("nats.go", "direct get", small.directGet)
-	add("nats.go", "KV put", small.kvPut)
-	add("nats.go", "KV get", small.kvGet)
-	add("nats.go", "create streams", creating{n: n(1000)}.create)
-	add("nats.go", "start with streams", creating{n: n(1000)}.start)
-	add("nats.go", "ordered consume", large.ordered)
-	add("lean", "ordered consume", large.leanOrdered)
-	add("nats.go", "durable consume, acks", large.durable)
-	add("lean", "durable consume, acks", large.leanDurable)
-	large.batch = 100
-	add("nats.go", "fetch 100, acks", large.fetch)
-	add("lean", "fetch 100, acks", large.leanDurable)
-	small.batch = 1
-	add("lean", "fetch 1, acks", small.leanDurable)
-	large.batch, large.workers, large.retention = 500, 10, jetstream.WorkQueuePolicy
-	add("lean", "work queue, 10 workers, acks", large.leanDurable)
-	large.retention = jetstream.LimitsPolicy
-	return rows
-}
-
 // connectJS opens a client for the parts that are not measured.
 func connectJS(srv *Server) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := nats.Connect("nats://" + srv.Addr)
@@ -125,6 +71,9 @@ func (p publishing) sync(ctx context.Context, srv *Server) (Load, error) {
 		_, err := js.Publish(ctx, "js.0", p.payload)
 		return err
 	})
+	if err == nil {
+		load.Fsync, err = syncTime(srv.Dir)
+	}
 	if err != nil {
 		return load, err
 	}
@@ -201,7 +150,11 @@ func (p publishing) lean(ctx context.Context, srv *Server) (Load, error) {
 
 // leanSync publishes one by one.
 func (p publishing) leanSync(ctx context.Context, srv *Server) (Load, error) {
-	return p.leanWith(ctx, srv, 1)
+	load, err := p.leanWith(ctx, srv, 1)
+	if err == nil {
+		load.Fsync, err = syncTime(srv.Dir)
+	}
+	return load, err
 }
 
 func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load, error) {
@@ -242,6 +195,7 @@ type reading struct {
 	batch     int // of a pull request; 0: 500
 	workers   int // 0: one
 	retention jetstream.RetentionPolicy
+	nak       bool // each message is refused once
 }
 
 // setup stores the messages and returns the stream.
@@ -508,7 +462,7 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 	began := time.Now()
 	for i, c := range conns {
 		go func() {
-			err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ack, seen.add)
+			err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ackMode{ack, r.nak}, seen.add)
 			seen.all.set(err)
 		}()
 	}

@@ -137,7 +137,7 @@ func (c *leanConn) readAck() (i int, body []byte, err error) {
 // closes, with a second request under way when half of a batch has come, so
 // that the consumer never waits for one. It checks the payload of each message
 // and gives the stream sequences to seen, at least once a batch.
-func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool, seen func([]uint64)) error {
+func (c *leanConn) pull(next, inbox string, batch int, payload []byte, mode ackMode, seen func([]uint64)) error {
 	request := fmt.Sprintf(`{"batch":%d,"expires":30000000000}`, batch)
 	line := fmt.Appendf(nil, "PUB %s %s %d\r\n%s\r\n", next, inbox, len(request), request)
 	out := append([]byte(nil), line...)
@@ -188,12 +188,7 @@ func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool,
 		if !ok {
 			return fmt.Errorf("reply subject %q", reply)
 		}
-		seqs = append(seqs, seq)
-		if ack {
-			out = append(out, "PUB "...)
-			out = append(out, reply...)
-			out = append(out, " 0\r\n\r\n"...)
-		}
+		out, seqs = mode.answer(out, seqs, reply, seq)
 		body, err := c.r.Peek(size + 2)
 		if err != nil {
 			return err
@@ -214,13 +209,34 @@ func (c *leanConn) pull(next, inbox string, batch int, payload []byte, ack bool,
 	}
 }
 
+// ackMode is what is done with a message.
+type ackMode struct {
+	ack bool
+	nak bool // the first delivery is refused, the second one counts
+}
+
+func (m ackMode) answer(out []byte, seqs []uint64, reply []byte, seq uint64) ([]byte, []uint64) {
+	body := " 0\r\n\r\n"
+	if deliveries, ok := ackField(reply, 4); m.nak && ok && deliveries == 1 {
+		body = " 4\r\n-NAK\r\n"
+	} else {
+		seqs = append(seqs, seq)
+	}
+	if m.ack {
+		out = append(append(append(out, "PUB "...), reply...), body...)
+	}
+	return out, seqs
+}
+
 // streamSeq is the stream sequence in an ack subject, field 5 of
 // $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>,
 // or field 7 of the form with domain and account hash behind ACK.
-func streamSeq(reply []byte) (uint64, bool) {
-	field := 5
+func streamSeq(reply []byte) (uint64, bool) { return ackField(reply, 5) }
+
+// ackField is a number in an ack subject; fields count as in the short form.
+func ackField(reply []byte, field int) (uint64, bool) {
 	if bytes.Count(reply, []byte{'.'}) > 8 {
-		field = 7
+		field += 2
 	}
 	for ; field > 0; field-- {
 		dot := bytes.IndexByte(reply, '.')

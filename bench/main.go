@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -45,6 +46,7 @@ func suiteCommand(name, short string, rows func(scale float64) []Row) *cobra.Com
 		only, drivers   string
 		jsonOut, svgOut string
 		scale           float64
+		reference       string
 	)
 	cmd := &cobra.Command{
 		Use:   name,
@@ -65,11 +67,14 @@ func suiteCommand(name, short string, rows func(scale float64) []Row) *cobra.Com
 				return fmt.Errorf("no row matches --run %q and --drivers %q", only, drivers)
 			}
 			opts.Progress = os.Stderr
+			if opts.Reference, err = ReadReference(reference); err != nil {
+				return err
+			}
 			results, err := Compare(cmd.Context(), opts, picked)
 			if err != nil {
 				return err
 			}
-			if err := WriteTable(cmd.OutOrStdout(), results); err != nil {
+			if err := errors.Join(WriteTable(cmd.OutOrStdout(), results), WriteVerdicts(cmd.OutOrStdout(), results)); err != nil {
 				return err
 			}
 			if jsonOut != "" {
@@ -90,6 +95,7 @@ func suiteCommand(name, short string, rows func(scale float64) []Row) *cobra.Com
 	f.StringVar(&only, "run", "", "only rows whose name and driver match this regular `expression`")
 	f.StringVar(&drivers, "drivers", "lean,nats.go", "which clients drive the servers")
 	f.Float64Var(&scale, "scale", 1, "multiplies the number of messages of each row")
+	f.StringVar(&reference, "reference", "../shared/reference-figures.json", "a `file` with figures of the reference's current release")
 	f.StringVar(&jsonOut, "json", "", "write the results to this `file`, - for standard output")
 	f.StringVar(&svgOut, "svg", "", "draw the ratios into this `file`")
 	return cmd

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// pushing is push consumers that deliver to one lean connection.
+type pushing struct {
+	payload   []byte
+	n         int // messages
+	consumers int
+	flow      bool // with flow control
+	filtered  bool // each message is for one consumer; else for all of them
+	stored    bool // the messages are there before the consumers; else they come while these wait
+}
+
+func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
+	want := p.n
+	if !p.filtered {
+		want *= p.consumers
+	}
+	r := reading{payload: p.payload}
+	if p.stored {
+		r.n = p.n
+	}
+	nc, _, _, err := r.setup(ctx, srv)
+	if err != nil {
+		return Load{}, err
+	}
+	defer nc.Close()
+	c, err := dialLean(srv.Addr)
+	if err != nil {
+		return Load{}, err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	// Interest in a deliver subject must be literal: a wildcard does not count.
+	var subs strings.Builder
+	for i := range p.consumers {
+		fmt.Fprintf(&subs, "SUB push.%d 1\r\n", i)
+	}
+	if err := c.subscribe(subs.String()); err != nil {
+		return Load{}, err
+	}
+	before, err := srv.CPU()
+	if err != nil {
+		return Load{}, err
+	}
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- c.receivePushed(p.payload, want) }()
+	if err := p.create(ctx, srv); err != nil {
+		return Load{}, err
+	}
+	if !p.stored {
+		pub, err := dialLean(srv.Addr)
+		if err != nil {
+			return Load{}, err
+		}
+		defer pub.Close()
+		if before, err = srv.CPU(); err != nil {
+			return Load{}, err
+		}
+		began = time.Now()
+		if err := pub.subscribe("SUB _INBOX.bench.* 1\r\n"); err != nil {
+			return Load{}, err
+		}
+		// The stream is one, its subjects are many.
+		if err := pub.publishSpread(p.n, p.consumers, p.payload); err != nil {
+			return Load{}, err
+		}
+	}
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return Load{}, err
+	}
+	return finish(srv, before, want, time.Since(began), nil)
+}
+
+// creators is how many consumers are created at a time.
+const creators = 64
+
+func (p pushing) create(ctx context.Context, srv *Server) error {
+	nc, _, err := connectJS(srv)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	extra := ""
+	if p.flow {
+		extra = `,"flow_control":true,"idle_heartbeat":5000000000`
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, creators)
+	for g := range creators {
+		wg.Go(func() {
+			for i := g; i < p.consumers; i += creators {
+				config := fmt.Sprintf(`{"stream_name":"S0","config":{"deliver_subject":"push.%d","ack_policy":"none"%s`, i, extra)
+				if p.filtered {
+					config += fmt.Sprintf(`,"filter_subject":"js.%d"`, i)
+				}
+				m, err := nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE.S0", []byte(config+"}}"))
+				if err == nil && bytes.Contains(m.Data, []byte(`"error"`)) {
+					err = fmt.Errorf("create consumer: %s", m.Data)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// publishSpread publishes n messages to the subjects js.0 ... js.<subjects-1> in
+// turn, and waits for the ack of every 1,000th.
+func (c *leanConn) publishSpread(n, subjects int, payload []byte) error {
+	const every, window = 1000, 8
+	var out []byte
+	waiting := 0
+	for i := range n {
+		out = append(out, "PUB js."...)
+		out = strconv.AppendInt(out, int64(i%subjects), 10)
+		if i%every == every-1 || i == n-1 {
+			out = fmt.Appendf(out, " _INBOX.bench.%d", i)
+			waiting++
+		}
+		out = append(out, ' ')
+		out = strconv.AppendInt(out, int64(len(payload)), 10)
+		out = append(append(append(out, "\r\n"...), payload...), "\r\n"...)
+		if i%every != every-1 && i != n-1 {
+			continue
+		}
+		if _, err := c.Write(out); err != nil {
+			return err
+		}
+		out = out[:0]
+		for waiting > window || i == n-1 && waiting > 0 {
+			if _, body, err := c.readAck(); err != nil || bytes.Contains(body, []byte(`"error"`)) {
+				return fmt.Errorf("publish: %s %w", body, err)
+			}
+			waiting--
+		}
+	}
+	return nil
+}
+
+// receivePushed takes n messages, checks their payload, and answers flow control.
+func (c *leanConn) receivePushed(payload []byte, n int) error {
+	for got := 0; got < n; {
+		head, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		f := bytes.Fields(head)
+		switch {
+		case bytes.HasPrefix(head, []byte("MSG ")):
+			size, err := strconv.Atoi(string(f[len(f)-1]))
+			if err != nil {
+				return fmt.Errorf("line %q", head)
+			}
+			body, err := c.r.Peek(size + 2)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(body[:size], payload) {
+				return fmt.Errorf("wrong content: %.40q", body)
+			}
+			c.r.Discard(size + 2)
+			got++
+		case bytes.HasPrefix(head, []byte("HMSG ")):
+			// HMSG <subject> <sid> [reply] <header size> <size>: a flow control request
+			// has a reply, a heartbeat has none.
+			size, err := strconv.Atoi(string(f[len(f)-1]))
+			if err != nil {
+				return fmt.Errorf("line %q", head)
+			}
+			reply := ""
+			if len(f) == 6 {
+				reply = string(f[3])
+			}
+			if _, err := c.r.Discard(size + 2); err != nil {
+				return err
+			}
+			if reply != "" {
+				if _, err := fmt.Fprintf(c, "PUB %s 0\r\n\r\n", reply); err != nil {
+					return err
+				}
+			}
+		default:
+			if err := c.controlLine(head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
