@@ -43,7 +43,7 @@ func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
 	// Interest in a deliver subject must be literal: a wildcard does not count.
 	var subs strings.Builder
 	for i := range p.consumers {
-		fmt.Fprintf(&subs, "SUB push.%d 1\r\n", i)
+		fmt.Fprintf(&subs, "SUB push.%d %d\r\n", i, i+1)
 	}
 	if err := c.subscribe(subs.String()); err != nil {
 		return Load{}, err
