@@ -42,7 +42,7 @@ func (r *recovery) readIndex() (whole bool) {
 			}
 		}
 	}
-	if r.locate(); !r.place.ok && !whole {
+	if r.locate(); !r.place.ok && !whole && r.sound(x.LastBlock) {
 		r.index, r.missing = nil, nil // a stale manifest tells nothing
 	} else if !r.place.ok {
 		if _, ok := r.fileOf(x.LastBlock); ok {
@@ -56,6 +56,20 @@ func (r *recovery) readIndex() (whole bool) {
 		ignored("is older than the deletion of blocks")
 	}
 	return whole && !gone
+}
+
+// sound says whether a block is there and its records are whole.
+func (r *recovery) sound(num uint64) bool {
+	e, ok := r.fileOf(num)
+	if !ok || e.size == 0 {
+		return false
+	}
+	b := r.newBlock(e)
+	if b.file.locked != "" {
+		return false
+	}
+	content, _, bad := plain(r.d.contentOf(b))
+	return len(bad) == 0 && r.d.quick(b, &cache{buf: content}, 0)
 }
 
 // locate finds the place that the index describes: behind the record with its

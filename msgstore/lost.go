@@ -76,6 +76,18 @@ func (r *recovery) account() {
 		s.lost.Bytes += m.Bytes
 		return false
 	})
+	// What the index had at its place and nothing has removed since must be there.
+	// A limit per subject leaves no trace of what it removes.
+	if x := r.index; x != nil && !r.adopted && r.place.ok && s.cfg.MaxMsgsPerSubject == 0 {
+		for i := range x.Blocks {
+			b := &x.Blocks[i]
+			for seq := max(b.FirstSeq, s.first.seq); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
+				if !note(seq) {
+					break
+				}
+			}
+		}
+	}
 	for i := 1; i < len(r.files) && r.index == nil; i++ {
 		if r.files[i].num != r.files[i-1].num+1 {
 			r.d.host.event(BlocksMissing{Account: r.d.account, Stream: s.cfg.Name, First: r.files[i-1].num + 1, Last: r.files[i].num - 1})
