@@ -64,17 +64,6 @@ func besides(text string, limit float64, atMost bool, name, driver string, f fun
 	}}
 }
 
-// besidesPeer compares the rate of natsd in this row with the peer's in another.
-func besidesPeer(text string, limit float64, name, driver string) Goal {
-	return Goal{text, limit, false, func(all []Result, own Result, _ *Reference) float64 {
-		other, _ := find(all, name, driver)
-		if base := median(other.Peer, rate); base > 0 {
-			return median(own.Natsd, rate) / base
-		}
-		return 0
-	}}
-}
-
 // lone limits a value of natsd itself.
 func lone(text string, limit float64, f func(Sample) float64) Goal {
 	return Goal{text, limit, true, func(_ []Result, own Result, _ *Reference) float64 { return median(own.Natsd, f) }}

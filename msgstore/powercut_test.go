@@ -33,7 +33,6 @@ type proof struct {
 	ledger  []*ledger
 	nextID  uint64
 	visited bool // another server uses the directory between two lives
-	foreign bool
 
 	mu  sync.Mutex // events come from several goroutines
 	log []string
@@ -272,7 +271,6 @@ func (s *provedStore) step() {
 		if rng.IntN(2) == 0 { // what is in flight counts as kept
 			s.wait.Wait()
 			keep = rng.Uint64N(5)
-			live = l.now.seqs()
 		}
 		subject := messageSubject(rng.Uint64N(3))
 		gone := l.now.matching(subject)

@@ -68,8 +68,8 @@ func TestTicket(t *testing.T) {
 		t.Error("a ticket for nothing is valid")
 	}
 	l.MatchHeld(&r, &ticket, []byte("a.b"))
-	if l.Insert("a.b", "", "x") != nil || l.Insert("a.b", "", "x") != nil || ticket.Valid() {
-		t.Error("valid after an insert")
+	if err := l.Insert("a.b", "", "x"); err != nil || ticket.Valid() {
+		t.Error("valid after an insert", err)
 	}
 	l.MatchHeld(&r, &ticket, []byte("a.b"))
 	if l.Insert("a.b", "", "x"); !ticket.Valid() {

@@ -111,9 +111,9 @@ func TestConsumersOfJetStream(t *testing.T) {
 	for i := range n {
 		must(js.Publish(ctx, "s.a", fmt.Append(nil, i)))(t)
 	}
-	c := must(js.CreateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "c"}))(t)
+	must(js.CreateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "c"}))(t)
 	must(js.UpdateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "c", Description: "d"}))(t)
-	c = must(js.CreateOrUpdateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "c", Description: "e"}))(t)
+	c := must(js.CreateOrUpdateConsumer(ctx, "S", jetstream.ConsumerConfig{Durable: "c", Description: "e"}))(t)
 	if i := c.CachedInfo(); i.Config.Description != "e" || i.NumPending != n {
 		t.Errorf("info %+v", i)
 	}

@@ -135,6 +135,9 @@ func viewOf(t *testing.T, fsys *crashfs.FS, dir, name string) []byte {
 		t.Errorf("%v, %v of %d bytes", info, err, len(seen))
 	}
 	list, err := u.FS().ReadDir(path.Dir(file))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, e := range list {
 		if info, err := e.Info(); e.Name() == path.Base(file) && (err != nil || info.Size() != int64(len(seen))) {
 			t.Errorf("%v, %v of %d bytes", info, err, len(seen))
