@@ -32,6 +32,13 @@ func TestDocumentedCommands(t *testing.T) {
 		{"go build -o natsd ./cmd/natsd", w.builds},
 		{"go run ./bench core --server ./natsd --peer nats-server", w.measures},
 		{"go run ./fuzz -time 20s", w.fuzzes},
+		{"go run ./bench/prove --help", w.succeeds},
+		{"go run ./bench/prove powercut-server -n 1000", w.proves},
+		{"go run ./bench/prove powercut-consumers -n 1000", w.proves},
+		{"go run ./bench/prove powercut-store -n 10000", w.proves},
+		{"go run ./bench/prove damage-store -n 10000", w.proves},
+		{"go run ./bench/prove model-store -n 1000000", w.proves},
+		{"go run ./bench/prove kill9 -n 200 --json", w.proves},
 		{"go test work", w.runByCI},
 		{"go test -race -tags invariants ./server/...", w.runByCI},
 		{".ci/run", w.exists},
@@ -223,6 +230,15 @@ func (w *workplace) fuzzes(args []string) {
 	cmd.Dir = ""
 	if out := w.run(cmd); !strings.Contains(out, "FuzzParser") {
 		w.t.Errorf("no targets:\n%s", out)
+	}
+}
+
+// proves runs a proof with one seed.
+func (w *workplace) proves(args []string) {
+	cmd := w.command(args, "-n", "1", "-j", "1")
+	cmd.Dir = ""
+	if out := w.run(cmd); out == "" {
+		w.t.Errorf("%v says nothing", args)
 	}
 }
 
