@@ -89,6 +89,21 @@ func (d *disk) viewOf(b *block) view {
 	return v
 }
 
+// complete says whether c, whose records are all whole, has the last message of
+// the block: a file that lost its end between two records looks whole.
+func (v *view) complete(c *cache) bool {
+	e := &v.evidence
+	if !e.Known {
+		return true
+	}
+	last := e.LastSeq
+	if e.Deleted != nil {
+		last, _ = e.Deleted.PrevAbsent(last)
+	}
+	_, ok := c.at(last)
+	return ok
+}
+
 // blockIndex returns the position of b in s.blocks, or -1.
 func (s *store) blockIndex(b *block) int {
 	for i := len(s.blocks) - 1; i >= 0; i-- {
@@ -104,7 +119,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	content, compressed, ranges := plain(buf)
 	c := newCache()
 	c.buf, c.compressed = content, compressed
-	if len(ranges) == 0 && d.quick(b, c, v.after) {
+	if len(ranges) == 0 && d.quick(b, c, v.after) && v.complete(c) {
 		return c
 	}
 	c.ents, c.tomb = c.ents[:0], nil

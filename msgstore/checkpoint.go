@@ -42,7 +42,7 @@ func (r *recovery) readIndex() (whole bool) {
 			}
 		}
 	}
-	if r.locate(); !r.place.ok && !whole && r.sound(x.LastBlock) {
+	if r.locate(); !r.place.ok && !whole && r.writtenSince() {
 		r.index, r.missing = nil, nil // a stale manifest tells nothing
 	} else if !r.place.ok {
 		if _, ok := r.fileOf(x.LastBlock); ok {
@@ -58,9 +58,12 @@ func (r *recovery) readIndex() (whole bool) {
 	return whole && !gone
 }
 
-// sound says whether a block is there and its records are whole.
-func (r *recovery) sound(num uint64) bool {
-	e, ok := r.fileOf(num)
+// writtenSince says whether another server has rewritten the last block of the
+// manifest and written more: the block is whole, and it or a later one holds what
+// came after the manifest. A block that is whole but holds less has lost its end.
+func (r *recovery) writtenSince() bool {
+	x := r.index
+	e, ok := r.fileOf(x.LastBlock)
 	if !ok || e.size == 0 {
 		return false
 	}
@@ -69,7 +72,15 @@ func (r *recovery) sound(num uint64) bool {
 		return false
 	}
 	content, _, bad := plain(r.d.contentOf(b))
-	return len(bad) == 0 && r.d.quick(b, &cache{buf: content}, 0)
+	c := &cache{buf: content}
+	if len(bad) > 0 || !r.d.quick(b, c, 0) {
+		return false
+	}
+	if uint64(r.files[r.end].num) > x.LastBlock {
+		return true
+	}
+	n := len(c.ents)
+	return n > 0 && (c.ents[n-1].seq > x.LastSeq || c.time(&c.ents[n-1]) > x.LastTime)
 }
 
 // locate finds the place that the index describes: behind the record with its

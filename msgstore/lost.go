@@ -52,7 +52,6 @@ func (r *recovery) account() {
 		if x.Torn {
 			continue
 		}
-		r.upToNext(x)
 		s.lost.Bytes += uint64(x.End - x.Start)
 		if x.FirstSeq == 0 && x.b.file.locked != "" {
 			r.lockedSeqs(x)
@@ -77,11 +76,16 @@ func (r *recovery) account() {
 		return false
 	})
 	// What the index had at its place and nothing has removed since must be there.
-	// A limit per subject leaves no trace of what it removes.
+	// Limits leave no trace of what they remove: of a subject's messages, or below
+	// the first one.
 	if x := r.index; x != nil && !r.adopted && r.place.ok && s.cfg.MaxMsgsPerSubject == 0 {
+		low := uint64(0)
+		if s.cfg.MaxMsgs > 0 || s.cfg.MaxBytes > 0 {
+			low = s.first.seq
+		}
 		for i := range x.Blocks {
 			b := &x.Blocks[i]
-			for seq := max(b.FirstSeq, s.first.seq); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
+			for seq := max(b.FirstSeq, low); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
 				if !note(seq) {
 					break
 				}
@@ -100,21 +104,6 @@ func (r *recovery) account() {
 	slices.Sort(s.lost.Msgs)
 	if x := r.index; x != nil {
 		r.raiseTo(x.LastSeq, x.LastTime)
-	}
-}
-
-// upToNext extends a damage at the end of a block, behind which the scan of the
-// block knew nothing, to the first message of the next block.
-func (r *recovery) upToNext(x *foundDamage) {
-	s := r.s
-	if x.FirstSeq == 0 || int64(x.End) < x.b.size {
-		return
-	}
-	for i := s.blockIndex(x.b) + 1; i > 0 && i < len(s.blocks); i++ {
-		if b := s.blocks[i]; b.msgs > 0 {
-			x.LastSeq = max(x.LastSeq, b.first.seq-1)
-			return
-		}
 	}
 }
 

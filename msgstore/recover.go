@@ -27,6 +27,7 @@ type recovery struct {
 	// dead holds the sequences of tombstones without a live message.
 	dead      map[uint64]struct{}
 	damages   []foundDamage
+	open      []int           // damages that may go on up to the first message of a later block
 	missing   []indexdb.Block // blocks of the index without a file, or what they lack
 	scanned   int64
 	rewritten bool // a block is not as it was

@@ -108,6 +108,7 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 	if err != nil {
 		return err
 	}
+	var ended []int // damages behind which the block has nothing
 	b.file.compressed = c.compressed
 	b.size = int64(len(c.buf))
 	c.shared.Store(true) // the replay looks at it while others are loaded
@@ -115,6 +116,9 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 	d.hold(b, c)
 	for _, x := range res.Damage {
 		r.damages = append(r.damages, foundDamage{b, x})
+		if x.FirstSeq != 0 && x.End == len(c.buf) {
+			ended = append(ended, len(r.damages)-1)
+		}
 		if x.End > x.Start {
 			c.bad = append(c.bad, badRange{int64(x.Start), int64(x.End - x.Start), x.FirstSeq, x.LastSeq, x.Reason})
 		}
@@ -134,7 +138,17 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 	if i >= r.end {
 		d.tailSum = res.LastSum
 	}
+	r.open = append(r.open, ended...)
 	return nil
+}
+
+// extend tells the damages at the ends of blocks, of which the scan of the block
+// knew only where they begin, that a later block has a record with sequence next.
+func (r *recovery) extend(next uint64) {
+	for _, i := range r.open {
+		x := &r.damages[i]
+		x.LastSeq = max(x.LastSeq, next-1)
+	}
 }
 
 // apply is what a record does in a replay.
@@ -147,6 +161,8 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 		if rec.Seq <= s.last.seq {
 			return
 		}
+		r.extend(rec.Seq)
+		r.open = nil
 		s.applyKind(nil, b, rec)
 		// Index.db proves removals whose tombstones are gone, or that never had any.
 		if x := r.index; rec.Kind == record.Message && !r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) {
@@ -158,6 +174,7 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 	}
 	if rec.Seq > s.last.seq {
 		// It carries the last sequence.
+		r.extend(rec.Seq)
 		ts := rec.Time
 		if ts == noTime {
 			ts = 0

@@ -30,8 +30,13 @@ func (s *scanner) resync(bad int) int {
 		s.budget = resyncFactor * len(s.Content)
 		s.dead = make(map[int]bool)
 	}
-	if at := s.behind(bad); at > 0 && s.plausible(at) && (s.chainHolds(at) || s.chainKnown(bad, at)) {
-		return at
+	if end := s.behind(bad); end > 0 && s.plausible(end) && (s.chainHolds(end) || s.chainKnown(bad, end)) {
+		for at := bad + 1; at+record.MinSize <= end && s.budget > 0; at++ {
+			if s.plausible(at) && s.chainReaches(at, end) {
+				return at // a wrong length can end at a record by chance
+			}
+		}
+		return end
 	}
 	for at := bad + 1; at+record.MinSize <= len(s.Content) && s.budget > 0; at++ {
 		if s.plausible(at) && s.chainHolds(at) {
@@ -102,6 +107,21 @@ func (s *scanner) chainHolds(at int) bool {
 		at += r.Size
 	}
 	return true
+}
+
+// chainReaches says whether whole records go from offset at to offset end. No
+// payload can hold them, since the checksum of its record comes between.
+func (s *scanner) chainReaches(at, end int) bool {
+	for at < end && !s.dead[at] && s.budget > 0 {
+		r, err := s.decode(at)
+		s.spend(at, &r)
+		if err != nil {
+			s.dead[at] = true
+			return false
+		}
+		at += r.Size
+	}
+	return at == end
 }
 
 // spend takes what decoding at offset at has hashed from the budget.

@@ -143,6 +143,7 @@ type scanner struct {
 	rec     record.Record // handed to visit; here, so that it costs no allocation
 	res     Result
 	sawLast bool         // a record with Evidence.LastSum was seen
+	lastAt  int          // its offset
 	dead    map[int]bool // offsets from which the chain is known to break
 	open    int          // damages with LastSeq unknownSeq
 	budget  int          // bytes that resynchronising may still hash
@@ -190,7 +191,7 @@ func (s *scanner) take(at int, r *record.Record) error {
 	sum := s.Content[at+r.Size-record.SumSize : at+r.Size]
 	copy(s.res.LastSum[:], sum)
 	if s.Evidence.LastSum != nil && *s.Evidence.LastSum == s.res.LastSum {
-		s.sawLast = true
+		s.sawLast, s.lastAt = true, at
 	}
 	s.res.Records++
 	switch r.Kind {
@@ -307,8 +308,10 @@ func (s *scanner) boundAtEnd(d *Damage) {
 		s.bound(d, s.Before)
 	case e.Known && (e.LastSeq > s.res.LastSeq || e.LastSum != nil && !s.sawLast):
 		s.bound(d, max(e.LastSeq, s.res.LastSeq)+1) // it names what was there
-	case seq == 0 && d.End-d.Start <= record.MinSize && s.claimsTombstone(d.Start):
-		d.FirstSeq, d.LastSeq = 0, 0
+	case e.Known && (e.LastSum == nil || d.Start < s.lastAt):
+		d.FirstSeq, d.LastSeq = 0, 0 // all messages that it knows are there
+	case seq == 0 && d.End-d.Start == record.MinSize && s.claimsTombstone(d.Start):
+		d.FirstSeq, d.LastSeq = 0, 0 // with less of it there may have been more
 	default:
 		d.FirstSeq, d.LastSeq = next, max(seq, next)
 	}
