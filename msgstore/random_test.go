@@ -3,14 +3,13 @@ package msgstore
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seedtest"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
@@ -212,27 +211,9 @@ func (r *runner) step() string {
 	return "nothing"
 }
 
-// firstSeed is where a random test begins: the same place each time, or where
-// the environment variable NATSD_SEED says ("now" is a new place each time).
-func firstSeed(t *testing.T) uint64 {
-	switch v := os.Getenv("NATSD_SEED"); v {
-	case "":
-		return 1
-	case "now":
-		return uint64(time.Now().UnixNano())
-	default:
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatalf("NATSD_SEED: %v", err)
-		}
-		return n
-	}
-}
-
 func TestRandomMem(t *testing.T) {
-	seed := firstSeed(t)
-	for i := range uint64(200) {
-		randomMem(t, seed+i, 150)
+	for seed := range seedtest.Seeds(t, 200) {
+		randomMem(t, seed, 150)
 	}
 }
 
@@ -249,7 +230,7 @@ func randomMem(t *testing.T, seed uint64, steps int) {
 	var log []string
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d, config %+v, operations %q", seed, cfg, log)
+			t.Logf("seed %d: config %+v, operations %q", seed, cfg, log)
 		}
 	}()
 	for i := range steps {
@@ -310,7 +291,7 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 	var log []string
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d, config %+v, options %+v, operations %q, events %q", seed, cfg, opts, log, events)
+			t.Logf("seed %d: config %+v, options %+v, operations %q, events %q", seed, cfg, opts, log, events)
 		}
 	}()
 	open()
@@ -353,9 +334,8 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 }
 
 func TestRandomFile(t *testing.T) {
-	seed := firstSeed(t)
-	for i := range uint64(100) {
-		randomFile(t, seed+i, 150)
+	for seed := range seedtest.Seeds(t, 100) {
+		randomFile(t, seed, 150)
 	}
 }
 

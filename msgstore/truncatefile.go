@@ -259,7 +259,6 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 func (s *store) setTailAt(b *block) {
 	b.file.sealed = false
 	s.disk.host.dropSubjects(b)
-	b.recent.Store(nil) // sequences that it has may be used again
 	s.tail.b, s.tail.size = b, b.size
 	s.tail.sum = s.disk.tailSum
 	k := record.NewKey(s.cfg.Name, b.num)

@@ -43,7 +43,10 @@ var proofs = []*proof{
 		name: "powercut-committer", about: "Power cuts of the committer and its journal",
 		pkg: root + "msgstore/commit", test: "TestPowerCuts", count: 10_000, chunk: 100,
 	}, {
-		name: "damage-store", about: "Random damage of files: nothing wrong is returned, the rest is there, the loss is reported",
+		name: "damage-store", about: "Random damage to a stopped stream store: the rest is there, the loss is reported, nothing else is returned",
+		pkg: root + "msgstore", test: "TestDamage", count: 10_000, chunk: 1000,
+	}, {
+		name: "damage-check", about: "Random damage of files: the offline checker finds it, and recovers the rest",
 		pkg: root + "msgstore/check", test: "TestRandomDamage", units: "damages", perSeed: 4, count: 10_000, chunk: 25,
 	}, {
 		name: "model-store", about: "Random operations on a file store, compared with a model",

@@ -230,12 +230,16 @@ func (s *scanner) settle(complete func(*Damage)) {
 const unknownSeq = ^uint64(0)
 
 // bound sets the sequences of d, given the first intact sequence behind it.
-// FirstSeq 0 means that nothing is known about the beginning; then at least the
-// sequence in front of next is affected.
+// FirstSeq 0 means that nothing is known about the beginning but what the damaged
+// record says, if that can be; at least the sequence in front of next is affected.
 func (s *scanner) bound(d *Damage, next uint64) {
 	first, last := d.FirstSeq, next-1
 	if first == 0 {
-		first = last
+		if first = last; d.End > d.Start {
+			if seq, ok := s.claimedSeq(d.Start); ok {
+				first = min(seq, last)
+			}
+		}
 	}
 	if e := &s.Evidence; e.Known && e.LastSeq >= last { // it knows the whole gap
 		first = e.nextLive(first)
@@ -259,9 +263,7 @@ func (s *scanner) firstLost(at int) uint64 {
 	if prev > 0 || s.Number <= 1 {
 		return prev + 1
 	}
-	// The blocks before are gone; all we have is what the damaged record says.
-	seq, _ := s.claimedSeq(at)
-	return seq
+	return 0 // the blocks before are gone
 }
 
 // claimedSeq is the sequence in the header of the damaged record at offset at,

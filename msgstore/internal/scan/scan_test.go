@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/minio/highwayhash"
@@ -141,6 +142,8 @@ func TestVerdicts(t *testing.T) {
 	durable := func(n int) Evidence { return Evidence{DurableKnown: true, Durable: n} }
 	cut := func(k *block, n int) []byte { return bytes.Clone(k.b[:len(k.b)-n]) }
 	var last = ten.at[9]
+	chance := new(block).msg(1, "aaa").msg(2, strings.Repeat("b", 27)).msg(4, "c") // the second has 64 bytes
+	headless := (&block{number: 3}).msg(7, "a").tomb(2).msg(8, "b")
 
 	for _, tc := range []struct {
 		name string
@@ -183,6 +186,16 @@ func TestVerdicts(t *testing.T) {
 			[]Damage{{Start: fiveTombs.at[5], End: len(fiveTombs.b) - 37}}},
 		{"tombstone damaged, no evidence", Block{Content: flip(fiveTombs.b, len(fiveTombs.b)-3, 8), Last: true}, seqRange(1, 5),
 			[]Damage{{Start: fiveTombs.at[6], End: len(fiveTombs.b)}}},
+		{"tombstone cut in a sealed block: messages may have followed", Block{Content: cut(fiveTombs, 3)}, seqRange(1, 5),
+			[]Damage{{Start: fiveTombs.at[6], End: len(fiveTombs.b) - 3, FirstSeq: 6, LastSeq: 6}}},
+		{"tombstone cut in a sealed block, index", Block{Content: cut(fiveTombs, 3), Evidence: index(1, 5, 2, 4)}, seqRange(1, 5),
+			[]Damage{{Start: fiveTombs.at[6], End: len(fiveTombs.b) - 3}}},
+		{"tombstone's length, in front of the record that the index knows", Block{Content: flip(fiveTombs.b, fiveTombs.at[5]+2, 4), Last: true, Evidence: with(index(1, 5, 2, 4), sumAt(fiveTombs, 6))}, seqRange(1, 5),
+			[]Damage{{Start: fiveTombs.at[5], End: fiveTombs.at[6]}}},
+		{"length that ends at a later record by chance", Block{Content: flip(chance.b, 0, 64), Last: true}, []uint64{2, 4},
+			[]Damage{{Start: 0, End: chance.at[1], FirstSeq: 1, LastSeq: 1}}},
+		{"sequence of the first record, the blocks before are gone", Block{Number: 3, Content: flip(headless.b, 8, 1), Last: true}, []uint64{8},
+			[]Damage{{Start: 0, End: headless.at[1], FirstSeq: 7, LastSeq: 7}}},
 
 		{"payload in the middle", Block{Content: flip(ten.b, ten.at[4]+35, 1), Last: true}, seqRange(1, 10, 5),
 			[]Damage{{Start: ten.at[4], End: ten.at[5], FirstSeq: 5, LastSeq: 5}}},
