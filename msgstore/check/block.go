@@ -51,6 +51,9 @@ var (
 func (s *stream) load(b *block) (content, error) {
 	var c content
 	b.unreadable = nil
+	if s.plan != nil && b.number == uint64(s.plan.Next) {
+		return s.planned(b), s.done(b.size)
+	}
 	stored, err := s.read(b.path, blockcomp.MaxSize)
 	if err != nil {
 		return c, err
@@ -78,6 +81,9 @@ func (s *stream) load(b *block) (content, error) {
 		if c.bytes, c.bad, err = blockcomp.Decode(stored); c.bytes == nil {
 			b.unreadable = fmt.Errorf("%w: %w", errCompress, err)
 		}
+	}
+	if s.plan != nil && b.number == uint64(s.plan.Keep) {
+		s.cut(b, &c)
 	}
 	b.raw = len(c.bytes)
 	return c, nil

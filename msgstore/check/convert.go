@@ -87,6 +87,9 @@ func (c *conversion) run(path string) (*Converted, error) {
 		if s.onlyBlock != 0 {
 			return fmt.Errorf("%s: a block cannot be converted without its stream", path)
 		}
+		if s.plan != nil {
+			return fmt.Errorf("%s > %s: a truncation was interrupted, which a server completes when it starts", s.account, s.stream)
+		}
 		s.consumers()
 		for _, f := range s.findings {
 			if f.Severity == Damage {

@@ -68,33 +68,34 @@ const (
 
 // The kinds of findings. They are stable: scripts match them.
 const (
-	KindBadRecord       = "bad-record"         // bytes that hold no valid record
-	KindMissingRecords  = "missing-records"    // records that index.db knows are not in their block
-	KindMissingBlock    = "missing-block"      // a block file is gone
-	KindBlockUnreadable = "block-unreadable"   // a block cannot be read, decrypted or decompressed at all
-	KindBlockKey        = "block-key"          // the key file of a block is missing or damaged
-	KindTornTail        = "torn-tail"          // the end of a write that was never acknowledged
-	KindZeroTail        = "zero-tail"          // zero bytes behind the last record
-	KindSubject         = "subject-mismatch"   // subjects differ from the totals in index.db
-	KindMetaMismatch    = "meta-mismatch"      // meta.inf and meta.sum do not agree
-	KindMetaMissing     = "meta-missing"       // there are blocks, but no meta.inf
-	KindMetaKey         = "meta-key"           // the key of a stream is damaged
-	KindMetaUnreadable  = "meta-unreadable"    // meta.inf cannot be decrypted or parsed
-	KindMetaTorn        = "meta-torn"          // an update of meta.inf and meta.sum was interrupted
-	KindIndexMissing    = "index-missing"      // no index.db: rebuilt from the blocks
-	KindIndexStale      = "index-stale"        // index.db is older than the blocks
-	KindIndexCorrupt    = "index-corrupt"      // index.db does not decode
-	KindDerived         = "derived-corrupt"    // thw.db, sched.db or sources.db does not decode
-	KindPurge           = "interrupted-purge"  // a purge was interrupted; it is completed on start
-	KindBatch           = "staged-batch"       // an atomic batch was in flight
-	KindConsumerMeta    = "consumer-meta"      // configuration of a consumer
-	KindConsumerState   = "consumer-state"     // o.dat of a consumer
-	KindSnapshot        = "raft-snapshot"      // a snapshot of a Raft group
-	KindLeftover        = "leftover"           // temporary or obsolete file, ignored
-	KindQuarantine      = "quarantine"         // damaged bytes kept by a server or by storetool
-	KindJournal         = "journal-pending"    // the commit journal holds records that the blocks may lack
-	KindJournalDamaged  = "journal-damaged"    // a part of the commit journal cannot be read
-	KindConversion      = "conversion-pending" // a conversion was interrupted; it can be resumed
+	KindBadRecord       = "bad-record"             // bytes that hold no valid record
+	KindMissingRecords  = "missing-records"        // records that index.db knows are not in their block
+	KindMissingBlock    = "missing-block"          // a block file is gone
+	KindBlockUnreadable = "block-unreadable"       // a block cannot be read, decrypted or decompressed at all
+	KindBlockKey        = "block-key"              // the key file of a block is missing or damaged
+	KindTornTail        = "torn-tail"              // the end of a write that was never acknowledged
+	KindZeroTail        = "zero-tail"              // zero bytes behind the last record
+	KindSubject         = "subject-mismatch"       // subjects differ from the totals in index.db
+	KindMetaMismatch    = "meta-mismatch"          // meta.inf and meta.sum do not agree
+	KindMetaMissing     = "meta-missing"           // there are blocks, but no meta.inf
+	KindMetaKey         = "meta-key"               // the key of a stream is damaged
+	KindMetaUnreadable  = "meta-unreadable"        // meta.inf cannot be decrypted or parsed
+	KindMetaTorn        = "meta-torn"              // an update of meta.inf and meta.sum was interrupted
+	KindIndexMissing    = "index-missing"          // no index.db: rebuilt from the blocks
+	KindIndexStale      = "index-stale"            // index.db is older than the blocks
+	KindIndexCorrupt    = "index-corrupt"          // index.db does not decode
+	KindDerived         = "derived-corrupt"        // thw.db, sched.db or sources.db does not decode
+	KindPurge           = "interrupted-purge"      // a purge was interrupted; it is completed on start
+	KindTruncation      = "interrupted-truncation" // a truncation was interrupted; it is completed on start
+	KindBatch           = "staged-batch"           // an atomic batch was in flight
+	KindConsumerMeta    = "consumer-meta"          // configuration of a consumer
+	KindConsumerState   = "consumer-state"         // o.dat of a consumer
+	KindSnapshot        = "raft-snapshot"          // a snapshot of a Raft group
+	KindLeftover        = "leftover"               // temporary or obsolete file, ignored
+	KindQuarantine      = "quarantine"             // damaged bytes kept by a server or by storetool
+	KindJournal         = "journal-pending"        // the commit journal holds records that the blocks may lack
+	KindJournalDamaged  = "journal-damaged"        // a part of the commit journal cannot be read
+	KindConversion      = "conversion-pending"     // a conversion was interrupted; it can be resumed
 )
 
 // Finding is one thing that verify found.

@@ -18,6 +18,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/msgstore/internal/scheddb"
 	"github.com/natsd/natsd/msgstore/internal/sources"
+	"github.com/natsd/natsd/msgstore/internal/truncation"
 	"github.com/natsd/natsd/msgstore/internal/wheel"
 	"github.com/natsd/natsd/msgstore/seqset"
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -64,6 +65,7 @@ type stream struct {
 	indexFile    bool
 	exact, ahead bool // index.db is as old as the blocks, or newer than them
 	floor        *floordb.Mark
+	plan         *truncation.Plan // of an interrupted truncation, or nil
 	blocks       []*block
 	missing      []uint64 // numbers of blocks that are gone
 
@@ -99,6 +101,7 @@ func openStream(t *tree, loc location, opts *Options) (*stream, error) {
 	if err := s.listBlocks(); err != nil {
 		return nil, err
 	}
+	s.readTruncation()
 	s.readIndex()
 	s.readFloor()
 	s.readDerived()
@@ -223,7 +226,7 @@ func (s *stream) listBlocks() error {
 			continue
 		}
 		switch ext := filepath.Ext(name); {
-		case name == "index.db", name == "thw.db", name == "sched.db", name == "floor.db", name == "manifest.db":
+		case name == "index.db", name == "thw.db", name == "sched.db", name == "floor.db", name == "manifest.db", name == "truncate.db":
 		case ext == ".key":
 			orphans = append(orphans, name)
 		case ext == ".old", strings.HasSuffix(name, ".key.new"):
@@ -252,6 +255,9 @@ func (s *stream) listBlocks() error {
 func (s *stream) readIndex() {
 	path := filepath.Join(s.msgs, "index.db")
 	file, err := s.read(path, maxState)
+	if s.plan != nil {
+		file, err = s.plan.Index, nil
+	}
 	if err != nil {
 		s.find(Repairable, KindIndexCorrupt, path, err.Error())
 		return
@@ -281,6 +287,9 @@ func (s *stream) readIndex() {
 
 // readFloor reads floor.db, which only natsd writes.
 func (s *stream) readFloor() {
+	if s.plan != nil {
+		return // a truncation removes it
+	}
 	path := filepath.Join(s.msgs, "floor.db")
 	b, err := s.read(path, maxState)
 	if err == nil && b != nil {
