@@ -81,8 +81,12 @@ func (b *testBus) tellWatches() {
 	list := slices.Clone(b.watches)
 	b.mu.Unlock()
 	for _, w := range list {
-		if now := b.Interest(w.subject, w.queue); now != w.last {
-			w.last = now
+		now := b.Interest(w.subject, w.queue)
+		b.mu.Lock()
+		changed := now != w.last
+		w.last = now
+		b.mu.Unlock()
+		if changed {
 			w.changed(now)
 		}
 	}

@@ -131,7 +131,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 		Unreadable: ranges,
 		Evidence:   v.evidence,
 	}
-	if d.s.index != nil {
+	if d.s.tracks {
 		sb.ValidSubject = validSubject
 	}
 	res, _ := scan.Run(&sb, func(off int, r *record.Record) error {
@@ -170,7 +170,7 @@ func (d *disk) quick(b *block, c *cache, after uint64) bool {
 			if seq <= after {
 				return false
 			}
-			if d.s.index != nil && !bytes.Equal(subject, known) {
+			if d.s.tracks && !bytes.Equal(subject, known) {
 				if !validSubject(subject) {
 					return false
 				}

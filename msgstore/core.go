@@ -38,7 +38,8 @@ type store struct {
 	bytes  uint64
 	first  seqTime
 	last   seqTime
-	index  *subjectIndex // nil if subjects are not tracked
+	tracks bool          // subjects are tracked; never changes
+	index  *subjectIndex // nil if they are not, or the store is closed
 	due    dueTimes
 	source map[string]SourceProgress
 	lost   LostData
@@ -64,7 +65,7 @@ type tail struct {
 func (s *store) init(cfg Config) {
 	s.cfg = cfg
 	s.now = time.Now
-	if cfg.tracksSubjects() {
+	if s.tracks = cfg.tracksSubjects(); s.tracks {
 		s.index = newSubjectIndex()
 	}
 	s.due.init(&s.cfg)

@@ -217,6 +217,9 @@ func (r *reader) verify(ctx context.Context, p *powered, found map[uint64]stored
 
 func (sc *consumers) work(ctx context.Context, p *powered, rng *rand.Rand, life int) error {
 	var wg sync.WaitGroup
+	defer wg.Wait() // also when something cannot be created
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var failed atomic.Pointer[error]
 	run := func(f func(*rand.Rand) error) {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), 3))
@@ -370,8 +373,10 @@ func (r *reader) answer(ctx context.Context, p *powered, m *nats.Msg, rng *rand.
 	r.note(r.tried, ended)
 	// An ack for all whose consumer sequence is not above the floor is confirmed and
 	// does nothing; that of a redelivery moves the floor far.
+	r.feed.mu.Lock()
 	stale := r.ackAll && meta.Sequence.Consumer <= r.floor
 	r.floor = max(r.floor, meta.Sequence.Consumer)
+	r.feed.mu.Unlock()
 	if k%3 == 0 {
 		return p.nc.Publish(m.Reply, []byte(body))
 	}

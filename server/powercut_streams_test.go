@@ -146,6 +146,9 @@ func (w *witness) verifyIDs(ctx context.Context, p *powered) error {
 
 func (sc *streams) work(ctx context.Context, p *powered, rng *rand.Rand, life int) error {
 	var wg sync.WaitGroup
+	defer wg.Wait() // also when something cannot be created
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var failed atomic.Pointer[error]
 	run := func(f func() error) {
 		wg.Go(func() {

@@ -35,9 +35,9 @@ func (q *Queue) NewRunLog(path string, checkpoint func()) (*RunLog, [][]byte) {
 	delete(c.unclaimed, path)
 	c.mu.Unlock()
 	if r == nil {
-		r = &RunLog{}
+		r = &RunLog{f: File{path: path}} // else it has it, and others may be reading it
 	}
-	r.f.queue, r.f.path, r.f.kind, r.f.runs = q, path, kindRuns, r
+	r.f.queue, r.f.kind, r.f.runs = q, kindRuns, r
 	r.checkpoint = checkpoint
 	q.mu.Lock()
 	q.files[&r.f] = struct{}{}
