@@ -306,8 +306,9 @@ func (d *disk) openTail(b *block, size int64) error {
 	return nil
 }
 
-// closeTail closes the tail's file when everything in it is durable. The caller
-// holds wmu; nothing is in flight.
+// closeTail closes the tail's file when everything in it is durable; if that fails
+// the store refuses writes, as after any failed sync. The caller holds wmu; nothing
+// is in flight.
 func (d *disk) closeTail() error {
 	if d.out == nil {
 		return nil
@@ -317,6 +318,9 @@ func (d *disk) closeTail() error {
 		err = cerr
 	}
 	d.out, d.outFile, d.stream = nil, nil, nil
+	if err != nil {
+		d.fail(err)
+	}
 	return err
 }
 

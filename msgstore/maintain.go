@@ -106,9 +106,7 @@ func (d *disk) closeIdle() {
 	busy := len(s.flight) > 0 || s.closed
 	s.mu.RUnlock()
 	if !busy && d.out != nil {
-		if err := d.closeTail(); err != nil {
-			d.fail(err)
-		}
+		d.closeTail()
 	}
 }
 

@@ -69,3 +69,43 @@ func TestRepair(t *testing.T) {
 		})
 	}
 }
+
+// A sync that fails when the tail's file is closed, for an erasure or a truncation,
+// counts as one of an append: what it was to cover is not reported durable later.
+func TestFailedClose(t *testing.T) {
+	for name, act := range map[string]func(*FileStore) error{
+		"erase":    func(s *FileStore) error { _, err := s.EraseMsg(1); return err },
+		"truncate": func(s *FileStore) error { return s.Truncate(2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := crashfs.New(5)
+			cfg, opts := Config{Name: "S", Subjects: []string{">"}}, FileOptions{Durability: External}
+			s := openOn(t, disk, cfg, opts)
+			for seq := range 3 {
+				put(t, s, "a", int64(seq+1), "")
+			}
+			disk.Inject(func(c crashfs.Call) error {
+				if c.Kind == crashfs.Sync && strings.HasSuffix(c.Name, ".blk") {
+					return syscall.EIO
+				}
+				return nil
+			})
+			if err := act(s); !errors.Is(err, syscall.EIO) {
+				t.Fatal(err)
+			}
+			disk.Inject(nil)
+			if seq, err := s.FlushAllPending(); !errors.Is(err, syscall.EIO) {
+				t.Fatalf("durable up to %d, %v", seq, err)
+			}
+			s.disk.host.Maintain(1)
+			if seq, err := s.FlushAllPending(); seq != 3 || err != nil {
+				t.Fatalf("durable up to %d, %v", seq, err)
+			}
+			s.disk.host.Close()
+			again := openOn(t, disk.Crash(), cfg, opts)
+			if st := again.State(); st.LastSeq != 3 || st.Lost != nil {
+				t.Fatalf("%+v", st)
+			}
+		})
+	}
+}
