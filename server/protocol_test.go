@@ -66,6 +66,8 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// The subscriptions of one transcript must not answer in the next.
+			defer waitFor(t, func() bool { return len(s.Clients()) == 0 })
 			defer nc.Close()
 			nc.SetDeadline(time.Now().Add(10 * time.Second))
 			const hello = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n"
