@@ -84,7 +84,7 @@ func (f flow) lean(ctx context.Context, srv *Server) (Load, error) {
 		}
 	}()
 	dial := func() (*leanConn, error) {
-		c, err := dialLean(srv.Addr)
+		c, err := dialLean(ctx, srv.Addr, "")
 		if err == nil {
 			conns = append(conns, c)
 		}
@@ -218,36 +218,24 @@ type requests struct {
 }
 
 func (r requests) lean(ctx context.Context, srv *Server) (Load, error) {
-	responder, err := dialLean(srv.Addr)
+	responder, err := dialLean(ctx, srv.Addr, "SUB "+subject+" 1\r\n")
 	if err != nil {
 		return Load{}, err
 	}
 	defer responder.Close()
-	if err := responder.subscribe("SUB " + subject + " 1\r\n"); err != nil {
-		return Load{}, err
-	}
 	go responder.answer(r.payload)
 	var clients []*leanConn
 	inbox := make(map[*leanConn]string)
 	for i := range r.clients {
-		c, err := dialLean(srv.Addr)
+		to := fmt.Sprintf("_INBOX.bench.%d", i)
+		c, err := dialLean(ctx, srv.Addr, "SUB "+to+" 1\r\n")
 		if err != nil {
 			return Load{}, err
 		}
 		defer c.Close()
-		inbox[c] = fmt.Sprintf("_INBOX.bench.%d", i)
-		if err := c.subscribe("SUB " + inbox[c] + " 1\r\n"); err != nil {
-			return Load{}, err
-		}
+		inbox[c] = to
 		clients = append(clients, c)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		responder.Close()
-		for _, c := range clients {
-			c.Close()
-		}
-	})
-	defer stop()
 	return timeRequests(clients, r.n, func(c *leanConn, n int) ([]time.Duration, error) {
 		return c.request(subject, inbox[c], r.payload, n)
 	})

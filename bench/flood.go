@@ -292,23 +292,17 @@ func (o *floodOptions) underFlood(ctx context.Context, f flood, where place) (fl
 	}
 	defer srv.Stop()
 	payload := []byte("0123456789abcdef")
-	responder, err := dialLean(srv.Addr)
+	responder, err := dialLean(ctx, srv.Addr, "SUB "+subject+" 1\r\n")
 	if err != nil {
 		return floodResult{}, err
 	}
 	defer responder.Close()
-	if err := responder.subscribe("SUB " + subject + " 1\r\n"); err != nil {
-		return floodResult{}, err
-	}
 	go responder.answer(payload)
-	c, err := dialLean(srv.Addr)
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench 1\r\n")
 	if err != nil {
 		return floodResult{}, err
 	}
 	defer c.Close()
-	if err := c.subscribe("SUB _INBOX.bench 1\r\n"); err != nil {
-		return floodResult{}, err
-	}
 	target := srv.Addr
 	if where == atSink {
 		line, stop, err := child(0, "flood-sink")

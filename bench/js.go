@@ -163,15 +163,11 @@ func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load
 		return Load{}, err
 	}
 	defer nc.Close()
-	c, err := dialLean(srv.Addr)
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench.* 1\r\n")
 	if err != nil {
 		return Load{}, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := c.subscribe("SUB _INBOX.bench.* 1\r\n"); err != nil {
-		return Load{}, err
-	}
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err
@@ -440,20 +436,11 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 	}
 	conns := make([]*leanConn, workers)
 	for i := range conns {
-		if conns[i], err = dialLean(srv.Addr); err != nil {
+		if conns[i], err = dialLean(ctx, srv.Addr, fmt.Sprintf("SUB _INBOX.pull.%d 1\r\n", i)); err != nil {
 			return Load{}, err
 		}
 		defer conns[i].Close()
-		if err := conns[i].subscribe(fmt.Sprintf("SUB _INBOX.pull.%d 1\r\n", i)); err != nil {
-			return Load{}, err
-		}
 	}
-	closeAll := func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}
-	defer context.AfterFunc(ctx, closeAll)()
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err

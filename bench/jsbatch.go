@@ -24,11 +24,7 @@ func (b batches) start(ctx context.Context, srv *Server) (*leanConn, error) {
 	if err := request(ctx, srv, "$JS.API.STREAM.CREATE.S0", `{"name":"S0","subjects":["js.*"],"allow_atomic":true,"allow_batched":true}`); err != nil {
 		return nil, err
 	}
-	c, err := dialLean(srv.Addr)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.subscribe("SUB _INBOX.bench.> 1\r\n")
+	return dialLean(ctx, srv.Addr, "SUB _INBOX.bench.> 1\r\n")
 }
 
 // request asks the API for something and fails on an error in the answer.
@@ -51,7 +47,6 @@ func (b batches) atomic(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err
@@ -103,7 +98,6 @@ func (b batches) fast(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err

@@ -34,20 +34,16 @@ func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	c, err := dialLean(srv.Addr)
-	if err != nil {
-		return Load{}, err
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
 	// Interest in a deliver subject must be literal: a wildcard does not count.
 	var subs strings.Builder
 	for i := range p.consumers {
 		fmt.Fprintf(&subs, "SUB push.%d %d\r\n", i, i+1)
 	}
-	if err := c.subscribe(subs.String()); err != nil {
+	c, err := dialLean(ctx, srv.Addr, subs.String())
+	if err != nil {
 		return Load{}, err
 	}
+	defer c.Close()
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err
@@ -59,7 +55,7 @@ func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	if !p.stored {
-		pub, err := dialLean(srv.Addr)
+		pub, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench.* 1\r\n")
 		if err != nil {
 			return Load{}, err
 		}
@@ -68,9 +64,6 @@ func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
 			return Load{}, err
 		}
 		began = time.Now()
-		if err := pub.subscribe("SUB _INBOX.bench.* 1\r\n"); err != nil {
-			return Load{}, err
-		}
 		// The stream is one, its subjects are many.
 		if err := pub.publishSpread(p.n, p.consumers, p.payload); err != nil {
 			return Load{}, err

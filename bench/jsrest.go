@@ -90,19 +90,14 @@ func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, err
 		return Load{}, err
 	}
 	defer nc.Close()
-	stop := make(chan struct{})
-	defer close(stop)
 	ended := make(chan error, 1)
 	if replay {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
 		// Again and again, on connections of their own, for as long as it takes.
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if err := r.replayOnce(srv, stop); err != nil {
+			for ctx.Err() == nil {
+				if err := r.replayOnce(ctx, srv); err != nil && ctx.Err() == nil {
 					ended <- err
 					return
 				}
@@ -128,34 +123,16 @@ func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, err
 }
 
 // replayOnce reads the old messages with a push consumer.
-func (r replaying) replayOnce(srv *Server, stop <-chan struct{}) error {
-	c, err := dialLean(srv.Addr)
+func (r replaying) replayOnce(ctx context.Context, srv *Server) error {
+	c, err := dialLean(ctx, srv.Addr, "SUB push.0 1\r\n")
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-stop:
-			c.Close()
-		case <-ended:
-		}
-	}()
-	if err := c.subscribe("SUB push.0 1\r\n"); err != nil {
+	if err := (pushing{consumers: 1, flow: true}).create(ctx, srv); err != nil {
 		return err
 	}
-	if err := (pushing{consumers: 1, flow: true}).create(context.Background(), srv); err != nil {
-		return err
-	}
-	err = c.receivePushed(r.payload, r.old)
-	select {
-	case <-stop:
-		return nil
-	default:
-		return err
-	}
+	return c.receivePushed(r.payload, r.old)
 }
 
 // start measures from the start of the process until it knows the stream.
@@ -192,15 +169,11 @@ func (r reading) leanDirectGet(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	c, err := dialLean(srv.Addr)
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.get 1\r\n")
 	if err != nil {
 		return Load{}, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := c.subscribe("SUB _INBOX.get 1\r\n"); err != nil {
-		return Load{}, err
-	}
 	return timed(srv, r.n, func(i int) error {
 		body := fmt.Sprintf(`{"seq":%d}`, i+1)
 		if _, err := fmt.Fprintf(c, "PUB $JS.API.DIRECT.GET.S0 _INBOX.get %d\r\n%s\r\n", len(body), body); err != nil {
@@ -222,15 +195,11 @@ func (r reading) leanBatchGet(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	c, err := dialLean(srv.Addr)
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.get 1\r\n")
 	if err != nil {
 		return Load{}, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
-	if err := c.subscribe("SUB _INBOX.get 1\r\n"); err != nil {
-		return Load{}, err
-	}
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -15,6 +16,7 @@ import (
 type leanConn struct {
 	net.Conn
 	r     *bufio.Reader
+	keep  func() bool // lets the connection outlive its context
 	pongs chan struct{}
 	err   atomic.Pointer[error]
 }
@@ -22,27 +24,47 @@ type leanConn struct {
 // leanBuffer is what a lean client reads and writes at once, in bytes.
 const leanBuffer = 256 << 10
 
-func dialLean(addr string) (*leanConn, error) {
+// dialLean connects and sends SUB lines, if there are any. The connection ends with
+// ctx.
+func dialLean(ctx context.Context, addr, subs string) (*leanConn, error) {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	c := &leanConn{Conn: nc, r: bufio.NewReaderSize(nc, leanBuffer), pongs: make(chan struct{}, 1)}
-	if _, err := c.r.ReadString('\n'); err != nil {
+	c.keep = context.AfterFunc(ctx, func() { nc.Close() })
+	if err = c.connect(); err == nil && subs != "" {
+		err = c.subscribe(subs)
+	}
+	if err != nil {
+		c.Close()
 		return nil, err
 	}
+	return c, nil
+}
+
+// Close ends the connection.
+func (c *leanConn) Close() error {
+	c.keep()
+	return c.Conn.Close()
+}
+
+func (c *leanConn) connect() error {
+	if _, err := c.r.ReadString('\n'); err != nil {
+		return err
+	}
 	if _, err := c.Write([]byte("CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,\"no_responders\":true,\"name\":\"bench\"}\r\nPING\r\n")); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		line, err := c.r.ReadString('\n')
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case line == "PONG\r\n":
-			return c, nil
+			return nil
 		case strings.HasPrefix(line, "-ERR"):
-			return nil, fmt.Errorf("server: %s", strings.TrimSpace(line))
+			return fmt.Errorf("server: %s", strings.TrimSpace(line))
 		}
 	}
 }

@@ -68,14 +68,11 @@ func fanout(ctx context.Context, binaryPath string, healthy, stuck int, paced bo
 	done := newResult()
 	epoch := time.Now()
 	for range healthy {
-		c, err := dialLean(srv.Addr)
+		c, err := dialLean(ctx, srv.Addr, "SUB "+subject+" 1\r\n")
 		if err != nil {
 			return fanoutResult{}, err
 		}
 		defer c.Close()
-		if err := c.subscribe("SUB " + subject + " 1\r\n"); err != nil {
-			return fanoutResult{}, err
-		}
 		go func() {
 			mine := make([]time.Duration, 0, n)
 			body := make([]byte, size+2)
@@ -104,16 +101,13 @@ func fanout(ctx context.Context, binaryPath string, healthy, stuck int, paced bo
 		}()
 	}
 	for range stuck {
-		c, err := dialLean(srv.Addr)
+		c, err := dialLean(ctx, srv.Addr, "SUB "+subject+" 1\r\n")
 		if err != nil {
 			return fanoutResult{}, err
 		}
 		defer c.Close()
-		if err := c.subscribe("SUB " + subject + " 1\r\n"); err != nil {
-			return fanoutResult{}, err
-		}
 	}
-	pub, err := dialLean(srv.Addr)
+	pub, err := dialLean(ctx, srv.Addr, "")
 	if err != nil {
 		return fanoutResult{}, err
 	}

@@ -1,11 +1,11 @@
 package jetstream
 
 import (
-	"bytes"
 	"strconv"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/natsproto"
 )
 
@@ -15,22 +15,8 @@ func parseTTL(v []byte) (seconds int64, ok bool) {
 	if len(v) == 0 {
 		return 0, true
 	}
-	if bytes.EqualFold(v, []byte("never")) {
-		return -1, true
-	}
-	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-		return min(n, maxTTL), n >= 1
-	}
-	d, err := time.ParseDuration(string(v))
-	if err != nil || d < time.Second {
-		return 0, false
-	}
-	return min(int64(d/time.Second), maxTTL), true
+	return msgstore.ParseTTL(v)
 }
-
-// maxTTL is the longest TTL in seconds, 136 years, which keeps stored time + TTL
-// within an int64 of nanoseconds. A longer one counts as this.
-const maxTTL = 1 << 32
 
 // setTTL takes the TTL of a message over. Where subjects leave delete markers,
 // a message lives at least as long as a marker.

@@ -135,12 +135,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 		sb.ValidSubject = validSubject
 	}
 	res, _ := scan.Run(&sb, func(off int, r *record.Record) error {
-		switch r.Kind {
-		case record.Message:
-			c.ents = append(c.ents, ent{seq: r.Seq, off: uint32(off), size: uint32(r.Size)})
-		case record.Tombstone:
-			c.tomb = append(c.tomb, r.Seq)
-		}
+		c.note(r, int64(off))
 		return nil
 	})
 	for _, x := range res.Damage {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -360,6 +361,17 @@ func (d *disk) durable(visible uint64) uint64 {
 }
 
 func blockName(n uint32) string { return strconv.FormatUint(uint64(n), 10) + ".blk" }
+
+// blockNumber is the number of the block whose file has that name, 0 if it is no
+// such name.
+func blockNumber(name string) uint32 {
+	digits, _ := strings.CutSuffix(name, ".blk")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || blockName(uint32(n)) != name {
+		return 0
+	}
+	return uint32(n)
+}
 
 func (d *disk) relPath(b *block) string { return path.Join(d.rel, blockName(b.num)) }
 

@@ -64,7 +64,7 @@ func (s *store) track(o *op, b *block, r *record.Record) {
 	var ttl int64
 	if len(r.Header) > 0 {
 		if v, ok := headerValue(r.Header, hdrTTL); ok {
-			if n, ok := parseTTL(v); ok {
+			if n, ok := ParseTTL(v); ok {
 				ttl = n
 				b.ttls++
 			}
@@ -98,7 +98,7 @@ func (s *store) retrack(b *block, c *cache, e *ent, ttl, sched, source uint64) {
 	subject, header, _ := c.parts(e)
 	r := record.Record{Kind: record.Message, Seq: e.seq, Time: c.time(e), Subject: subject, Header: header}
 	if v, ok := headerValue(header, hdrTTL); ok {
-		if n, ok := parseTTL(v); ok && (n < 0 || e.seq >= ttl) {
+		if n, ok := ParseTTL(v); ok && (n < 0 || e.seq >= ttl) {
 			s.trackTTL(r.Seq, r.Time, n)
 		}
 	}
@@ -132,7 +132,7 @@ func expiry(ts, ttl int64) int64 { return ts + min(ttl, maxTTL)*int64(time.Secon
 func (s *store) untrack(b *block, c *cache, e *ent) {
 	subject, header, _ := c.parts(e)
 	if v, ok := headerValue(header, hdrTTL); ok {
-		if ttl, ok := parseTTL(v); ok {
+		if ttl, ok := ParseTTL(v); ok {
 			b.ttls -= min(b.ttls, 1)
 			if s.due.ttl != nil && ttl > 0 {
 				s.due.ttl.Remove(wheel.Entry{At: expiry(c.time(e), ttl), Seq: e.seq})

@@ -1,7 +1,6 @@
 package msgstore
 
 import (
-	"errors"
 	"path"
 	"slices"
 
@@ -34,9 +33,8 @@ func (f *floorMark) has(num uint32, last uint64) bool {
 
 func decodeFloor(stream string, b []byte) (*floorMark, error) {
 	m, err := floordb.Decode(b, stream)
-	var newer *floordb.NewerError
-	if errors.As(err, &newer) {
-		return nil, &VersionError{File: floorFile, Found: newer.Found, Known: floordb.Version}
+	if newer := newerVersion(floorFile, err); newer != nil {
+		return nil, newer
 	}
 	if err != nil {
 		return nil, err

@@ -46,8 +46,10 @@ const ttlNever = -1
 // time. A longer one counts as this.
 const maxTTL = 1 << 32
 
-// parseTTL reads a Nats-TTL value: seconds, a duration or "never".
-func parseTTL(v []byte) (seconds int64, ok bool) {
+// ParseTTL reads the value of a Nats-TTL header: whole seconds, a duration of a
+// second at least, or "never", which is -1. Nothing is longer than 136 years. ok
+// is false for everything else.
+func ParseTTL(v []byte) (seconds int64, ok bool) {
 	s := string(v)
 	if strings.EqualFold(s, "never") {
 		return ttlNever, true
@@ -59,7 +61,7 @@ func parseTTL(v []byte) (seconds int64, ok bool) {
 	if err != nil || d < time.Second {
 		return 0, false
 	}
-	return int64(d / time.Second), true
+	return min(int64(d/time.Second), maxTTL), true
 }
 
 // isMarker says whether a message stands for the end of its subject, so that

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
@@ -77,19 +76,15 @@ func (r *recovery) list() error {
 			r.d.fs.Remove(path.Join(r.d.msgs, name))
 			continue
 		}
-		digits, ok := strings.CutSuffix(name, ".blk")
-		if !ok || e.IsDir() {
-			continue
-		}
-		n, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || n == 0 || strconv.FormatUint(n, 10) != digits {
+		n := blockNumber(name)
+		if n == 0 || e.IsDir() {
 			continue
 		}
 		info, err := e.Info()
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, blockEntry{uint32(n), info.Size()})
+		r.files = append(r.files, blockEntry{n, info.Size()})
 	}
 	// Keys whose blocks are gone, durably. The old key of a rewrite is not among
 	// them.

@@ -10,6 +10,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/manifest"
+	"github.com/natsd/natsd/msgstore/internal/sidecar"
 	"github.com/natsd/natsd/msgstore/internal/scheddb"
 	"github.com/natsd/natsd/msgstore/internal/sources"
 	"github.com/natsd/natsd/msgstore/internal/wheel"
@@ -294,6 +295,15 @@ func (d *disk) readState(name string) []byte {
 type VersionError struct {
 	File         string
 	Found, Known uint16
+}
+
+// newerVersion is err as a *VersionError about a file, nil if it is another one.
+func newerVersion(file string, err error) error {
+	var newer *sidecar.NewerError
+	if !errors.As(err, &newer) {
+		return nil
+	}
+	return &VersionError{File: file, Found: newer.Found, Known: newer.Known}
 }
 
 func (e *VersionError) Error() string {

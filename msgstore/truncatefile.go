@@ -4,8 +4,6 @@ import (
 	"errors"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -171,9 +169,8 @@ func (d *disk) finishTruncation() error {
 		return nil
 	}
 	p, err := truncation.Decode(raw, d.s.cfg.Name)
-	var newer *truncation.NewerError
-	if errors.As(err, &newer) {
-		return &VersionError{File: truncationFile, Found: newer.Found, Known: truncation.Version}
+	if newer := newerVersion(truncationFile, err); newer != nil {
+		return newer
 	}
 	if err != nil {
 		d.host.event(StateFailed{Account: d.account, Stream: d.s.cfg.Name, File: name, Err: err})
@@ -206,10 +203,8 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 	}
 	var gone []uint32
 	for _, e := range entries {
-		digits, ok := strings.CutSuffix(e.Name(), ".blk")
-		n, err := strconv.ParseUint(digits, 10, 32)
-		if ok && err == nil && uint32(n) > p.Keep {
-			gone = append(gone, uint32(n))
+		if n := blockNumber(e.Name()); n > p.Keep {
+			gone = append(gone, n)
 		}
 	}
 	for _, n := range gone {

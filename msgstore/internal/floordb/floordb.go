@@ -5,14 +5,13 @@
 //
 // Layout, little endian:
 //
-//	0   magic "natsdflr"
-//	8   u16 version, u16 zero
+//	0   magic "natsdflr", version, zero (package sidecar)
 //	12  u32 number of a block
 //	16  u64 offset in it (uncompressed) behind the last record
 //	24  [8] checksum of that record
 //	32  u64 floor: the first sequence that may be live
 //	40  u32 number of blocks that are gone, then u32 for each
-//	... u64 HighwayHash-64, keyed by the stream's name, of all before
+//	... checksum (package sidecar)
 //
 // It holds while the block still has that record in that place. Otherwise
 // another server has written since, and knows better.
@@ -24,25 +23,16 @@ import (
 	"fmt"
 
 	"github.com/natsd/natsd/msgstore/internal/binread"
-	"github.com/natsd/natsd/msgstore/internal/highway"
+	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
 
-const (
-	magic = "natsdflr"
-	// Version is the version that is written; newer ones are not understood.
-	Version = 1
-)
+// Version is the version that is written. A newer one alone can open the stream.
+const Version = 1
 
 // ErrCorrupt wraps the errors of Decode about damage.
 var ErrCorrupt = errors.New("corrupt floor file")
 
-// NewerError says that a newer version wrote the file, which alone can open the
-// stream.
-type NewerError struct{ Found uint16 }
-
-func (e *NewerError) Error() string {
-	return fmt.Sprintf("floor file of version %d, this version knows up to %d", e.Found, Version)
-}
+var format = sidecar.Format{Magic: "natsdflr", Version: Version, Name: "floor file", Corrupt: ErrCorrupt}
 
 // Mark is the content of floor.db.
 type Mark struct {
@@ -55,32 +45,27 @@ type Mark struct {
 
 // Append appends the file's content for a stream.
 func (m *Mark) Append(b []byte, stream string) []byte {
-	start := len(b)
-	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint16(b, Version)
-	b = append(b, 0, 0)
-	b = binary.LittleEndian.AppendUint32(b, m.Block)
-	b = binary.LittleEndian.AppendUint64(b, uint64(m.Offset))
-	b = append(b, m.Sum[:]...)
-	b = binary.LittleEndian.AppendUint64(b, m.Seq)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Gone)))
-	for _, n := range m.Gone {
-		b = binary.LittleEndian.AppendUint32(b, n)
-	}
-	return binary.LittleEndian.AppendUint64(b, highway.Sum64(stream, b[start:]))
+	return format.Append(b, stream, func(b []byte) []byte {
+		b = binary.LittleEndian.AppendUint32(b, m.Block)
+		b = binary.LittleEndian.AppendUint64(b, uint64(m.Offset))
+		b = append(b, m.Sum[:]...)
+		b = binary.LittleEndian.AppendUint64(b, m.Seq)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Gone)))
+		for _, n := range m.Gone {
+			b = binary.LittleEndian.AppendUint32(b, n)
+		}
+		return b
+	})
 }
 
-// Decode reads floor.db. Errors wrap ErrCorrupt or are a *NewerError. Memory is
-// bounded by the length of b.
+// Decode reads floor.db. Errors wrap ErrCorrupt or are a *sidecar.NewerError. Memory
+// is bounded by the length of b.
 func Decode(b []byte, stream string) (*Mark, error) {
-	r := binread.New(b)
-	if string(r.Bytes(uint64(len(magic)))) != magic {
-		return nil, fmt.Errorf("%w: magic", ErrCorrupt)
+	body, err := format.Open(b, stream)
+	if err != nil {
+		return nil, err
 	}
-	if v := r.U16(); v > Version {
-		return nil, &NewerError{v}
-	}
-	r.U16()
+	r := binread.New(body)
 	m := &Mark{Block: r.U32(), Offset: int64(r.U64())}
 	copy(m.Sum[:], r.Bytes(8))
 	m.Seq = r.U64()
@@ -91,9 +76,8 @@ func Decode(b []byte, stream string) (*Mark, error) {
 	for range n {
 		m.Gone = append(m.Gone, r.U32())
 	}
-	sum := r.U64()
-	if r.Err() != nil || r.Len() > 0 || sum != highway.Sum64(stream, b[:len(b)-highway.Size]) {
-		return nil, fmt.Errorf("%w: checksum", ErrCorrupt)
+	if r.Err() != nil || r.Len() > 0 {
+		return nil, fmt.Errorf("%w: length", ErrCorrupt)
 	}
 	return m, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/natsd/natsd/msgstore/internal/highway"
+	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -33,7 +34,7 @@ func TestRoundTrip(t *testing.T) {
 		newer := bytes.Clone(b)
 		newer[8]++
 		newer = highway.Append("S", newer[:len(newer)-8])
-		var ne *NewerError
+		var ne *sidecar.NewerError
 		if _, err := Decode(newer, "S"); !errors.As(err, &ne) || ne.Found != Version+1 {
 			t.Errorf("newer: %v", err)
 		}

@@ -5,8 +5,7 @@
 //
 // Layout, little endian:
 //
-//	0   magic "natsdtrn"
-//	8   u16 version, u16 zero
+//	0   magic "natsdtrn", version, zero (package sidecar)
 //	12  u64 sequence: what follows it goes
 //	20  u32 number of the block that becomes the last one of those that exist, 0 for
 //	    none; higher ones go, and of this one everything from its first record with
@@ -14,7 +13,7 @@
 //	24  u32 number of a new block behind it, 0 for none
 //	28  u32 length, then the plain content of the new block
 //	... u32 length, then index.db as it is afterwards
-//	... u64 HighwayHash-64, keyed by the stream's name, of all before
+//	... checksum (package sidecar)
 package truncation
 
 import (
@@ -23,25 +22,16 @@ import (
 	"fmt"
 
 	"github.com/natsd/natsd/msgstore/internal/binread"
-	"github.com/natsd/natsd/msgstore/internal/highway"
+	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
 
-const (
-	magic = "natsdtrn"
-	// Version is the version that is written; newer ones are not understood.
-	Version = 1
-)
+// Version is the version that is written. A newer one alone can open the stream.
+const Version = 1
 
 // ErrCorrupt wraps the errors of Decode about damage.
 var ErrCorrupt = errors.New("corrupt truncation file")
 
-// NewerError says that a newer version wrote the file, which alone can open the
-// stream.
-type NewerError struct{ Found uint16 }
-
-func (e *NewerError) Error() string {
-	return fmt.Sprintf("truncation file of version %d, this version knows up to %d", e.Found, Version)
-}
+var format = sidecar.Format{Magic: "natsdtrn", Version: Version, Name: "truncation file", Corrupt: ErrCorrupt}
 
 // Plan is the content of truncate.db.
 type Plan struct {
@@ -54,37 +44,31 @@ type Plan struct {
 
 // Append appends the file's content for a stream.
 func (p *Plan) Append(b []byte, stream string) []byte {
-	start := len(b)
-	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint16(b, Version)
-	b = append(b, 0, 0)
-	b = binary.LittleEndian.AppendUint64(b, p.Seq)
-	b = binary.LittleEndian.AppendUint32(b, p.Keep)
-	b = binary.LittleEndian.AppendUint32(b, p.Next)
-	for _, part := range [][]byte{p.Records, p.Index} {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
-		b = append(b, part...)
-	}
-	return binary.LittleEndian.AppendUint64(b, highway.Sum64(stream, b[start:]))
+	return format.Append(b, stream, func(b []byte) []byte {
+		b = binary.LittleEndian.AppendUint64(b, p.Seq)
+		b = binary.LittleEndian.AppendUint32(b, p.Keep)
+		b = binary.LittleEndian.AppendUint32(b, p.Next)
+		for _, part := range [][]byte{p.Records, p.Index} {
+			b = binary.LittleEndian.AppendUint32(b, uint32(len(part)))
+			b = append(b, part...)
+		}
+		return b
+	})
 }
 
-// Decode reads truncate.db. Errors wrap ErrCorrupt or are a *NewerError. The plan
-// keeps b.
+// Decode reads truncate.db. Errors wrap ErrCorrupt or are a *sidecar.NewerError. The
+// plan keeps b.
 func Decode(b []byte, stream string) (*Plan, error) {
-	r := binread.New(b)
-	if string(r.Bytes(uint64(len(magic)))) != magic {
-		return nil, fmt.Errorf("%w: magic", ErrCorrupt)
+	body, err := format.Open(b, stream)
+	if err != nil {
+		return nil, err
 	}
-	if v := r.U16(); v > Version {
-		return nil, &NewerError{v}
-	}
-	r.U16()
+	r := binread.New(body)
 	p := &Plan{Seq: r.U64(), Keep: r.U32(), Next: r.U32()}
 	p.Records = r.Bytes(uint64(r.U32()))
 	p.Index = r.Bytes(uint64(r.U32()))
-	sum := r.U64()
-	if r.Err() != nil || r.Len() > 0 || sum != highway.Sum64(stream, b[:len(b)-highway.Size]) {
-		return nil, fmt.Errorf("%w: checksum", ErrCorrupt)
+	if r.Err() != nil || r.Len() > 0 {
+		return nil, fmt.Errorf("%w: length", ErrCorrupt)
 	}
 	return p, nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+
+	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -22,7 +24,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 	b[8]++
-	var newer *NewerError
+	var newer *sidecar.NewerError
 	if _, err := Decode(b, "S"); !errors.As(err, &newer) || newer.Found != Version+1 {
 		t.Errorf("newer version: %v", err)
 	}
