@@ -43,7 +43,10 @@ func (r *recovery) readIndex() (whole bool) {
 		}
 	}
 	if r.locate(); !r.place.ok && !whole && r.writtenSince() {
-		r.index, r.missing = nil, nil // a stale manifest tells nothing
+		// A stale manifest tells nothing, also when the block is gone by which one
+		// knows that it is stale.
+		r.index, r.missing = nil, nil
+		d.fs.Remove(path.Join(d.msgs, manifestFile)) // durably with what is recovered
 	} else if !r.place.ok {
 		if _, ok := r.fileOf(x.LastBlock); ok {
 			ignored("outdated, last block does not hold what it describes")

@@ -26,10 +26,12 @@ type ledger struct {
 	safe int // steps reported durable
 
 	visitor step // what another server stored meanwhile, and as which sequence
-	// purged are messages that floor.db says are gone, which is void for who finds
-	// that another server has written since. Until our next index.db their blocks
-	// are there again after a power cut, without tombstones.
-	purged map[stored]bool
+	// What floor.db says is gone is void for who finds that another server has
+	// written since. Until our next index.db the blocks of it are there again after
+	// a power cut, any of them, without those that had the tombstones. So of what was
+	// ever stored nothing below the highest floor is sure to be gone.
+	ever  map[stored]bool
+	floor uint64
 }
 
 // stored is a message and the sequence that it got.
@@ -143,7 +145,7 @@ func (b *book) String() string {
 }
 
 func newLedger(cfg Config) *ledger {
-	return &ledger{cfg: cfg, began: book{live: map[uint64]uint64{}}, now: book{live: map[uint64]uint64{}}, purged: map[stored]bool{}}
+	return &ledger{cfg: cfg, began: book{live: map[uint64]uint64{}}, now: book{live: map[uint64]uint64{}}, ever: map[stored]bool{}}
 }
 
 func messageSubject(id uint64) string { return string(rune('a'+id%3)) + ".x" }
@@ -207,7 +209,7 @@ func (l *ledger) settle(found book) error {
 	for n := 0; ; n++ {
 		if n >= l.safe && b.same(&found) {
 			found.bytes = b.bytes
-			l.notePurged(n)
+			l.noteEver()
 			l.began, l.now, l.steps, l.safe = found, found.clone(), nil, 0
 			return nil
 		}
@@ -223,16 +225,17 @@ func (l *ledger) settle(found book) error {
 	return fmt.Errorf("found %v;\ndurable were at least %d steps: %v;\nthen %v;\nat the end: %v", &found, l.safe, &sure, l.steps[l.safe:], &l.now)
 }
 
-// notePurged notes what the first n steps have purged.
-func (l *ledger) notePurged(n int) {
+// noteEver notes what was stored and purged in this life.
+func (l *ledger) noteEver() {
 	b := l.began.clone()
-	for _, s := range l.steps[:n] {
-		for seq, id := range b.live {
-			if s.kind == stepFloor && seq < s.seq {
-				l.purged[stored{seq, id}] = true
-			}
+	for _, s := range l.steps {
+		b.apply(&Config{}, s)
+		switch s.kind {
+		case stepStore:
+			l.ever[stored{b.last, s.id}] = true
+		case stepFloor:
+			l.floor = max(l.floor, s.seq)
 		}
-		b.apply(&l.cfg, s)
 	}
 }
 
@@ -244,22 +247,25 @@ func (l *ledger) settleVisit(found book) error {
 	if found.live[v.seq] != v.id || found.last < v.seq {
 		return fmt.Errorf("found %v, but another server had stored %d as %d", &found, v.id, v.seq)
 	}
+	recent := map[stored]bool{}
 	was := l.began.clone()
-	ever := maps.Clone(l.purged)
 	for seq, id := range was.live {
-		ever[stored{seq, id}] = true
+		recent[stored{seq, id}] = true
 	}
 	for _, s := range l.steps {
-		was.apply(&l.cfg, s)
+		was.apply(&Config{}, s)
 		if s.kind == stepStore {
-			ever[stored{was.last, s.id}] = true
+			recent[stored{was.last, s.id}] = true
 		}
 	}
+	l.noteEver()
 	for seq, id := range found.live {
-		if seq != v.seq && !ever[stored{seq, id}] {
+		x := stored{seq, id}
+		if seq != v.seq && !recent[x] && !(l.ever[x] && seq < l.floor) {
 			return fmt.Errorf("found %v, but %d was never stored as %d", &found, id, seq)
 		}
 	}
+	l.ever[stored{v.seq, v.id}] = true
 	l.began, l.now, l.steps, l.safe, l.visitor = found, found.clone(), nil, 0, step{}
 	return nil
 }

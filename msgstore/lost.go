@@ -85,6 +85,9 @@ func (r *recovery) account() {
 		}
 		for i := range x.Blocks {
 			b := &x.Blocks[i]
+			if _, ok := r.fileOf(b.Number); !ok && r.told.has(uint32(b.Number), b.LastSeq) {
+				continue // what it held was removed
+			}
 			for seq := max(b.FirstSeq, low); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
 				if !note(seq) {
 					break

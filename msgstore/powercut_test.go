@@ -422,11 +422,16 @@ func (p *proof) visit() error {
 	if _, err := f.WriteAt(record.AppendMessage(nil, &key, r.Seq, m.Time, m.Subject, m.Header, m.Data), int64(at)); err != nil {
 		return err
 	}
-	p.disk.Remove(path.Join(msgs, indexFile)) // as one does who changes blocks
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	// As one does who changes blocks. If it came back after a power cut, it would say
+	// that the message taken away is lost.
+	p.disk.Remove(path.Join(msgs, indexFile))
 	l.visitor = step{seq: r.Seq, id: p.nextID}
 	l.safe = 0
 	p.note("%s: a visitor stored %d as %d", l.cfg.Name, p.nextID, r.Seq)
-	return f.Sync()
+	return p.disk.SyncDir(msgs)
 }
 
 func prove(seed uint64, m mutation.Set) (*proof, error) {
