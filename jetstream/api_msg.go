@@ -23,13 +23,13 @@ func serveMsgGet(r *request, reply *jsapi.MsgGetResponse) *jsapi.Error {
 	if err := r.decode(&req); err != nil {
 		return err
 	}
+	if req.Batch > 0 || req.MaxBytes > 0 || !selectsOne(&req) || conflicting(&req) {
+		return jsapi.ErrBadRequest
+	}
 	st, err := r.stream()
 	if err != nil {
 		r.silent = r.delayed // a stream that this server cannot open stays silent here
 		return err
-	}
-	if req.Batch > 0 || req.MaxBytes > 0 || !selectsOne(&req) || conflicting(&req) {
-		return jsapi.ErrBadRequest
 	}
 	sm, lerr := st.find(&req)
 	if lerr != nil {

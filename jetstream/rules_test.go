@@ -319,3 +319,12 @@ func TestLateOrigin(t *testing.T) {
 		}
 	})
 }
+
+// A request that contradicts itself is refused before its stream is looked for.
+func TestMsgGetContradictions(t *testing.T) {
+	_, _, c := newTestEngine(t, Options{})
+	for _, body := range []string{`{}`, `{"seq":1,"last_by_subj":"a"}`, `{"seq":1,"batch":2}`, `{"last_by_subj":"a","next_by_subj":"b"}`} {
+		c.want(`"err_code":10003`, "$JS.API.STREAM.MSG.GET.NOWHERE", body)
+	}
+	c.want(`"err_code":10059`, "$JS.API.STREAM.MSG.GET.NOWHERE", `{"seq":1}`)
+}
