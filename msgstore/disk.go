@@ -67,7 +67,7 @@ type disk struct {
 	floored  uint64   // the floor in floor.db; guarded by cleaning
 	marked   uint32   // the block that floor.db names, 0 if it may not hold; guarded by cleaning
 
-	rewritten bool // recovery has rewritten a block
+	unwritten bool // recovery left it to an index.db to say what lives
 
 	noted []quarantineNote // damages that were reported; guarded by store.mu
 	known seqTime          // last sequence that index.db knows, during recovery
@@ -380,6 +380,10 @@ func (d *disk) blockObject(b *block) keys.Object {
 }
 
 func (d *disk) blockPath(n uint32) string { return path.Join(d.msgs, blockName(n)) }
+
+func (d *disk) oldIndexPath(n uint32) string {
+	return path.Join(d.msgs, strconv.FormatUint(uint64(n), 10)+".idx")
+}
 
 func (d *disk) keyPath(n uint32) string {
 	return path.Join(d.msgs, strconv.FormatUint(uint64(n), 10)+".key")

@@ -185,8 +185,9 @@ func (f *FileStore) settle() error {
 	} else {
 		d.clean()
 	}
-	if d.rewritten {
-		// Floor.db may have named a place in a block that is another one now.
+	if d.unwritten {
+		// Floor.db may have named a place in a block that is another one now, or a
+		// file of a server before 2.10 speaks of a block as it was.
 		d.maintaining.Lock()
 		defer d.maintaining.Unlock()
 		return d.checkpointNow(true)

@@ -140,7 +140,7 @@ func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 		}
 	}
 	b.file.reported = false
-	r.rewritten = true
+	r.unwritten = true
 	if whole && !c.compressed {
 		return r.cut(b, mended, found[0].Start)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
+	"github.com/natsd/natsd/msgstore/internal/oldindex"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 )
 
@@ -21,6 +22,10 @@ type recovery struct {
 	place position       // that index describes; where the replay begins, if adopted
 	mark  *floorMark     // nil without a valid floor.db
 	told  *floorMark     // floor.db, valid or not
+	// old is what a server before 2.10 says of the block that is replayed; nil
+	// without that, or beside index.
+	old      *oldindex.Index
+	obsolete []string // its files, which have served when there is an index.db
 
 	adopted bool   // the state was taken over from index.db
 	stamp   uint64 // messages below were
@@ -30,7 +35,7 @@ type recovery struct {
 	open      []int           // damages that may go on up to the first message of a later block
 	missing   []indexdb.Block // blocks of the index without a file, or what they lack
 	scanned   int64
-	rewritten bool // a block is not as it was
+	unwritten bool // index.db must be written before anything else changes
 	tailed    bool // there is a new last block
 }
 
@@ -89,6 +94,9 @@ func (d *disk) recover() error {
 	}
 	if r.adopted {
 		r.scanHeaders(ttl, sched, source)
+		for _, name := range r.obsolete {
+			d.fs.Remove(name)
+		}
 	}
 	r.floor()
 	r.account()
@@ -102,7 +110,7 @@ func (d *disk) recover() error {
 	if !r.adopted || r.scanned > 0 || len(d.garbage) > 0 {
 		d.changes++ // the state on disk is not that of index.db
 	}
-	d.rewritten = r.rewritten
+	d.unwritten = r.unwritten
 	d.host.event(Recovered{
 		Account: d.account, Stream: d.s.cfg.Name, FromIndex: r.adopted,
 		Scanned: r.scanned, Messages: r.s.msgs,

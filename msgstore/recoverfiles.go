@@ -11,6 +11,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
 	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/oldindex"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
@@ -77,6 +78,9 @@ func (r *recovery) list() error {
 			continue
 		}
 		n := blockNumber(name)
+		if ext := path.Ext(name); ext == ".idx" || ext == ".fss" {
+			r.obsolete = append(r.obsolete, path.Join(r.d.msgs, name))
+		}
 		if n == 0 || e.IsDir() {
 			continue
 		}
@@ -306,4 +310,24 @@ func (d *disk) blank(e blockEntry) (bool, error) {
 		off += int64(len(p))
 	}
 	return true, nil
+}
+
+// readOldIndex reads what a server before 2.10 has written of a block, whose
+// content has this size and ends with this checksum; nil if it is not of this
+// content.
+func (d *disk) readOldIndex(b *block, size int, last [record.SumSize]byte) *oldindex.Index {
+	file, err := vfs.ReadFile(d.fs, d.oldIndexPath(b.num), oldindex.MaxSize)
+	if err != nil {
+		return nil
+	}
+	if b.file.key != nil {
+		if file, err = b.file.key.UnsealOld(file); err != nil {
+			return nil
+		}
+	}
+	x, err := oldindex.Decode(file)
+	if err != nil || !x.Describes(size, last) {
+		return nil
+	}
+	return x
 }

@@ -18,7 +18,7 @@ func (r *recovery) replay() error {
 	}
 	limits := r.s.cfg
 	if !r.adopted && r.place.ok {
-		r.s.cfg.MaxMsgs, r.s.cfg.MaxBytes, r.s.cfg.MaxMsgsPerSubject = 0, 0, 0
+		r.unlimit()
 	}
 	defer func() { r.s.cfg = limits }()
 	for i := from; i < len(r.files); i++ {
@@ -45,6 +45,11 @@ func (r *recovery) replay() error {
 	}
 	r.limit(limits)
 	return nil
+}
+
+// unlimit puts the limits out of force, where the replay is told what lives.
+func (r *recovery) unlimit() {
+	r.s.cfg.MaxMsgs, r.s.cfg.MaxBytes, r.s.cfg.MaxMsgsPerSubject = 0, 0, 0
 }
 
 // limit puts the limits in force, when the replay has come to the place that the
@@ -124,6 +129,14 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 		}
 	}
 	b.file.reported = len(c.bad) > 0 // by mend
+	r.old = nil
+	if r.index == nil && len(r.obsolete) > 0 {
+		r.old = d.readOldIndex(b, len(c.buf), res.LastSum)
+	}
+	if r.old != nil {
+		r.unlimit()
+		r.unwritten = true
+	}
 	err = c.each(func(off int, rec *record.Record) {
 		if i == r.place.file && int64(off) >= r.place.offset {
 			r.limit(limits)
@@ -134,6 +147,9 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.blockPath(b.num), err)
+	}
+	if x := r.old; x != nil && x.LastSeq > r.s.last.seq {
+		r.raiseTo(x.LastSeq, x.LastTime)
 	}
 	if i >= r.end {
 		d.tailSum = res.LastSum
@@ -164,8 +180,9 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 		r.extend(rec.Seq)
 		r.open = nil
 		s.applyKind(nil, b, rec)
-		// Index.db proves removals whose tombstones are gone, or that never had any.
-		if x := r.index; rec.Kind == record.Message && !r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) {
+		// An index proves removals whose tombstones are gone, or that never had any.
+		x := r.index
+		if rec.Kind == record.Message && (!r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) || r.old != nil && !r.old.Has(rec.Seq)) {
 			if b, i := s.blockFor(rec.Seq); b != nil {
 				s.drop(nil, b, i, rec.Seq, true)
 			}

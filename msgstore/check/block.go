@@ -8,6 +8,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
 	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/oldindex"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/subjecttree"
@@ -20,6 +21,7 @@ type block struct {
 	size       int64 // of the file
 	encrypted  bool
 	cipher     Cipher
+	key        *keys.Key // that opens it, as it is now
 	opened     keys.Opened
 	compressed bool
 	raw        int // decrypted and decompressed size
@@ -110,6 +112,7 @@ func (s *stream) decrypt(b *block, stored []byte) ([]byte, error) {
 	if err == nil {
 		plain := make([]byte, len(stored))
 		key.Stream().XORAt(plain, stored, 0)
+		b.key = key
 		if s.parses(b, plain) {
 			return plain, nil
 		}
@@ -192,3 +195,25 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 
 // validSubject says whether a message can have the subject.
 func validSubject(subject []byte) bool { return subjecttree.ValidPublish(subject) }
+
+// oldIndex reads what a server before 2.10 has written of a block; nil if there is
+// no such file, it is not of this content, or index.db says more.
+func (s *stream) oldIndex(b *block, c *content) (*oldindex.Index, error) {
+	if s.index != nil {
+		return nil, nil
+	}
+	file, err := s.read(filepath.Join(s.msgs, strconv.FormatUint(b.number, 10)+".idx"), oldindex.MaxSize)
+	if err != nil || file == nil {
+		return nil, err
+	}
+	if b.key != nil {
+		if file, err = b.key.UnsealOld(file); err != nil {
+			return nil, nil // not of this block
+		}
+	}
+	x, err := oldindex.Decode(file)
+	if err != nil || !x.Describes(len(c.bytes), c.last) {
+		return nil, nil
+	}
+	return x, nil
+}

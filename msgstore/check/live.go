@@ -13,6 +13,9 @@ import (
 type history struct {
 	cfg  *config
 	live *seqset.Set
+	// told: only messages come that are known to live, so that no limit has removed
+	// one of them.
+	told bool
 
 	entries  []entry // ascending sequences
 	head     int     // entries before it are not live
@@ -54,6 +57,9 @@ func (h *history) message(seq uint64, size int, name []byte) {
 	h.live.Insert(seq)
 	h.msgs++
 	h.bytes += uint64(size)
+	if h.told {
+		return
+	}
 	for e.subj != nil && e.subj.live > h.cfg.MaxPer {
 		oldest := e.subj.seqs[0]
 		e.subj.seqs = e.subj.seqs[1:]

@@ -232,7 +232,7 @@ func (s *stream) listBlocks() error {
 		case ext == ".old", strings.HasSuffix(name, ".key.new"):
 			s.find(Repairable, KindConversion, path, "a conversion or rewrite was interrupted")
 		case ext == ".idx", ext == ".fss":
-			s.find(Info, KindLeftover, path, "obsolete file of an older server, ignored")
+			s.find(Info, KindLeftover, path, "a file of a server before 2.10, which a server removes")
 		default:
 			s.find(Info, KindLeftover, path, "temporary or unknown file, ignored")
 		}

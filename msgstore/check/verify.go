@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/natsd/natsd/msgstore/internal/oldindex"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/msgstore/seqset"
@@ -202,6 +203,7 @@ type pass struct {
 	acked    *seqset.Set       // of a work queue: acknowledged in the journal
 	settled  []entry           // those of them whose record is here
 	damages  []blockDamage
+	old      *oldindex.Index // what a server before 2.10 says of this block
 	last     uint64
 	prev     uint64 // number of the block before
 }
@@ -237,6 +239,11 @@ func (p *pass) block(b *block, c *content) error {
 	}
 	sb := p.scanBlock(b, c)
 	e := &sb.Evidence
+	var err error
+	if p.old, err = p.oldIndex(b, c); err != nil {
+		return err
+	}
+	p.history.told = p.old != nil
 	p.atFloor(b, 0)
 	res, err := scan.Run(sb, func(at int, r *record.Record) error {
 		if r.Kind == record.Tombstone {
@@ -257,6 +264,9 @@ func (p *pass) block(b *block, c *content) error {
 	})
 	if err != nil {
 		return err
+	}
+	if x := p.old; x != nil && x.LastSeq > p.state.LastSeq {
+		p.state.LastSeq, p.lastTime = x.LastSeq, x.LastTime
 	}
 	b.records, b.lastSeq = res.Records, res.LastSeq
 	p.last = res.LastSeq
@@ -315,6 +325,9 @@ func (p *pass) tombstone(r *record.Record) {
 
 func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 	p.present.Insert(r.Seq)
+	if p.old != nil && !p.old.Has(r.Seq) {
+		return
+	}
 	if p.acked.Contains(r.Seq) {
 		p.settled = append(p.settled, entry{seq: r.Seq, size: uint32(r.Size)})
 	}

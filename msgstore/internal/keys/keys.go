@@ -255,15 +255,25 @@ func (k *Key) Seal(plain []byte) ([]byte, error) {
 // Unseal returns the content of what Seal made, or an error if a bit of it
 // changed or the key is another.
 func (k *Key) Unseal(sealed []byte) ([]byte, error) {
-	aead, err := k.cipher.aead(k.seed[:])
-	if err != nil {
-		return nil, err
-	}
 	n := k.cipher.NonceSize()
 	if len(sealed) < n+tagSize {
 		return nil, fmt.Errorf("unseal: %d bytes are too short", len(sealed))
 	}
-	plain, err := aead.Open(nil, sealed[:n], sealed[n:], nil)
+	return k.unseal(sealed[:n], sealed[n:])
+}
+
+// UnsealOld is Unseal for a file N.idx of a server before 2.10, which carries no
+// nonce: it has that of the key file.
+func (k *Key) UnsealOld(sealed []byte) ([]byte, error) {
+	return k.unseal(k.nonce[:k.cipher.NonceSize()], sealed)
+}
+
+func (k *Key) unseal(nonce, sealed []byte) ([]byte, error) {
+	aead, err := k.cipher.aead(k.seed[:])
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, nonce, sealed, nil)
 	if err != nil {
 		return nil, fmt.Errorf("unseal: %w", err)
 	}

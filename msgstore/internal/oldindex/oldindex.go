@@ -1,0 +1,122 @@
+// Package oldindex reads N.idx, in which servers before 2.10 kept what lives in
+// block N, since a removal left nothing in the blocks then (filestore-format.md 16):
+//
+//	u8 22, u8 version (1 or 2)
+//	uvarint messages, uvarint bytes
+//	uvarint first sequence, varint its time
+//	uvarint last sequence, varint its time
+//	uvarint number of deleted messages
+//	the checksum of the block's last record, 8 bytes
+//	deleted: version 1 uvarint differences to the first sequence, version 2 a seqset
+package oldindex
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+	"github.com/natsd/natsd/msgstore/seqset"
+)
+
+// MaxSize bounds a file that is worth reading: a block has at most a record for
+// each 30 bytes, and a difference takes at most ten.
+const MaxSize = 16 << 20
+
+// ErrCorrupt is wrapped by all errors of Decode.
+var ErrCorrupt = errors.New("obsolete block index")
+
+// Index is what the file says of a block.
+type Index struct {
+	Msgs      uint64
+	FirstSeq  uint64 // of a block without messages: behind LastSeq
+	FirstTime int64  // ns
+	LastSeq   uint64
+	LastTime  int64 // ns
+	LastSum   [record.SumSize]byte
+
+	deleted *seqset.Set
+}
+
+// Has says whether the message with this sequence lives, if the block has it.
+func (x *Index) Has(seq uint64) bool {
+	return x.Msgs > 0 && x.FirstSeq <= seq && seq <= x.LastSeq && !x.deleted.Contains(seq)
+}
+
+// Describes says whether the file was written of a block whose content has this
+// size and ends with this checksum. Of a block without messages the content may be
+// gone, and only the last sequence counts.
+func (x *Index) Describes(size int, last [record.SumSize]byte) bool {
+	return size > 0 && x.LastSum == last || size == 0 && x.Msgs == 0
+}
+
+// Decode reads a file, decrypted. Memory is bounded by the length of b.
+func Decode(b []byte) (*Index, error) {
+	if len(b) < 2 || b[0] != 22 || b[1] != 1 && b[1] != 2 {
+		return nil, fmt.Errorf("%w: header", ErrCorrupt)
+	}
+	version := b[1]
+	r := reader{b: b[2:]}
+	x := &Index{deleted: new(seqset.Set)}
+	x.Msgs = r.uvarint()
+	r.uvarint() // bytes
+	x.FirstSeq, x.FirstTime = r.uvarint(), r.varint()
+	x.LastSeq, x.LastTime = r.uvarint(), r.varint()
+	deleted := r.uvarint()
+	copy(x.LastSum[:], r.take(len(x.LastSum)))
+	switch {
+	case r.short, x.FirstSeq > x.LastSeq+1, x.LastSeq+1 == 0:
+		return nil, fmt.Errorf("%w: sequences", ErrCorrupt)
+	case deleted > 0 && version == 2:
+		set, _, err := seqset.Decode(r.b)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		x.deleted = set
+	case deleted > uint64(len(r.b)):
+		return nil, fmt.Errorf("%w: %d deleted messages in %d bytes", ErrCorrupt, deleted, len(r.b))
+	default:
+		for range deleted {
+			x.deleted.Insert(x.FirstSeq + r.uvarint())
+		}
+	}
+	if r.short || uint64(x.deleted.Len()) != deleted {
+		return nil, fmt.Errorf("%w: %d of %d deleted messages", ErrCorrupt, x.deleted.Len(), deleted)
+	}
+	return x, nil
+}
+
+// reader takes values off the front of b. Behind its end it gives zeros, and
+// short is set.
+type reader struct {
+	b     []byte
+	short bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.took(n)
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	r.took(n)
+	return v
+}
+
+func (r *reader) took(n int) {
+	if n <= 0 {
+		r.short, n = true, len(r.b)
+	}
+	r.b = r.b[n:]
+}
+
+func (r *reader) take(n int) []byte {
+	if n > len(r.b) {
+		r.short, n = true, len(r.b)
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
