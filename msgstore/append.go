@@ -374,6 +374,8 @@ func (s *store) submit(o *op) {
 		s.disk.submit(o) // unlocks
 		return
 	}
+	for s.slice(o) {
+	}
 	s.mu.Lock()
 	s.apply(o)
 	s.notify.add(o)
@@ -404,6 +406,8 @@ func (s *store) follow(o *op) {
 // far as its mode goes), or failed. The caller holds no lock that the store's
 // owner could want, and calls runCallbacks afterwards.
 func (s *store) complete(o *op, err error) {
+	for err == nil && s.slice(o) {
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight[0] != o {

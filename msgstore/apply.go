@@ -293,8 +293,12 @@ func (s *store) uncount(b *block, i int, seq, size uint64, c *cache) {
 	if seq == s.first.seq {
 		s.findFirst()
 	}
-	if b.msgs == 0 && i < len(s.blocks)-1 {
+	switch {
+	case i == len(s.blocks)-1:
+	case b.msgs == 0:
 		s.emptied(b, i)
+	case s.disk != nil:
+		s.disk.thinned(b)
 	}
 }
 
@@ -323,7 +327,7 @@ func (s *store) emptied(b *block, i int) {
 
 // act carries out an action of an op.
 func (s *store) act(o *op, a *action) {
-	msgs, bytes := o.removed, o.removedBytes
+	msgs, bytes := o.removed-a.removed, o.removedBytes-a.bytes
 	one := change{}
 	switch a.kind {
 	case actRemove:

@@ -188,6 +188,7 @@ type notifier struct {
 	added   uint64    // ops ever queued
 	called  uint64    // of these, whose callbacks have returned
 	removal uint64    // number of the last one that removed something
+	slicing int       // ops that have removed something and are not queued
 	round   sync.Cond // called has changed; its lock is mu
 }
 
@@ -197,12 +198,25 @@ func (n *notifier) add(o *op) {
 	n.mu.Lock()
 	n.queue = append(n.queue, o)
 	n.added++
+	for i := range o.acts {
+		if o.acts[i].began {
+			n.slicing--
+			n.removal = n.added
+		}
+	}
 	for i := range o.changes {
 		if o.changes[i].msgs < 0 {
 			n.removal = n.added
 			break
 		}
 	}
+	n.mu.Unlock()
+}
+
+// begin says that an op, which is not queued yet, begins to remove messages.
+func (n *notifier) begin() {
+	n.mu.Lock()
+	n.slicing++
 	n.mu.Unlock()
 }
 
@@ -241,8 +255,11 @@ func (s *store) Notified() {
 	n := &s.notify
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.round.L = &n.mu
+	for n.slicing > 0 {
+		n.round.Wait()
+	}
 	for mark := n.removal; n.called < mark; {
-		n.round.L = &n.mu
 		n.round.Wait()
 	}
 }

@@ -47,6 +47,7 @@ type disk struct {
 	retiring sync.Mutex // leaf; guards retired
 	retired  []*cache   // contents that have left their blocks
 
+	hurry  atomic.Bool   // a block waits for its compaction
 	synced atomic.Uint64 // durable position, for the modes other than Always
 
 	maintaining sync.Mutex // one pass at a time; guards the next three
@@ -83,7 +84,7 @@ type blockFile struct {
 	compressed bool
 	gen        uint64 // counts rewrites; guarded by store.mu
 	loading    sync.Mutex
-	// tried is the live size at the last compaction.
+	// tried is the live size at the last compaction, 0 if there was none.
 	tried    uint64
 	locked   string // why the block cannot be read at all, or ""
 	reported bool   // its damage was reported
@@ -206,10 +207,15 @@ func (d *disk) completed(done []*commit.Op) {
 		// What follows a failed op rests on it, and fails as well.
 		s.complete(o, s.failure())
 	}
+}
+
+// delivered is called by the queue behind completed. Others may hold the locks that
+// this needs until the queue has done what they wait for.
+func (d *disk) delivered() {
 	if d.mode == Always {
 		d.clean()
 	}
-	s.runCallbacks()
+	d.s.runCallbacks()
 }
 
 // fail makes the store refuse writes with a sticky error.

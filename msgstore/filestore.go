@@ -133,6 +133,7 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 	s.disk = d
 	s.tail.max = blockSize(&s.cfg, &opts)
 	d.queue = h.commit.NewQueue(d.completed)
+	d.queue.OnDelivered(d.delivered)
 	if err := d.open(); err != nil {
 		d.closeFiles()
 		return nil, err

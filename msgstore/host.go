@@ -36,6 +36,7 @@ type Host struct {
 	bytes  int64               // of their contents, roughly
 	tables map[*block]struct{} // blocks with a table of subjects
 	tabled int64               // bytes of these tables
+	hollow chan struct{}       // a store has a block that is to be compacted at once
 	stop   chan struct{}
 	done   chan struct{}
 }
@@ -100,6 +101,7 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		stores:    make(map[*store]struct{}),
 		held:      make(map[*block]struct{}),
 		tables:    make(map[*block]struct{}),
+		hollow:    make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		done:      make(chan struct{}),
 	}
@@ -155,6 +157,10 @@ func (h *Host) run() {
 			return
 		case <-t.C:
 			h.Maintain(1)
+		case <-h.hollow:
+			for _, s := range h.list() {
+				s.disk.compactHollow()
+			}
 		}
 	}
 }
@@ -165,11 +171,8 @@ func (h *Host) run() {
 func (h *Host) Maintain(seconds int64) {
 	now := h.tick.Add(seconds)
 	busy := h.commit.Busy() // with anything but what follows
+	stores := h.list()
 	h.mu.Lock()
-	stores := make([]*store, 0, len(h.stores))
-	for s := range h.stores {
-		stores = append(stores, s)
-	}
 	for b := range h.held {
 		if now-b.used.Load() > cacheIdle && !b.pinned.Load() {
 			h.forget(b)
@@ -185,6 +188,25 @@ func (h *Host) Maintain(seconds int64) {
 		s.disk.maintain(now)
 	}
 	h.scrub(stores, h.scrubRate*seconds, busy)
+}
+
+// hurry wakes the goroutine that looks after the stores.
+func (h *Host) hurry() {
+	select {
+	case h.hollow <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// list returns the open stores.
+func (h *Host) list() []*store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	stores := make([]*store, 0, len(h.stores))
+	for s := range h.stores {
+		stores = append(stores, s)
+	}
+	return stores
 }
 
 func (h *Host) event(e Event) {

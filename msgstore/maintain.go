@@ -4,6 +4,34 @@ import (
 	"github.com/natsd/natsd/msgstore/commit"
 )
 
+// hollow says whether less than half of b is left, and of what the last compaction
+// left.
+func (b *block) hollow() bool {
+	return 2*b.bytes < uint64(b.size) && (b.file.tried == 0 || 2*b.bytes < b.file.tried)
+}
+
+// thinned is called with store.mu held when a message of b, which is sealed, was
+// removed: a large block of which less than half is left is compacted at once. The
+// small ones, which cost little, wait for their turn in maintain.
+func (d *disk) thinned(b *block) {
+	if b.size > hollowSize && b.hollow() && !d.hurry.Swap(true) {
+		d.host.hurry()
+	}
+}
+
+// hollowSize is the least size of a block for that (store semantics, 10.5).
+const hollowSize = 2 << 20
+
+// compactHollow compacts what thinned has found.
+func (d *disk) compactHollow() {
+	if d.hurry.Swap(false) && d.maintaining.TryLock() { // else the next pass does it
+		defer d.maintaining.Unlock()
+		if d.s.failed.Load() == nil {
+			d.rewriteSome()
+		}
+	}
+}
+
 // maintain is one look at the store: it repairs it after a failure, closes what
 // is idle, compresses and compacts sealed blocks, and saves the state.
 func (d *disk) maintain(now int64) {
@@ -147,7 +175,7 @@ func (d *disk) wantsRewrite(b *block, i int) bool {
 	if b.file.convert {
 		return true
 	}
-	if 2*b.bytes < uint64(b.size) && 2*b.bytes < b.file.tried {
+	if b.hollow() {
 		return true
 	}
 	return d.s.cfg.Compression == S2Compression && !b.file.compressed && b.file.fresh
@@ -175,9 +203,9 @@ func (d *disk) rewriteBlock(b *block) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	i := s.blockIndex(b)
 	if i < 0 || i == len(s.blocks)-1 || s.closed {
+		s.mu.Unlock()
 		return nil
 	}
 	if b.msgs == 0 {
@@ -185,21 +213,61 @@ func (d *disk) rewriteBlock(b *block) error {
 		if d.emptied(b, i) {
 			s.blocks = append(s.blocks[:i], s.blocks[i+1:]...)
 		}
+		s.mu.Unlock()
 		return nil
 	}
 	c, err := s.content(b)
-	if err != nil {
+	if err == nil {
+		c.shared.Store(true) // it is looked at without the lock
+	}
+	s.mu.Unlock()
+	if err != nil || len(c.bad) > 0 {
 		return err
 	}
-	if len(c.bad) > 0 {
-		return nil
-	}
-	err = d.rewrite(b, c, &live)
+	err = d.replaceBlock(b, c, &live)
+	s.mu.Lock()
 	b.file.tried = max(b.bytes, 1)
 	b.file.fresh = false
 	b.file.failed = err != nil
 	d.changes++
+	s.mu.Unlock()
 	return err
+}
+
+// replaceBlock writes the new file of a sealed block while the store goes on, and
+// holds its lock just to exchange the two. What is removed meanwhile stays in the
+// file, and has its tombstone elsewhere.
+func (d *disk) replaceBlock(b *block, c *cache, live *liveSet) error {
+	s := d.s
+	s.mu.RLock()
+	compress := s.cfg.Compression == S2Compression
+	fresh, err := d.distill(b, c, live)
+	s.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	x, err := d.stage(b, fresh.buf, compress)
+	if err != nil {
+		return err
+	}
+	b.file.loading.Lock() // who loads it has either file
+	defer b.file.loading.Unlock()
+	s.mu.Lock()
+	if s.closed || s.blockIndex(b) < 0 {
+		s.mu.Unlock()
+		return d.fs.Remove(d.blockPath(b.num) + ".tmp") // it has left the stream
+	}
+	if err = d.swap(b, x); err == nil {
+		fresh.compressed = x.compressed
+		b.recent.Store(nil)
+		b.cache.Store(fresh)
+		d.hold(b, fresh)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return d.settleSwap(b, x)
 }
 
 // forget makes the journal forget what it holds of a block.

@@ -52,6 +52,10 @@ type action struct {
 	ts   int64
 	seqs []uint64
 	bulk bool // one change for all
+
+	// What slices have removed already.
+	began          bool
+	removed, bytes uint64
 }
 
 type actionKind uint8

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"errors"
 	"math"
 	"slices"
 
@@ -137,35 +138,51 @@ func (s *store) exists(seq uint64) (ts int64, ok bool, err error) {
 // sequence below seq, ascending. The caller holds wmu.
 func (s *store) matching(f *Filter, below uint64) ([]removal, error) {
 	var found []removal
-	start := uint64(0)
-	err := s.read(func() error {
-		for {
+	start, changes := uint64(0), uint64(0)
+	look := func() error {
+		if len(found) == 0 && start == 0 && s.disk != nil {
+			changes = s.disk.changes
+		}
+		for range sliceMsgs {
 			c, e, seq, err := s.next(f, &start, below-1, nil)
-			if err == ErrStoreEOF {
-				break
-			}
 			if _, bad := err.(*BadRecordError); bad {
 				start = seq + 1
 				continue
 			}
-			if err != nil {
+			if err == nil {
+				found = append(found, removal{e.seq, c.time(e)})
+				start = e.seq + 1
+				continue
+			}
+			if err != ErrStoreEOF {
 				return err
 			}
-			found = append(found, removal{e.seq, c.time(e)})
-			start = e.seq + 1
+			if s.disk != nil && s.disk.changes != changes { // by what was in flight
+				found = slices.DeleteFunc(found, func(r removal) bool {
+					b, _ := s.blockFor(r.seq)
+					return b == nil
+				})
+			}
+			for _, o := range s.flight {
+				o.each(func(_ *segment, r *record.Record, _ []byte) {
+					if r.Kind == record.Message && r.Seq < below && f.matchBytes(r.Subject) {
+						found = append(found, removal{r.Seq, r.Time})
+					}
+				})
+			}
+			found = s.withoutFlying(found)
+			return nil
 		}
-		for _, o := range s.flight {
-			o.each(func(_ *segment, r *record.Record, _ []byte) {
-				if r.Kind == record.Message && r.Seq < below && f.matchBytes(r.Subject) {
-					found = append(found, removal{r.Seq, r.Time})
-				}
-			})
-		}
-		found = s.withoutFlying(found)
-		return nil
-	})
+		return errMore
+	}
+	err := errMore
+	for err == errMore {
+		err = s.read(look)
+	}
 	return found, err
 }
+
+var errMore = errors.New("there is more")
 
 // withoutFlying leaves out what the operations in flight remove. The caller
 // holds mu.

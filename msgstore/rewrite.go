@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/seqset"
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -25,6 +26,16 @@ func (l *liveSet) has(seq uint64) bool {
 // needed. Nothing is in flight for the file. An encrypted block gets a new key.
 // The caller holds store.mu, or is the only one who knows the store.
 func (d *disk) rewrite(b *block, c *cache, live *liveSet) error {
+	fresh, err := d.distill(b, c, live)
+	if err != nil {
+		return err
+	}
+	return d.write(b, fresh)
+}
+
+// distill returns what rewrite keeps of c. The caller holds store.mu for reading, at
+// least.
+func (d *disk) distill(b *block, c *cache, live *liveSet) (*cache, error) {
 	s := d.s
 	fresh := &cache{buf: make([]byte, 0, len(c.buf))}
 	i := s.blockIndex(b)
@@ -34,9 +45,9 @@ func (d *disk) rewrite(b *block, c *cache, live *liveSet) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.blockPath(b.num), err)
+		return nil, fmt.Errorf("%s: %w", d.blockPath(b.num), err)
 	}
-	return d.write(b, fresh)
+	return fresh, nil
 }
 
 // keeps says whether a compaction of s.blocks[i] keeps a record.
@@ -75,6 +86,26 @@ func (d *disk) write(b *block, fresh *cache) error {
 // writeBlock replaces the file of b, atomically and durably, by one with that
 // content, under a new key if the store is encrypted.
 func (d *disk) writeBlock(b *block, content []byte, compress bool) error {
+	x, err := d.stage(b, content, compress)
+	if err == nil {
+		err = d.swap(b, x)
+	}
+	if err == nil {
+		err = d.settleSwap(b, x)
+	}
+	return err
+}
+
+// staged is a new file for a block, which is durable under a temporary name.
+type staged struct {
+	size, stored int64 // of the content, and of the file
+	compressed   bool
+	key          *keys.Key
+	keyFile      []byte // nil without encryption
+}
+
+// stage writes the new file of b. It needs no lock of the store.
+func (d *disk) stage(b *block, content []byte, compress bool) (*staged, error) {
 	stored := content
 	compressed := compress && len(content) >= minCompress
 	if compressed {
@@ -85,37 +116,48 @@ func (d *disk) writeBlock(b *block, content []byte, compress bool) error {
 	if d.ring.Enabled() {
 		var err error
 		if key, keyFile, err = d.ring.New(d.blockObject(b)); err != nil {
-			return err
+			return nil, err
 		}
 		if !compressed {
 			stored = slices.Clone(stored)
 		}
 		key.Stream().XORAt(stored, stored, 0)
 	}
-	name := d.blockPath(b.num)
-	if err := vfs.WriteSynced(d.fs, name+".tmp", stored, 0o600); err != nil {
-		return err
+	if err := vfs.WriteSynced(d.fs, d.blockPath(b.num)+".tmp", stored, 0o600); err != nil {
+		return nil, err
 	}
-	if keyFile != nil {
-		if err := d.swapKey(b, keyFile); err != nil {
+	return &staged{int64(len(content)), int64(len(stored)), compressed, key, keyFile}, nil
+}
+
+// swap puts a staged file in the place of b's. The caller holds store.mu, or is the
+// only one who knows the store.
+func (d *disk) swap(b *block, x *staged) error {
+	name := d.blockPath(b.num)
+	if x.keyFile != nil {
+		if err := d.swapKey(b, x.keyFile); err != nil {
 			return err
 		}
 	}
 	if err := d.fs.Rename(name+".tmp", name); err != nil {
 		return err
 	}
+	b.file.key = x.key
+	b.file.convert = false
+	b.file.gen++
+	b.file.compressed = x.compressed
+	b.file.stored = x.stored
+	b.size = x.size
+	return nil
+}
+
+// settleSwap makes a swap durable. It needs no lock of the store.
+func (d *disk) settleSwap(b *block, x *staged) error {
 	if err := d.fs.SyncDir(d.msgs); err != nil {
 		return err
 	}
-	if keyFile != nil {
+	if x.keyFile != nil {
 		d.fs.Remove(d.keyPath(b.num) + ".old")
 	}
-	b.file.key = key
-	b.file.convert = false
-	b.file.gen++
-	b.file.compressed = compressed
-	b.file.stored = int64(len(stored))
-	b.size = int64(len(content))
 	return nil
 }
 

@@ -14,8 +14,9 @@ import (
 //
 // A method with a done callback returns before the operation is complete and
 // calls done exactly once, without a lock held, in the order of the operations
-// of the store; done may be called before the method returns. It must not
-// block. The blocking form of an operation waits for the same moment.
+// of the store; done may be called before the method returns. It may call the store,
+// but must not wait for an operation of it: the blocking form of an operation waits
+// for the moment when its own done would be called, which comes after this one.
 //
 // All methods may be called from several goroutines at a time.
 type Store interface {
@@ -160,8 +161,8 @@ type Store interface {
 	// RegisterStorageUpdates sets the function that hears of every change when
 	// it becomes visible: (+1, +size, seq, subject) for a message,
 	// (-1, -size, seq, subject) for a single removal, (-n, -bytes, 0, "") for
-	// others. It may call the store. A store that is not empty calls it at once
-	// with its bytes.
+	// others. It may call the store, like a done callback. A store that is not empty
+	// calls it at once with its bytes.
 	RegisterStorageUpdates(func(msgs, bytes int64, seq uint64, subject string))
 	// RegisterStorageRemoveMsg and RegisterProcessJetStreamMsg set what [RunDue]
 	// does about messages whose time has come, and about markers and scheduled

@@ -120,6 +120,7 @@ type Committer struct {
 	lazy      line // blocks whose content a full segment holds
 	lazies    int  // workers that sync such blocks
 	workers   int
+	asides    int  // of them, in a call that may wait for others
 	many      bool // the journal is preferred: many files are in line all the time
 	few       int  // journal rounds in a row with few files
 	closing   bool

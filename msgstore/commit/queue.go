@@ -92,6 +92,7 @@ func (l *opList) pop() *Op {
 type Queue struct {
 	c         *Committer
 	completed func([]*Op)
+	delivered func() // may be nil
 
 	mu          sync.Mutex
 	first, last *Op    // all ops that are not complete, in order
@@ -118,6 +119,12 @@ func (c *Committer) NewQueue(completed func(done []*Op)) *Queue {
 	q.doer = File{queue: q, kind: kindDo}
 	return q
 }
+
+// OnDelivered sets what is called behind the completed callback, perhaps by several
+// goroutines at a time. Other than that one, it may wait for what the queue does: for
+// a lock, say, whose holder is in [Queue.Perform]. To be called before the first op is
+// submitted.
+func (q *Queue) OnDelivered(fn func()) { q.delivered = fn }
 
 // Submit puts an op in the queue and does no I/O, so it may be called with the
 // owner's lock held. The op is begun at the next [Queue.Start] or [Queue.Run], at
@@ -225,7 +232,7 @@ func (q *Queue) Run() {
 func (q *Queue) Perform(o *Op) error {
 	o.wait = make(chan struct{})
 	q.Submit(o)
-	q.Run()
+	q.Start() // the caller may hold locks that the callbacks of other queues take
 	<-o.wait
 	o.wait = nil
 	return o.Err
@@ -294,6 +301,7 @@ func (q *Queue) finish(f *File, ops []*Op) {
 	f.leave()
 	q.release()
 	q.c.stand(q) // before the callbacks, which may take their time
+	told := false
 	if !q.delivering {
 		q.delivering = true
 		for {
@@ -324,12 +332,15 @@ func (q *Queue) finish(f *File, ops []*Op) {
 				break
 			}
 			q.mu.Unlock()
-			q.deliver()
+			told = q.deliver() || told
 			q.mu.Lock()
 		}
 		q.delivering = false
 	}
 	q.mu.Unlock()
+	if told && q.delivered != nil {
+		q.c.aside(q.delivered)
+	}
 }
 
 // doneToFront is the mutation OutOfOrder.
@@ -348,8 +359,9 @@ func (q *Queue) doneToFront() {
 	}
 }
 
-// deliver makes the callback for the batch. Only one goroutine is here at a time.
-func (q *Queue) deliver() {
+// deliver makes the callback for the batch, and says whether there was any. Only one
+// goroutine is here at a time.
+func (q *Queue) deliver() bool {
 	own, waited := q.batch[:0], q.waited[:0]
 	for _, o := range q.batch {
 		if o.wait != nil {
@@ -368,4 +380,5 @@ func (q *Queue) deliver() {
 	}
 	q.waited = waited
 	clear(q.batch[:n])
+	return len(own) > 0
 }

@@ -77,10 +77,23 @@ func (c *Committer) startTimer() {
 
 // call starts a worker if there is work for one more. Called with mu held.
 func (c *Committer) call() {
-	if c.workers < c.opts.SyncThreads && c.more() {
+	if c.workers-c.asides < c.opts.SyncThreads && c.more() {
 		c.workers++
 		go c.work()
 	}
+}
+
+// aside calls what may wait for something that workers do. The worker that is in it
+// does not count.
+func (c *Committer) aside(fn func()) {
+	c.mu.Lock()
+	c.asides++
+	c.call()
+	c.mu.Unlock()
+	fn()
+	c.mu.Lock()
+	c.asides--
+	c.mu.Unlock()
 }
 
 // work is a worker: it works until there is nothing to do.
@@ -114,7 +127,10 @@ func (c *Committer) retire() {
 // workJob takes one job and does it. If there is none the worker retires.
 func (c *Committer) workJob() bool {
 	c.mu.Lock()
-	j := c.next()
+	var j job
+	if c.workers-c.asides <= c.opts.SyncThreads { // else others do it
+		j = c.next()
+	}
 	if j.kind == jobNone {
 		c.retire()
 		c.mu.Unlock()
