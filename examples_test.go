@@ -3,7 +3,7 @@ package natsd
 import (
 	"bytes"
 	"context"
-	"net"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -169,13 +169,8 @@ func (w *workplace) succeeds(args []string) {
 func (w *workplace) serve(args []string) {
 	t := w.t
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	cmd := w.command(args, "-a", host, "-p", port)
+	ports := t.TempDir()
+	cmd := w.command(args, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", ports)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
@@ -187,17 +182,13 @@ func (w *workplace) serve(args []string) {
 			t.Errorf("%s: %v\n%s", cmd, err, &log)
 		}
 	}()
-	nc, err := nats.Connect("nats://"+net.JoinHostPort(host, port), nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(10*time.Millisecond), nats.MaxReconnects(-1))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nc, err := nats.Connect(clientURL(t, ctx, ports), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := nc.FlushWithContext(ctx); err != nil {
-		t.Fatal(err)
-	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +198,27 @@ func (w *workplace) serve(args []string) {
 	}
 	if _, err := js.Publish(ctx, "orders.new", []byte("hello")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// clientURL waits until a server has told in its ports file where it listens.
+func clientURL(t *testing.T, ctx context.Context, dir string) string {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var ports struct{ Nats []string }
+		files, _ := filepath.Glob(filepath.Join(dir, "*.ports"))
+		if len(files) == 1 {
+			if text, err := os.ReadFile(files[0]); err == nil && json.Unmarshal(text, &ports) == nil && len(ports.Nats) > 0 {
+				return ports.Nats[0]
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("the server does not say where it listens")
+		case <-tick.C:
+		}
 	}
 }
 

@@ -201,7 +201,7 @@ func next(t testing.TB, ch <-chan received) received {
 	select {
 	case m := <-ch:
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no message came")
 		return received{}
 	}

@@ -36,7 +36,7 @@ func TestOneByOne(t *testing.T) {
 			}
 			<-bus.count
 			a.serveAcks([]Msg{{Subject: bytes.TrimSpace(ack)}})
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			x := a.consumer([]byte("S"), []byte("C"))
 			x.in.mu.Lock()
 			defer x.in.mu.Unlock()

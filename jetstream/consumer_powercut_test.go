@@ -58,7 +58,7 @@ func cutConsumer(t *testing.T, seed uint64, m Mutations) error {
 				return got, true
 			case <-fs.Done():
 				return received{}, false
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("seed %d: no reply to %s", seed, subject)
 				return received{}, false
 			}

@@ -95,37 +95,38 @@ func TestCancelScheduleInFlight(t *testing.T) {
 // the delete marker.
 func TestMarkerSparesNewMessage(t *testing.T) {
 	disk := crashfs.New(1)
-	_, a, c := newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
-	c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"max_age":100000000,"subject_delete_marker_ttl":1000000000}`)
-	c.wantReply(`{"stream":"S","seq":1}`, "s", "old")
-	st := a.Stream("S")
-	<-time.After(101 * time.Millisecond) // of the stream's age
-	syncing, goOn := make(chan struct{}), make(chan struct{})
-	disk.Inject(func(call crashfs.Call) error {
-		if call.Kind == crashfs.Sync && strings.HasSuffix(call.Name, "1.blk") {
-			select {
-			case syncing <- struct{}{}:
-				<-goOn
-			case <-goOn:
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"max_age":100000000,"subject_delete_marker_ttl":1000000000}`)
+		c.wantReply(`{"stream":"S","seq":1}`, "s", "old")
+		st := a.Stream("S")
+		time.Sleep(101 * time.Millisecond) // of the stream's age
+		syncing, goOn := make(chan struct{}), make(chan struct{})
+		disk.Inject(func(call crashfs.Call) error {
+			if call.Kind == crashfs.Sync && strings.HasSuffix(call.Name, "1.blk") {
+				select {
+				case syncing <- struct{}{}:
+					<-goOn
+				case <-goOn:
+				}
 			}
+			return nil
+		})
+		acks := c.subscribe("ack")
+		c.publish("s", "ack", "new")
+		<-syncing
+		expired := make(chan struct{})
+		st.do(func() {
+			st.expire()
+			close(expired)
+		})
+		close(goOn)
+		<-expired
+		if m := next(t, acks); m.data != `{"stream":"S","seq":2}` {
+			t.Fatal(m.data)
 		}
-		return nil
+		// It is there until its own time has come.
+		c.want(base64.StdEncoding.EncodeToString([]byte("new")), "$JS.API.STREAM.MSG.GET.S", `{"seq":2}`)
 	})
-	acks := c.subscribe("ack")
-	c.publish("s", "ack", "new")
-	<-syncing
-	expired := make(chan struct{})
-	st.do(func() {
-		st.expire()
-		close(expired)
-	})
-	close(goOn)
-	<-expired
-	if m := next(t, acks); m.data != `{"stream":"S","seq":2}` {
-		t.Fatal(m.data)
-	}
-	// It is there until its own time has come.
-	c.want(base64.StdEncoding.EncodeToString([]byte("new")), "$JS.API.STREAM.MSG.GET.S", `{"seq":2}`)
 }
 
 // Archives of both versions become streams of either storage, with their

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -48,7 +47,7 @@ func startFixture(t testing.TB, name, operator string) *Server {
 // fixtureUser logs in with credentials, and says whether it could.
 func fixtureUser(t testing.TB, s *Server, name string) (nc *nats.Conn, ok bool) {
 	t.Helper()
-	nc, err := nats.Connect("nats://"+s.Addr().String(), nats.UserCredentials(filepath.Join(authFixtures, "users", name+".creds")))
+	nc, err := nats.Connect("nats://"+s.Addr().String(), nats.Timeout(patience), nats.UserCredentials(filepath.Join(authFixtures, "users", name+".creds")))
 	if err != nil && !errors.Is(err, nats.ErrAuthorization) {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -122,7 +121,7 @@ func TestFixtureUsers(t *testing.T) {
 	}
 	s := startFixture(t, "operator-memory.conf", "")
 	key := fixtureKey(t, "A-user")
-	if nc, err := nats.Connect("nats://"+s.Addr().String(), nats.UserJWT(func() (string, error) { return authFixture(t, "v1/A-user-v1.jwt"), nil }, key.Sign)); !errors.Is(err, nats.ErrAuthorization) {
+	if nc, err := nats.Connect("nats://"+s.Addr().String(), nats.Timeout(patience), nats.UserJWT(func() (string, error) { return authFixture(t, "v1/A-user-v1.jwt"), nil }, key.Sign)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("A-user-v1 from 127.0.0.1: %v", err)
 		if nc != nil {
 			nc.Close()
@@ -230,7 +229,7 @@ func TestFixtureClaims(t *testing.T) {
 	}
 	push := func(file string) (message, failure string) {
 		t.Helper()
-		m, err := sys.Request("$SYS.REQ.CLAIMS.UPDATE", []byte(authFixture(t, file)), 10*time.Second)
+		m, err := sys.Request("$SYS.REQ.CLAIMS.UPDATE", []byte(authFixture(t, file)), patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +263,7 @@ func TestFixtureClaims(t *testing.T) {
 		push("account-A.jwt")
 		open, ids := map[string]*nats.Conn{}, map[string]uint64{}
 		for _, u := range c.users {
-			nc, err := nats.Connect("nats://"+s.Addr().String(), nats.UserCredentials(filepath.Join(authFixtures, "users", u+".creds")), nats.NoReconnect())
+			nc, err := nats.Connect("nats://"+s.Addr().String(), nats.Timeout(patience), nats.UserCredentials(filepath.Join(authFixtures, "users", u+".creds")), nats.NoReconnect())
 			if err != nil {
 				t.Fatalf("%s: %v", u, err)
 			}

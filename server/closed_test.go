@@ -84,9 +84,7 @@ func TestClosedReasons(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := startConf(t, tt.conf)
-			c := dial(t, s, "")
-			waitFor(t, func() bool { return len(s.Clients()) == 1 })
-			id := s.Clients()[0].ID()
+			c := dial(t, s, "") // may be closed any time from here
 			send, closing := strings.CutSuffix(tt.send, "<close>")
 			io.WriteString(c.Conn, send)
 			if closing {
@@ -99,7 +97,7 @@ func TestClosedReasons(t *testing.T) {
 					t.Errorf("last line %q, want %q", got, tt.last)
 				}
 			}
-			if snap := lastClosed(t, s, id); snap.Reason.String() != tt.reason {
+			if snap := lastClosed(t, s, c.info.ClientID); snap.Reason.String() != tt.reason {
 				t.Errorf("reason %q, want %q", snap.Reason, tt.reason)
 			}
 			waitFor(t, func() bool { return len(s.Clients()) == 0 })
@@ -161,7 +159,7 @@ func TestNothingIsLeft(t *testing.T) {
 // until reads on until a line.
 func (c *raw) until(want string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if c.line() == want {
 			return
 		}

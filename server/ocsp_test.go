@@ -91,7 +91,7 @@ func TestOCSPPeers(t *testing.T) {
 	if err := sys.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if nc, err := nats.Connect("nats://"+s.Addr().String(), with(bad), nats.UserInfo("sys", "p")); err == nil {
+	if nc, err := nats.Connect("nats://"+s.Addr().String(), nats.Timeout(patience), with(bad), nats.UserInfo("sys", "p")); err == nil {
 		nc.Close()
 		t.Fatal("a client with a revoked certificate is in")
 	}
@@ -102,7 +102,7 @@ func TestOCSPPeers(t *testing.T) {
 		{"LINK.INVALID", "io.nats.server.advisory.v1.ocsp_peer_link_invalid", "Invalid OCSP response status: revoked"},
 		{"CONN.REJECT", "io.nats.server.advisory.v1.ocsp_peer_reject", "client not OCSP valid"},
 	} {
-		m, err := events.NextMsg(10 * time.Second)
+		m, err := events.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -128,7 +127,7 @@ func TestOperatorImportCycle(t *testing.T) {
 
 func claimsRequest(t testing.TB, nc *nats.Conn, subject, body string) string {
 	t.Helper()
-	m, err := nc.Request(subject, []byte(body), 10*time.Second)
+	m, err := nc.Request(subject, []byte(body), patience)
 	if err != nil {
 		return err.Error()
 	}
@@ -206,7 +205,7 @@ func TestSystemExports(t *testing.T) {
 		{"a", "$SYS.REQ.ACCOUNT.PING.CONNZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.CONNZ", false},
 		{"a", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.USER.INFO", true},
 	} {
-		_, err := connect(t, s, nats.UserInfo(c.user, "p")).Request(c.subject, nil, 10*time.Second)
+		_, err := connect(t, s, nats.UserInfo(c.user, "p")).Request(c.subject, nil, patience)
 		if (err == nil) != c.ok {
 			t.Errorf("%s %s: %v", c.user, c.subject, err)
 		}

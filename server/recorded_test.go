@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
@@ -111,7 +110,7 @@ func TestRecordedSelections(t *testing.T) {
 		"req-err-connz-state-string": {"$SYS.REQ.SERVER.PING.CONNZ", `{"state":"closed"}`},
 		"req-err-statsz-badjson":     {"$SYS.REQ.SERVER.PING.STATSZ", `{bad`},
 	} {
-		m, err := sys.Request(q[0], []byte(q[1]), 10*time.Second)
+		m, err := sys.Request(q[0], []byte(q[1]), patience)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -123,7 +122,7 @@ func TestRecordedSelections(t *testing.T) {
 			t.Errorf("%s: another error: %s", name, m.Data)
 		}
 	}
-	m, err := a.Request("$SYS.REQ.SERVER.PING.CONNZ", []byte(`{"auth":true}`), 10*time.Second)
+	m, err := a.Request("$SYS.REQ.SERVER.PING.CONNZ", []byte(`{"auth":true}`), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +142,7 @@ func TestRecordedCompression(t *testing.T) {
 		}
 		q := nats.NewMsg("$SYS.REQ.SERVER.PING.VARZ")
 		q.Header["Accept-Encoding"] = []string{name}
-		m, err := sys.RequestMsg(q, 10*time.Second)
+		m, err := sys.RequestMsg(q, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,13 +195,13 @@ func TestRecordedMeasurements(t *testing.T) {
 	}
 	expect := func(name string, from *nats.Subscription) {
 		t.Helper()
-		m, err := from.NextMsg(10 * time.Second)
+		m, err := from.NextMsg(patience)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		compareRecorded(t, name, m.Data)
 	}
-	if _, err := b.Request("one", nil, 10*time.Second); err != nil {
+	if _, err := b.Request("one", nil, patience); err != nil {
 		t.Fatal(err)
 	}
 	expect("event-service_latency-200_ok", results)
@@ -218,7 +217,7 @@ func TestRecordedMeasurements(t *testing.T) {
 	expect("trace-js-0", traces)
 	q = nats.NewMsg("one")
 	q.Header["Nats-Trace-Dest"] = []string{"tb"}
-	if _, err := nameless.RequestMsg(q, 10*time.Second); err != nil {
+	if _, err := nameless.RequestMsg(q, patience); err != nil {
 		t.Fatal(err)
 	}
 	expect("trace-svcimport-0", over)

@@ -203,7 +203,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 				return
 			default:
 			}
-			if m, err := peer.Request("svc", []byte("x"), 10*time.Second); err != nil || string(m.Data) != "x" {
+			if m, err := peer.Request("svc", []byte("x"), patience); err != nil || string(m.Data) != "x" {
 				t.Errorf("request through the import: %v", err)
 				return
 			}
@@ -217,7 +217,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 				return
 			default:
 			}
-			nc, err := nats.Connect("nats://"+s.Addr().String(), secure, nats.UserInfo(fmt.Sprintf("a%d", i%4), "p0"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+			nc, err := nats.Connect("nats://"+s.Addr().String(), nats.Timeout(patience), secure, nats.UserInfo(fmt.Sprintf("a%d", i%4), "p0"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 			if err != nil {
 				continue
 			}
@@ -375,7 +375,7 @@ func TestReloadJetStream(t *testing.T) {
 	enabled := fmt.Sprintf(account, ", jetstream: enabled")
 	s := startFile(t, on+enabled)
 	login := nats.UserInfo("a", "p")
-	js, err := connect(t, s.Server, login).JetStream()
+	js, err := connect(t, s.Server, login).JetStream(nats.MaxWait(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestScrub(t *testing.T) {
 	conf := `http: "127.0.0.1:-1", jetstream { store_dir: "` + dir + `" }`
 	s := startConf(t, conf)
 	nc := connect(t, s)
-	js, err := nc.JetStream(nats.MaxWait(20 * time.Second))
+	js, err := nc.JetStream(nats.MaxWait(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestScrub(t *testing.T) {
 	nc = connect(t, s)
 	log := s.log.(*testLog)
 	waitUntil(t, func() bool { return log.contains("damage in 2.blk") })
-	reply, err := nc.Request("$JS.API.STREAM.INFO.S", nil, 20*time.Second)
+	reply, err := nc.Request("$JS.API.STREAM.INFO.S", nil, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestScrub(t *testing.T) {
 	if r.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(text, []byte("has lost 1 messages")) {
 		t.Errorf("health: %d %s", r.StatusCode, text)
 	}
-	if js, err = nc.JetStream(nats.MaxWait(20 * time.Second)); err != nil {
+	if js, err = nc.JetStream(nats.MaxWait(patience)); err != nil {
 		t.Fatal(err)
 	}
 	for seq := uint64(1); seq <= messages; seq++ {

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/options"
 )
@@ -75,9 +76,13 @@ func start(t testing.TB, change func(*options.Options)) *Server {
 	return s
 }
 
+// patience is how long something may take that needs no time: long enough for a
+// machine with much else to do.
+const patience = time.Minute
+
 func connect(t testing.TB, s *Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect("nats://"+s.Addr().String(), opts...)
+	nc, err := nats.Connect("nats://"+s.Addr().String(), append([]nats.Option{nats.Timeout(patience)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +94,8 @@ func connect(t testing.TB, s *Server, opts ...nats.Option) *nats.Conn {
 type raw struct {
 	t testing.TB
 	net.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	info natsproto.Info // the first
 }
 
 func dial(t testing.TB, s *Server, connect string) *raw {
@@ -99,10 +105,12 @@ func dial(t testing.TB, s *Server, connect string) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	c := &raw{t, nc, bufio.NewReaderSize(nc, 64<<10)}
-	c.SetDeadline(time.Now().Add(30 * time.Second))
-	if l := c.line(); !strings.HasPrefix(l, "INFO {") {
-		t.Fatalf("first line %q", l)
+	c := &raw{t: t, Conn: nc, r: bufio.NewReaderSize(nc, 64<<10)}
+	c.SetDeadline(time.Now().Add(time.Minute))
+	first := c.line()
+	info, ok := strings.CutPrefix(first, "INFO ")
+	if !ok || c.info.Decode([]byte(info)) != nil {
+		t.Fatalf("first line %q", first)
 	}
 	if connect != "" {
 		c.send("CONNECT %s\r\nPING\r\n", connect)
@@ -118,14 +126,22 @@ func (c *raw) send(format string, v ...any) {
 	}
 }
 
+// line is the next one. The server may send PING at any time: two seconds after
+// CONNECT.
 func (c *raw) line() string {
 	c.t.Helper()
-	l, err := c.r.ReadString('\n')
-	if err != nil {
-		c.t.Fatalf("%q, %v", l, err)
+	for {
+		l, err := c.r.ReadString('\n')
+		if err != nil {
+			c.t.Fatalf("%q, %v", l, err)
+		}
+		if l != ping {
+			return strings.TrimSuffix(l, "\r\n")
+		}
 	}
-	return strings.TrimSuffix(l, "\r\n")
 }
+
+const ping = "PING\r\n"
 
 func (c *raw) expect(lines ...string) {
 	c.t.Helper()
@@ -201,7 +217,7 @@ func TestConcurrentTraffic(t *testing.T) {
 			churn.Flush()
 		}
 	})
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(2 * patience)
 	done := func() bool {
 		if queueGot.Load() < publishers*messages {
 			return false
@@ -271,7 +287,7 @@ func TestSlowConsumer(t *testing.T) {
 
 func waitFor(t testing.TB, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -304,9 +320,12 @@ func TestSplitAnywhere(t *testing.T) {
 				rest = rest[n:]
 			}
 		}()
-		got := make([]byte, len(want))
-		if _, err := io.ReadFull(c.r, got); err != nil || string(got) != want {
-			t.Fatalf("pieces of %d: %v, got %d bytes %.200q", most, err, len(got), got)
+		got := ""
+		for !strings.HasSuffix(got, "PONG\r\n") {
+			got += c.line() + "\r\n"
+		}
+		if got != want {
+			t.Fatalf("pieces of %d: got %d bytes %.200q", most, len(got), got)
 		}
 	}
 }
@@ -356,7 +375,7 @@ func TestInProcess(t *testing.T) {
 	defer nc.Close()
 	sub, _ := nc.SubscribeSync("x")
 	nc.Publish("x", []byte("hi"))
-	if m, err := sub.NextMsg(10 * time.Second); err != nil || string(m.Data) != "hi" {
+	if m, err := sub.NextMsg(patience); err != nil || string(m.Data) != "hi" {
 		t.Fatal(m, err)
 	}
 }

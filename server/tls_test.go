@@ -102,7 +102,7 @@ func dialTLS(t testing.TB, s *Server, c *tls.Config) *tls.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(patience))
 	for b := []byte{0}; b[0] != '\n'; {
 		if _, err := nc.Read(b); err != nil {
 			t.Fatal(err)

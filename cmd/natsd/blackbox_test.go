@@ -3,11 +3,12 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -40,27 +41,38 @@ func TestMain(m *testing.M) {
 
 // process is a running server.
 type process struct {
-	t    testing.TB
-	conf string
-	addr string
-	cmd  *exec.Cmd
-	log  *syncBuffer
-	done chan error
+	t     testing.TB
+	conf  string
+	ports string // the directory of its ports file
+	addr  string
+	http  string // of the monitoring, if there is any
+	cmd   *exec.Cmd
+	log   *syncBuffer
+	done  chan error
 }
 
-// startServer runs the binary with a configuration on a free port; a "listen"
-// line is added. It ends with the test.
+// startServer runs the binary with a configuration; a "listen" line is added. It
+// ends with the test.
 func startServer(t testing.TB, conf string) *process {
 	t.Helper()
-	p := &process{t: t, addr: freeAddr(t), conf: filepath.Join(t.TempDir(), "natsd.conf")}
-	p.configure(conf)
+	p := newProcess(t, conf)
 	p.start()
 	t.Cleanup(p.stop)
 	return p
 }
 
-func (p *process) configure(conf string) {
-	if err := os.WriteFile(p.conf, []byte("listen: \""+p.addr+"\"\n"+conf), 0o600); err != nil {
+// newProcess is a server that does not run yet. At each start it listens on another
+// port that it chose itself: one that a test chose may be somebody else's by then.
+func newProcess(t testing.TB, conf string) *process {
+	p := &process{t: t, conf: filepath.Join(t.TempDir(), "natsd.conf"), ports: t.TempDir()}
+	p.configure(conf)
+	return p
+}
+
+func (p *process) configure(conf string) { p.configureAt("127.0.0.1:-1", conf) }
+
+func (p *process) configureAt(addr, conf string) {
+	if err := os.WriteFile(p.conf, []byte("listen: \""+addr+"\"\n"+conf), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -80,16 +92,29 @@ func (p *process) start() {
 			p.t.Fatalf("server ended: %v\n%s", err, p.log)
 		default:
 		}
-		c, err := net.Dial("tcp", p.addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
+		return p.readPorts()
 	})
 }
 
+// readPorts reads where the server listens, if it has told it.
+func (p *process) readPorts() bool {
+	text, err := os.ReadFile(filepath.Join(p.ports, fmt.Sprintf("%s_%d.ports", filepath.Base(binary), p.cmd.Process.Pid)))
+	if err != nil {
+		return false
+	}
+	var all struct{ Nats, Monitoring []string }
+	if json.Unmarshal(text, &all) != nil || len(all.Nats) == 0 {
+		return false
+	}
+	_, p.addr, _ = strings.Cut(all.Nats[0], "://")
+	if len(all.Monitoring) > 0 {
+		p.http = all.Monitoring[0]
+	}
+	return true
+}
+
 func (p *process) command() *exec.Cmd {
-	cmd := exec.Command(binary, "-c", p.conf)
+	cmd := exec.Command(binary, "-c", p.conf, "--ports_file_dir", p.ports)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	return cmd
 }
@@ -107,7 +132,7 @@ func (p *process) end(sig os.Signal) {
 	p.cmd.Process.Signal(sig)
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(wait):
 		p.cmd.Process.Kill()
 		p.t.Errorf("server did not stop\n%s", p.log)
 	}
@@ -119,7 +144,7 @@ func (p *process) url() string { return "nats://" + p.addr }
 // connect opens a client that fails the test on asynchronous errors.
 func (p *process) connect(opts ...nats.Option) *nats.Conn {
 	p.t.Helper()
-	all := append([]nats.Option{nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+	all := append([]nats.Option{nats.Timeout(wait), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		p.t.Errorf("asynchronous error: %v", err)
 	})}, opts...)
 	nc, err := nats.Connect(p.url(), all...)
@@ -130,19 +155,10 @@ func (p *process) connect(opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // waitFor polls until ok holds.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -141,10 +141,9 @@ func TestDamagedDirectories(t *testing.T) {
 
 func serveDamaged(t *testing.T, name string, ref *reference) string {
 	dir := unpackFixture(t, filepath.Join(fixturesDir(), name, "store.tar.gz"))
-	monitor := freeAddr(t)
-	s := startServer(t, fmt.Sprintf("http: %q\njetstream { store_dir: %q, %s }\n%s", monitor, dir, ref.Config.JetStream, ref.Config.Accounts))
+	s := startServer(t, fmt.Sprintf("http: \"127.0.0.1:-1\"\njetstream { store_dir: %q, %s }\n%s", dir, ref.Config.JetStream, ref.Config.Accounts))
 	health := func() string {
-		r := must(http.Get("http://" + monitor + "/healthz"))(t)
+		r := must(http.Get(s.http + "/healthz"))(t)
 		defer r.Body.Close()
 		var doc struct{ Status, Error string }
 		check(t, json.NewDecoder(r.Body).Decode(&doc))

@@ -129,7 +129,7 @@ func TestConsumersOfJetStream(t *testing.T) {
 		t.Errorf("message %s %s %v %s", m.Subject(), m.Reply(), m.Headers(), m.Data())
 	}
 	check(t, m.Term())
-	batch := must(c.Fetch(5, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(time.Second)))(t)
+	batch := must(c.Fetch(5, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(10*time.Second)))(t)
 	count := 0
 	for m := range batch.Messages() {
 		check(t, m.Ack())
@@ -138,7 +138,7 @@ func TestConsumersOfJetStream(t *testing.T) {
 	if check(t, batch.Error()); count != 5 {
 		t.Errorf("fetched %d", count)
 	}
-	batch = must(c.Fetch(n, jetstream.FetchMaxBytes(300), jetstream.FetchMaxWait(time.Second)))(t)
+	batch = must(c.Fetch(n, jetstream.FetchMaxBytes(300), jetstream.FetchMaxWait(wait)))(t)
 	for m := range batch.Messages() {
 		check(t, m.DoubleAck(ctx))
 		count++
@@ -231,14 +231,21 @@ func TestPriorityGroups(t *testing.T) {
 	group := func(name string, policy jetstream.PriorityPolicy) jetstream.Consumer {
 		return must(st.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: name, PriorityPolicy: policy, PriorityGroups: []string{"g"}}))(t)
 	}
-	fetch := func(c jetstream.Consumer, opts ...jetstream.FetchOpt) int {
+	// fetch asks for one message; for none it waits a moment.
+	fetch := func(c jetstream.Consumer, want int, opts ...jetstream.FetchOpt) {
 		t.Helper()
+		patience := wait
+		if want == 0 {
+			patience = 100 * time.Millisecond
+		}
 		n := 0
-		batch := must(c.Fetch(1, append(opts, jetstream.FetchPriorityGroup("g"), jetstream.FetchMaxWait(100*time.Millisecond))...))(t)
+		batch := must(c.Fetch(1, append(opts, jetstream.FetchPriorityGroup("g"), jetstream.FetchMaxWait(patience))...))(t)
 		for range batch.Messages() {
 			n++
 		}
-		return n
+		if n != want {
+			t.Errorf("fetched %d, want %d", n, want)
+		}
 	}
 	overflow := group("overflow", jetstream.PriorityPolicyOverflow)
 	for _, c := range []struct {
@@ -248,17 +255,11 @@ func TestPriorityGroups(t *testing.T) {
 		{jetstream.FetchMinPending(11), 0}, {jetstream.FetchMinPending(10), 1},
 		{jetstream.FetchMinAckPending(2), 0}, {jetstream.FetchMinAckPending(1), 1},
 	} {
-		if n := fetch(overflow, c.opt); n != c.want {
-			t.Errorf("fetched %d, want %d", n, c.want)
-		}
+		fetch(overflow, c.want, c.opt)
 	}
-	if n := fetch(group("prioritized", jetstream.PriorityPolicyPrioritized), jetstream.FetchPrioritized(3)); n != 1 {
-		t.Errorf("with a priority: %d", n)
-	}
+	fetch(group("prioritized", jetstream.PriorityPolicyPrioritized), 1, jetstream.FetchPrioritized(3))
 	pinned := group("pinned", jetstream.PriorityPolicyPinned)
-	if n := fetch(pinned); n != 1 {
-		t.Errorf("pinned: %d", n)
-	}
+	fetch(pinned, 1)
 	if i := must(pinned.Info(ctx))(t); len(i.PriorityGroups) != 1 || i.PriorityGroups[0].PinnedClientID == "" {
 		t.Errorf("groups %+v", i.PriorityGroups)
 	}

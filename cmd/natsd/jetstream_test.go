@@ -18,7 +18,7 @@ func jetStream(t *testing.T, extra string) (*process, *nats.Conn, jetstream.JetS
 	t.Helper()
 	s := startServer(t, fmt.Sprintf("jetstream { store_dir: %q }\n%s", t.TempDir(), extra))
 	nc := s.connect()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*wait)
 	t.Cleanup(cancel)
 	return s, nc, must(jetstream.New(nc))(t), ctx
 }
@@ -118,7 +118,7 @@ func TestStreamPublishForms(t *testing.T) {
 	const n = 5000
 	futures := make([]jetstream.PubAckFuture, n)
 	for i := range futures {
-		futures[i] = must(js.PublishAsync("s.c", fmt.Append(nil, i)))(t)
+		futures[i] = must(js.PublishAsync("s.c", fmt.Append(nil, i), jetstream.WithStallWait(wait)))(t)
 	}
 	select {
 	case <-js.PublishAsyncComplete():
@@ -165,7 +165,7 @@ func TestStreamSurvivesRestart(t *testing.T) {
 				t.Fatalf("state %+v", st.CachedInfo().State)
 			}
 			cons = must(st.Consumer(ctx, "D"))(t)
-			batch = must(cons.Fetch(100, jetstream.FetchMaxWait(2*time.Second)))(t)
+			batch = must(cons.Fetch(60, jetstream.FetchMaxWait(wait)))(t)
 			want := 40
 			for m := range batch.Messages() {
 				if string(m.Data()) != fmt.Sprint(want) {
@@ -233,7 +233,7 @@ func TestConsumerForms(t *testing.T) {
 		if got := count(c.FetchNoWait(100)); got != 100 {
 			t.Errorf("FetchNoWait: %d", got)
 		}
-		if got := count(c.FetchBytes(1000, jetstream.FetchMaxWait(time.Second))); got == 0 || got >= 50 {
+		if got := count(c.FetchBytes(1000, jetstream.FetchMaxWait(wait))); got == 0 || got >= 50 {
 			t.Errorf("FetchBytes: %d", got)
 		}
 		m := must(c.Next())(t)
@@ -257,7 +257,7 @@ func TestConsumerForms(t *testing.T) {
 	t.Run("push", func(t *testing.T) {
 		inbox := nats.NewInbox()
 		c := must(st.CreatePushConsumer(ctx, jetstream.ConsumerConfig{Durable: "push", DeliverSubject: inbox, AckPolicy: jetstream.AckAllPolicy,
-			FlowControl: true, IdleHeartbeat: time.Second}))(t)
+			FlowControl: true, IdleHeartbeat: 10 * time.Second}))(t)
 		var got atomic.Int64
 		cc := must(c.Consume(func(m jetstream.Msg) {
 			if got.Add(1) == n {
@@ -335,7 +335,7 @@ func TestConsumerForms(t *testing.T) {
 // The legacy JetStream API of the nats package.
 func TestLegacyJetStream(t *testing.T) {
 	_, nc, _, _ := jetStream(t, "")
-	js := must(nc.JetStream())(t)
+	js := must(nc.JetStream(nats.MaxWait(wait)))(t)
 	must(js.AddStream(&nats.StreamConfig{Name: "L", Subjects: []string{"l.*"}}))(t)
 	for i := range 100 {
 		must(js.Publish("l.a", fmt.Append(nil, i)))(t)

@@ -44,7 +44,7 @@ func newKilled(t *testing.T, rng *rand.Rand) *killed {
 // client connects; the connection may break.
 func (k *killed) client() (*nats.Conn, jetstream.JetStream) {
 	k.t.Helper()
-	nc := must(nats.Connect(k.url(), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})))(k.t)
+	nc := must(nats.Connect(k.url(), nats.Timeout(wait), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})))(k.t)
 	k.t.Cleanup(nc.Close)
 	return nc, must(jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(512)))(k.t)
 }
@@ -88,7 +88,7 @@ func TestKillStreams(t *testing.T) {
 
 func killStreams(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 21))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*wait)
 	defer cancel()
 	k := newKilled(t, rng)
 	config := jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Compression: jetstream.StoreCompression(rng.IntN(2))}
@@ -194,7 +194,7 @@ func TestKillConsumers(t *testing.T) {
 
 func killConsumers(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 22))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*wait)
 	defer cancel()
 	k := newKilled(t, rng)
 	_, js := k.client()

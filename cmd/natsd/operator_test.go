@@ -76,7 +76,7 @@ func TestOperatorCredentials(t *testing.T) {
 		"unknown account": {nats.UserJWTAndSeed(stranger, strangerSeed)},
 		"wrong key":       {nats.UserJWTAndSeed(token, strangerSeed)},
 	} {
-		if nc, err := nats.Connect(s.url(), opts...); !errors.Is(err, nats.ErrAuthorization) {
+		if nc, err := nats.Connect(s.url(), append([]nats.Option{nats.Timeout(wait)}, opts...)...); !errors.Is(err, nats.ErrAuthorization) {
 			if err == nil {
 				nc.Close()
 			}
@@ -108,7 +108,7 @@ func TestOperatorClaimsUpdate(t *testing.T) {
 	case <-time.After(wait):
 		t.Error("a revoked user stays")
 	}
-	if nc, err := nats.Connect(s.url(), nats.UserJWTAndSeed(token, seed)); !errors.Is(err, nats.ErrAuthorization) {
+	if nc, err := nats.Connect(s.url(), nats.Timeout(wait), nats.UserJWTAndSeed(token, seed)); !errors.Is(err, nats.ErrAuthorization) {
 		if err == nil {
 			nc.Close()
 		}
@@ -148,7 +148,7 @@ func TestAuthCallout(t *testing.T) {
 	sub := must(nc.SubscribeSync("ok"))(t)
 	check(t, nc.Publish("ok", nil))
 	must(sub.NextMsg(wait))(t)
-	if nc, err := nats.Connect(s.url(), nats.UserInfo("ali", "please")); !errors.Is(err, nats.ErrAuthorization) {
+	if nc, err := nats.Connect(s.url(), nats.Timeout(wait), nats.UserInfo("ali", "please")); !errors.Is(err, nats.ErrAuthorization) {
 		if err == nil {
 			nc.Close()
 		}
@@ -172,7 +172,7 @@ func TestAuthFixtures(t *testing.T) {
 				{"C-service-user", true}, {"sys-user", true},
 				{"A-src-user", false}, {"A-times-user", false}, {"A-expired-user", false}, {"A-websocket-user", false}, {"A-revoked-user", false},
 			} {
-				nc, err := nats.Connect(s.url(), nats.UserCredentials(filepath.Join(dir, "users", tt.user+".creds")))
+				nc, err := nats.Connect(s.url(), nats.Timeout(wait), nats.UserCredentials(filepath.Join(dir, "users", tt.user+".creds")))
 				if err == nil {
 					if tt.user == "A-scoped-user" {
 						waitFor(t, "the limit of the scope", func() bool { return nc.MaxPayload() == 2048 })
@@ -191,9 +191,7 @@ func TestAuthFixtures(t *testing.T) {
 		text := string(must(os.ReadFile(filepath.Join(dir, "operator-memory.conf")))(t))
 		text = regexp.MustCompile(`(?m)^operator:.*$`).ReplaceAllString(text, fmt.Sprintf("operator: %q", filepath.Join(dir, bad.operator)))
 		text = fixtureConf(text, t.TempDir())
-		s := &process{t: t, addr: freeAddr(t), conf: filepath.Join(t.TempDir(), "conf")}
-		s.configure(text)
-		out := s.refused()
+		out := newProcess(t, text).refused()
 		if !strings.Contains(out, bad.text) {
 			t.Errorf("%s: %s", bad.operator, out)
 		}

@@ -24,7 +24,7 @@ func TestSyncPrecedesAck(t *testing.T) {
 	}
 	s := startServer(t, fmt.Sprintf("jetstream { store_dir: %q }\n", t.TempDir()))
 	nc := s.connect(nats.UseOldRequestStyle())
-	js := must(nc.JetStream())(t)
+	js := must(nc.JetStream(nats.MaxWait(wait)))(t)
 	must(js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s"}}))(t)
 	must(js.Publish("s", []byte("before the trace")))(t)
 
