@@ -37,68 +37,117 @@ type callout struct {
 	subject string         // of requests: the issuer, or the account in operator mode
 	xkey    string         // requests are sealed for it; empty: they are not
 	allowed []string       // accounts that users may be put in; operator mode may have "*"
+	users   []string       // who do without it
 }
 
-// afterLogin lets an auth callout decide, where one is configured, and keeps
-// users of its account from asking it themselves.
-func (s *Server) afterLogin(c *client.Client, r *auth.Request, id auth.Identity, failure auth.Failure, l *loadedAccount) (auth.Identity, auth.Failure) {
-	if failure == auth.ProxyNotTrusted || failure == auth.ProxyRequired {
-		return id, failure
+// outcome is how a login went before a callout is asked.
+type outcome struct {
+	id      auth.Identity // if it was accepted
+	failure auth.Failure
+	loaded  *loadedAccount // operator mode: that of the user JWT, nil if it is not known
+}
+
+// user is who has logged in, or who wanted to: its name or public key.
+func (l *outcome) user(r *auth.Request) string {
+	switch {
+	case l.failure == auth.Accepted:
+		return l.id.ID
+	case r.NKey != "":
+		return r.NKey
 	}
-	co, users := s.calloutFor(l)
-	if co == nil {
-		return id, failure
+	return r.User
+}
+
+// decide lets an auth callout decide about a login, where one is configured, and
+// keeps users of its account from asking it themselves.
+func (s *Server) decide(c *client.Client, r *auth.Request, l outcome) (auth.Identity, auth.Failure) {
+	if l.failure == auth.ProxyNotTrusted || l.failure == auth.ProxyRequired {
+		return l.id, l.failure
 	}
-	name := id.Label
-	if failure != auth.Accepted {
-		if name = r.User; r.NKey != "" {
-			name = r.NKey
-		}
-	}
-	if !slices.Contains(users, name) && s.delegates(co, id, failure) {
+	co := s.calloutFor(l.loaded)
+	if co.decides(&l, r) {
 		var err error
-		if id, err = co.ask(c, r); err != nil {
+		if l.id, err = co.ask(c, r); err != nil {
 			s.log.Warnf("%s - %s", c.Label(), firstUpper(err.Error()))
 			if errors.Is(err, operator.ErrProxyRequired) {
-				return id, auth.ProxyRequired
+				return l.id, auth.ProxyRequired
 			}
-			return id, auth.Refused
+			return l.id, auth.Refused
 		}
-		failure = auth.Accepted
+		l.failure = auth.Accepted
 	}
-	if failure == auth.Accepted && id.Account == co.account.Name() {
-		id.Permissions = id.Permissions.DenyPublish(calloutSubject)
-	}
-	return id, failure
+	l.id.Permissions = co.guard(l.id)
+	return l.id, l.failure
 }
 
 // calloutFor returns the callout of the configuration, or of an account in
-// operator mode, and the users who do without it; nil if there is none.
-func (s *Server) calloutFor(l *loadedAccount) (*callout, []string) {
+// operator mode; nil if there is none.
+func (s *Server) calloutFor(l *loadedAccount) *callout {
 	if s.operator != nil {
 		if l == nil || !l.claims.Claims.HasExternalAuthorization() {
-			return nil, nil
+			return nil
 		}
 		a := &l.claims.Claims.Authorization
-		return &callout{s: s, account: l.acc, l: l, subject: l.claims.Key(), xkey: a.XKey, allowed: a.AllowedAccounts}, a.AuthUsers
+		return &callout{s: s, account: l.acc, l: l, subject: l.claims.Key(), xkey: a.XKey, allowed: a.AllowedAccounts, users: a.AuthUsers}
 	}
 	o := s.Options().Authorization.Callout
 	if o == nil {
-		return nil, nil
+		return nil
 	}
 	acc := s.accounts.Get(o.Account)
 	if acc == nil {
 		acc = s.global
 	}
-	return &callout{s: s, account: acc, issuer: o.Issuer, subject: o.Issuer, xkey: o.XKey, allowed: o.AllowedAccounts}, o.AuthUsers
+	return &callout{s: s, account: acc, issuer: o.Issuer, subject: o.Issuer, xkey: o.XKey, allowed: o.AllowedAccounts, users: o.AuthUsers}
 }
 
-// delegates tells whether the service decides about a login that went so.
-func (s *Server) delegates(co *callout, id auth.Identity, failure auth.Failure) bool {
-	if co.l != nil || failure != auth.Accepted || id.Account == options.GlobalAccount {
+// decides tells whether the service decides about a login. There may be none.
+func (co *callout) decides(l *outcome, r *auth.Request) bool {
+	if co == nil {
+		return false
+	}
+	if user := l.user(r); user != "" && slices.Contains(co.users, user) {
+		return false
+	}
+	if co.l != nil || l.failure != auth.Accepted || l.id.Account == options.GlobalAccount {
 		return true
 	}
-	return len(co.allowed) == 0 || slices.Contains(co.allowed, id.Account)
+	return len(co.allowed) == 0 || slices.Contains(co.allowed, l.id.Account)
+}
+
+// guard returns the permissions of a user; those of the service's account may not
+// ask it themselves. There may be no service.
+func (co *callout) guard(id auth.Identity) *auth.Permissions {
+	if co == nil || id.Account != co.account.Name() || !id.Permissions.Publish([]byte(calloutSubject)) {
+		return id.Permissions
+	}
+	return id.Permissions.DenyPublish(calloutSubject)
+}
+
+// Judge implements client.Host.
+func (h *host) Judge(r *auth.Request) (auth.Identity, auth.Failure) {
+	s := (*Server)(h)
+	id, failure := s.users.Load().Login(r)
+	if failure == auth.Accepted {
+		id.Permissions = s.calloutFor(nil).guard(id)
+	}
+	return id, failure
+}
+
+// JudgeClaims implements client.Host.
+func (h *host) JudgeClaims(id auth.Identity) (auth.Identity, auth.Failure) {
+	s := (*Server)(h)
+	if s.operator != nil {
+		if !s.operator.pins(id.Claims) {
+			return id, auth.Refused
+		}
+		return id, auth.Accepted
+	}
+	if !id.Claims.OwnPermissions {
+		id.Permissions = s.users.Load().DefaultPermissions(id.Account)
+		id.Permissions = s.calloutFor(nil).guard(id)
+	}
+	return id, auth.Accepted
 }
 
 // ask puts a request to the service and waits for the answer.
@@ -267,7 +316,7 @@ func (co *callout) judge(c *client.Client, r *auth.Request, userKey string, answ
 		return none, err
 	}
 	id.ProxyKey = proxy
-	id.Claims.Delegated = true
+	id.Claims.Callout = co.account.Name()
 	if u.Name != "" {
 		id.Label = u.Name
 	}
@@ -299,8 +348,14 @@ func (co *callout) configured(u *jwt.UserClaims, token string, login *operator.L
 	// An account without claims that matter: its issuer signs its users.
 	a := operator.Temporary(co.issuer)
 	id, err := a.Identify(u, token, login)
+	if err != nil {
+		return id, co.reword(err)
+	}
 	id.Account = target.Name()
-	return id, co.reword(err)
+	if !id.Claims.OwnPermissions {
+		id.Permissions = co.s.users.Load().DefaultPermissions(id.Account)
+	}
+	return id, nil
 }
 
 // operated judges a user where accounts have JWTs.

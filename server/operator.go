@@ -351,10 +351,11 @@ func (s *Server) clientsOf(a *account.Account) []*client.Client {
 func (m *operatorMode) reconsider(l *loadedAccount, before *operator.Account) {
 	a := l.claims
 	defaults := a.DefaultPermissions()
+	co := m.s.calloutFor(l)
 	left := int64(0)
 	for _, c := range m.s.clientsOf(l.acc) {
-		c.Reconsider(func(u *auth.Claims) client.Claimed {
-			switch {
+		c.Reconsider(func(id auth.Identity) client.Claimed {
+			switch u := id.Claims; {
 			case a.Revoked(u.Key, u.IssuedAt):
 				return client.Claimed{Close: client.CredentialsRevoked, Error: "User Authentication Revoked"}
 			case u.Bearer && a.Claims.Limits.DisallowBearer:
@@ -362,7 +363,10 @@ func (m *operatorMode) reconsider(l *loadedAccount, before *operator.Account) {
 			case u.SignedFor == a.Key() && !a.SameSigner(before, u.Issuer):
 				return client.Claimed{Close: client.AuthenticationViolation}
 			}
-			return client.Claimed{Permissions: defaults}
+			if !id.Claims.OwnPermissions {
+				id.Permissions = defaults
+			}
+			return client.Claimed{Permissions: co.guard(id)}
 		})
 		if c.Reason() != 0 {
 			continue
@@ -427,6 +431,19 @@ func (m *operatorMode) login(c *client.Client, r *auth.Request, proxyKey string)
 	return id, l, err
 }
 
+// pins tells whether users of the account that claims come from may log in.
+func (m *operatorMode) pins(u *auth.Claims) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pinned == nil {
+		return true
+	}
+	if u.Callout != "" {
+		return m.pinned[u.Callout]
+	}
+	return m.pinned[u.SignedFor]
+}
+
 // PinnedAccountFails counts logins of accounts that are not pinned.
 func (s *Server) PinnedAccountFails() int64 {
 	if s.operator == nil {
@@ -458,7 +475,7 @@ func (h *host) Login(c *client.Client, r *auth.Request) (auth.Identity, auth.Fai
 	users := s.users.Load()
 	if s.operator == nil {
 		id, failure := users.Login(r)
-		return s.afterLogin(c, r, id, failure, nil)
+		return s.decide(c, r, outcome{id: id, failure: failure})
 	}
 	proxyKey, failure := users.Proxy(r)
 	if failure != auth.Accepted {
@@ -472,7 +489,7 @@ func (h *host) Login(c *client.Client, r *auth.Request) (auth.Identity, auth.Fai
 		s.log.Debugf("%s - %s", c.Label(), firstUpper(err.Error()))
 		return id, auth.Refused
 	}
-	return s.afterLogin(c, r, id, auth.Accepted, l)
+	return s.decide(c, r, outcome{id: id, failure: auth.Accepted, loaded: l})
 }
 
 func firstUpper(s string) string {

@@ -118,10 +118,10 @@ func (s *Server) Reload(o *options.Options) error {
 		}
 	}
 	s.applyLogging(sink, o)
-	s.applyUsers(o, plan)
 	if s.operator != nil {
 		s.operator.reload(o, resolver)
 	}
+	s.applyUsers(o, plan)
 	s.applyOCSP(staples, old, o)
 	if ocspErr != nil {
 		s.log.Warnf("Can't restart OCSP features: %v", ocspErr)
@@ -244,6 +244,9 @@ func (s *Server) applyUsers(o *options.Options, plan *accountPlan) {
 	left := make(map[*account.Account]int64)
 	for _, c := range clients {
 		c.Revise(users)
+		if slices.Contains(plan.gone, c.Account()) {
+			c.Close(client.ClientClosed) // a callout had put it there
+		}
 		if c.Reason() != 0 {
 			continue
 		}

@@ -65,6 +65,9 @@ type Identity struct {
 	// User is the entry that was found, nil for a single identity or none.
 	User        *User
 	Permissions *Permissions
+	// ID is what lists of users name it by: the user's name, or its public key;
+	// empty for a token or none.
+	ID string
 	// Label names the user in logs and events: the user's name, the public key,
 	// or "[REDACTED]" for a token; Form is how it was proven: "user", "nkey",
 	// "token" or "".
@@ -102,7 +105,9 @@ type Claims struct {
 	IssuedAt       int64 // Unix seconds
 	Bearer         bool
 	OwnPermissions bool // the permissions are not the account's default ones
-	Delegated      bool // an auth callout made the claims
+	// Callout is the account whose authorization service made the claims, empty
+	// if none did.
+	Callout string
 }
 
 // User is an entry of the table.
@@ -129,7 +134,8 @@ type Table struct {
 	noAuthUser string
 	proxies    []nkeys.KeyPair
 	proxyKeys  []string
-	dns        []dnUser // users whose name is a distinguished name
+	dns        []dnUser                // users whose name is a distinguished name
+	defaults   map[string]*Permissions // by account
 	nonce      bool
 	mapped     []string // kinds of connections whose user comes from the certificate
 }
@@ -140,6 +146,7 @@ func NewTable(opts *options.Options, implicitUser string) *Table {
 	t := &Table{
 		users:      map[string]*User{},
 		nkeys:      map[string]*User{},
+		defaults:   map[string]*Permissions{},
 		single:     opts.Authorization,
 		noAuthUser: opts.NoAuthUser,
 	}
@@ -147,6 +154,9 @@ func NewTable(opts *options.Options, implicitUser string) *Table {
 	t.add(options.GlobalAccount, opts.Authorization.Users)
 	for _, a := range opts.Accounts {
 		t.add(a.Name, a.Users)
+		if a.DefaultPermissions != nil {
+			t.defaults[a.Name] = NewPermissions(a.DefaultPermissions)
+		}
 	}
 	if implicitUser != "" {
 		t.users[implicitUser] = &User{Name: implicitUser, Account: options.GlobalAccount, implicit: true}
@@ -228,6 +238,10 @@ func (t *Table) add(account string, users []*options.User) {
 	}
 }
 
+// DefaultPermissions are those of users of an account who come with none, nil for
+// no restriction. Users of the table have them already.
+func (t *Table) DefaultPermissions(account string) *Permissions { return t.defaults[account] }
+
 // Required tells whether a connection must log in.
 func (t *Table) Required() bool { return t.required }
 
@@ -300,7 +314,7 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 				}
 				id.proven = proof{"nkey", key}
 			}
-			id.Label, id.Form = key, "nkey"
+			id.ID, id.Label, id.Form = key, key, "nkey"
 		}
 	}
 	if u == nil && len(t.users) > 0 {
@@ -335,7 +349,7 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 				}
 				id.proven = proof{"pass", u.password}
 			}
-			id.Label, id.Form = u.Name, "user"
+			id.ID, id.Label, id.Form = u.Name, u.Name, "user"
 		}
 	}
 	if u != nil {
@@ -357,7 +371,7 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 			return id, Refused
 		}
 		id.proven = proof{"pass", single.Password}
-		id.Label, id.Form = r.User, "user"
+		id.ID, id.Label, id.Form = r.User, r.User, "user"
 	default:
 		return id, Refused
 	}

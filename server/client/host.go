@@ -35,6 +35,11 @@ type Host interface {
 	// Login says who a connection is. It may take as long as the timeout of an
 	// account's look-up or of an auth callout.
 	Login(c *Client, r *auth.Request) (auth.Identity, auth.Failure)
+	// Judge judges a connection again that logged in without claims. No service is
+	// asked.
+	Judge(r *auth.Request) (auth.Identity, auth.Failure)
+	// JudgeClaims does so for one that logged in with claims, which hold still.
+	JudgeClaims(id auth.Identity) (auth.Identity, auth.Failure)
 	// Account returns an account by its name, nil if there is none.
 	Account(name string) *account.Account
 	// SystemAccount is nil if there is none.

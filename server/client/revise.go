@@ -36,15 +36,18 @@ func (c *Client) Revise(users *auth.Table) {
 			return
 		}
 	}
+	var id auth.Identity
+	var failure auth.Failure
 	if before.Claims != nil {
-		return // What its account's claims say counts, see Reconsider.
-	}
-	req := c.request(&opts)
-	req.Before = &before
-	id, failure := users.Login(req)
-	anonymous := opts.User == "" && opts.Pass == "" && opts.Token == "" && opts.NKey == ""
-	if failure == auth.Accepted && anonymous && before.User != nil && !before.User.SameSecret(id.User) {
-		failure = auth.Refused // It holds the old secret.
+		id, failure = c.host.JudgeClaims(before)
+	} else {
+		req := c.request(&opts)
+		req.Before = &before
+		id, failure = c.host.Judge(req)
+		anonymous := opts.User == "" && opts.Pass == "" && opts.Token == "" && opts.NKey == ""
+		if failure == auth.Accepted && anonymous && before.User != nil && !before.User.SameSecret(id.User) {
+			failure = auth.Refused // It holds the old secret.
+		}
 	}
 	if failure != auth.Accepted {
 		c.refuseRevised(failure, before)
@@ -101,13 +104,13 @@ type Claimed struct {
 	// Close the connection for this reason, with this error line if it is not empty.
 	Close Reason
 	Error string
-	// Permissions are those of users without their own.
+	// Permissions are what the connection may do.
 	Permissions *auth.Permissions
 }
 
 // Reconsider makes new claims of its account count for a connection that logged in with a user JWT. judge decides by
-// the claims of the user. Any goroutine may call it.
-func (c *Client) Reconsider(judge func(*auth.Claims) Claimed) {
+// who it was before. Any goroutine may call it.
+func (c *Client) Reconsider(judge func(auth.Identity) Claimed) {
 	c.login.Lock()
 	defer c.login.Unlock()
 	c.mu.Lock()
@@ -116,7 +119,7 @@ func (c *Client) Reconsider(judge func(*auth.Claims) Claimed) {
 	if before.Claims == nil || c.Reason() != 0 {
 		return
 	}
-	v := judge(before.Claims)
+	v := judge(before)
 	if v.Close != 0 {
 		if v.Error == "" {
 			c.Close(v.Close)
@@ -126,7 +129,7 @@ func (c *Client) Reconsider(judge func(*auth.Claims) Claimed) {
 		return
 	}
 	id := before
-	if !before.Claims.OwnPermissions && !samePermissions(v.Permissions, before.Permissions) {
+	if !samePermissions(v.Permissions, before.Permissions) {
 		id.Permissions = v.Permissions
 	}
 	c.mu.Lock()

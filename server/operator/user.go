@@ -113,7 +113,7 @@ func (a *Account) Identify(u *jwt.UserClaims, token string, l *Login) (auth.Iden
 		perms = permissions(&a.Claims.DefaultPermissions)
 	}
 	id := auth.Identity{
-		Account: a.Key(), Permissions: auth.NewPermissions(perms), Label: u.Subject, Form: "jwt", Expires: expires,
+		Account: a.Key(), Permissions: auth.NewPermissions(perms), ID: u.Subject, Label: u.Subject, Form: "jwt", Expires: expires,
 		Limits: &auth.Limits{Subscriptions: limits.Subs, Payload: limits.Payload},
 		Claims: &auth.Claims{
 			JWT: token, Key: u.Subject, Issuer: u.Issuer, SignedFor: a.Key(), Name: u.Name, Tags: []string(u.Tags), IssuedAt: u.IssuedAt,

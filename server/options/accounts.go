@@ -13,7 +13,6 @@ import (
 // accountBlock is an account while it is read.
 type accountBlock struct {
 	*Account
-	defaults *Permissions
 	usersKey *conf.Entry
 }
 
@@ -35,7 +34,7 @@ var accountTable = newTable("accounts",
 		return err
 	}).of(userTable).doc("users of the account"),
 	custom("default_permissions", "block", func(r *reader, e *conf.Entry, a *accountBlock) (err error) {
-		a.defaults, err = r.permissions(e)
+		a.DefaultPermissions, err = r.permissions(e)
 		return err
 	}).of(permissionsTable).since("2.2").doc("permissions of users that have none of their own"),
 	custom("limits", "block", func(r *reader, e *conf.Entry, a *accountBlock) error {
@@ -126,7 +125,7 @@ func newAccount(name string) *Account {
 func (r *reader) account(e *conf.Entry) *Account {
 	a := &accountBlock{Account: newAccount(e.Key)}
 	accountTable.read(r, e, a)
-	applyDefaults(a.Users, a.defaults)
+	applyDefaults(a.Users, a.DefaultPermissions)
 	if a.usersKey == nil {
 		return a.Account
 	}

@@ -77,15 +77,17 @@ const (
 
 // Account is an account of the configuration file.
 type Account struct {
-	Name      string
-	NKey      string
-	Users     []*User // with the default permissions filled in
-	Limits    AccountLimits
-	JetStream *AccountJetStream // nil: off
-	Mappings  []Mapping
-	Exports   []Export
-	Imports   []Import
-	Trace     *MessageTrace // nil: none
+	Name  string
+	NKey  string
+	Users []*User // with the default permissions filled in
+	// DefaultPermissions are those of users without their own; nil: no restriction.
+	DefaultPermissions *Permissions
+	Limits             AccountLimits
+	JetStream          *AccountJetStream // nil: off
+	Mappings           []Mapping
+	Exports            []Export
+	Imports            []Import
+	Trace              *MessageTrace // nil: none
 }
 
 // AccountLimits of an account; -1 means unlimited.
