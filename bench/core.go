@@ -47,7 +47,7 @@ func coreRows(scale float64) []Row {
 				Row{Name: name, Driver: "nats.go", Run: f.client})
 		}
 		for _, clients := range []int{1, 10} {
-			r := requests{clients: clients, payload: payload, n: max(int(scale*10_000), 100)}
+			r := requests{clients: clients, payload: payload, n: max(int(scale*30_000), 100)}
 			name := fmt.Sprintf("request/reply %d %s", clients, sizeName(size))
 			rows = append(rows,
 				Row{Name: name, Driver: "lean", Run: r.lean},
@@ -103,7 +103,7 @@ func (f flow) lean(ctx context.Context, srv *Server) (Load, error) {
 			return Load{}, err
 		}
 		go func() {
-			err := c.receive(want, func(n int) bool {
+			err := c.receive(newReceiver(want), func(n int) bool {
 				if got.Add(int64(n)) >= expected {
 					done.set(nil)
 				}

@@ -145,12 +145,21 @@ func (c *leanConn) publish(line []byte, n int) error {
 	return nil
 }
 
-// receive counts messages that are all the same line, byte by byte, until
-// count says that it has seen enough.
-func (c *leanConn) receive(line []byte, count func(n int) (more bool)) error {
+// receiver knows the one message that comes, with its line, and many of them in a row.
+type receiver struct {
+	line, block, buf []byte
+	per              int // messages in block
+}
+
+func newReceiver(line []byte) *receiver {
 	per := max(1, 16<<10/len(line))
-	block := bytes.Repeat(line, per)
-	buf := make([]byte, max(leanBuffer, 2*len(line)))
+	return &receiver{line, bytes.Repeat(line, per), make([]byte, max(leanBuffer, 2*len(line))), per}
+}
+
+// receive counts messages that are all the same, byte by byte, until count says
+// that it has seen enough.
+func (c *leanConn) receive(r *receiver, count func(n int) (more bool)) error {
+	line, block, buf, per := r.line, r.block, r.buf, r.per
 	have := 0
 	for {
 		n, err := c.r.Read(buf[have:])
@@ -204,6 +213,7 @@ func commonPrefix(a, b []byte) int {
 // Requests look like MSG <subject> 1 <reply> <size>.
 func (c *leanConn) answer(payload []byte) error {
 	var out []byte
+	body := make([]byte, len(payload)+2)
 	for {
 		line, err := c.r.ReadSlice('\n')
 		if err != nil {
@@ -223,7 +233,6 @@ func (c *leanConn) answer(payload []byte) error {
 		out = append(out, f[3]...)
 		out = fmt.Appendf(out, " %d\r\n", len(payload))
 		out = append(append(out, payload...), "\r\n"...)
-		body := make([]byte, len(payload)+2)
 		if err := c.readFull(body); err != nil {
 			return err
 		}
@@ -251,7 +260,7 @@ func (c *leanConn) readFull(b []byte) error {
 // The connection is subscribed to inbox with sid 1.
 func (c *leanConn) request(subject, inbox string, payload []byte, n int) ([]time.Duration, error) {
 	line := fmt.Appendf(nil, "PUB %s %s %d\r\n%s\r\n", subject, inbox, len(payload), payload)
-	want := fmt.Appendf(nil, "MSG %s 1 %d\r\n%s\r\n", inbox, len(payload), payload)
+	want := newReceiver(fmt.Appendf(nil, "MSG %s 1 %d\r\n%s\r\n", inbox, len(payload), payload))
 	took := make([]time.Duration, 0, n)
 	for range n {
 		began := time.Now()
