@@ -104,6 +104,7 @@ func New(host Host, id uint64, typ Type, nc net.Conn) *Client {
 	c.label = c.makeLabel()
 	c.bound.Store(c.binding(host.Account(options.GlobalAccount)))
 	c.prod.Self, c.prod.Kind = c, account.Client
+	c.prod.Out.Patient = true
 	c.msg.From = c
 	if host.Users().Nonce() {
 		var raw [11]byte

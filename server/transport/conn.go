@@ -17,6 +17,10 @@ const maxWriteChunks = 1024
 // processor's cache, and what is queued is memory.
 const yieldAbove = 1 << 20
 
+// directRounds is how many more writes a producer makes for what others queued
+// during its own, before a writer goroutine takes over.
+const directRounds = 4
+
 // finalFlush is how long the rest of the queue of a connection that is being
 // closed may take to be written.
 const finalFlush = time.Second
@@ -87,6 +91,10 @@ type Conn struct {
 	writing bool          // the writer token is taken; if not, queue is empty
 	gate    chan struct{} // closed when the gate lifts
 	queue   []chunk
+	sharers sharers
+
+	// Owned by the holder of the writer token.
+	taken []chunk // from the queue, to be written directly
 }
 
 // New makes a connection of an open socket. Plain TCP sockets are written to by
@@ -205,6 +213,11 @@ func (c *Conn) take(s *Stage) {
 		c.writing = true
 		c.mu.Unlock()
 		c.cfg.Go(c.write)
+	case s.out.Patient && s.out.ending && s.bytes <= lateBytes && c.sharers.met(s.out, s.bytes):
+		c.enqueue(s.chunks)
+		c.writing = true
+		c.mu.Unlock()
+		s.out.late = append(s.out.late, c)
 	default:
 		c.writing = true
 		c.mu.Unlock()
@@ -270,34 +283,65 @@ func consume(chunks []chunk, n int64) (rest []chunk) {
 	return chunks
 }
 
-// writeDirect writes once without blocking. The caller has the token, which is
-// given back or passed to a writer here.
+// writeDirect writes without blocking, and what was queued meanwhile, too, if the
+// socket takes it. The caller has the token, which is given back or passed to a
+// writer here.
 func (c *Conn) writeDirect(chunks []chunk, total int) {
-	n, err := c.raw.write(chunks)
-	c.giveBack(int64(n), n == total)
-	rest := consume(chunks, int64(n))
-	c.mu.Lock()
-	if len(rest) > 0 {
-		front := make([]chunk, 0, len(rest)+len(c.queue))
-		for i := range rest {
-			front = append(front, keep(&rest[i]))
+	for round := 0; ; round++ {
+		n, err := c.raw.write(chunks)
+		c.giveBack(int64(n), n == total)
+		rest := consume(chunks, int64(n))
+		c.mu.Lock()
+		if len(rest) > 0 {
+			front := make([]chunk, 0, len(rest)+len(c.queue))
+			for i := range rest {
+				front = append(front, keep(&rest[i]))
+			}
+			c.queue = append(front, c.queue...)
 		}
-		c.queue = append(front, c.queue...)
+		if err != nil && c.state != dead {
+			c.die()
+			c.release()
+			c.mu.Unlock()
+			c.cfg.Owner.WriteFailed(err)
+			return
+		}
+		if len(c.queue) == 0 || c.state == dead {
+			c.release()
+			c.mu.Unlock()
+			return
+		}
+		if len(rest) > 0 || round == directRounds {
+			c.mu.Unlock()
+			c.cfg.Go(c.write)
+			return
+		}
+		chunks, total = c.takeQueue()
+		c.mu.Unlock()
 	}
-	if err != nil && c.state != dead {
-		c.die()
+}
+
+// writeLate writes what was queued since the caller took the token.
+func (c *Conn) writeLate() {
+	c.mu.Lock()
+	if c.state == dead {
 		c.release()
 		c.mu.Unlock()
-		c.cfg.Owner.WriteFailed(err)
 		return
 	}
-	if len(c.queue) > 0 && c.state != dead {
-		c.mu.Unlock()
-		c.cfg.Go(c.write)
-		return
-	}
-	c.release()
+	chunks, total := c.takeQueue()
+	c.sharers.wrote(total)
 	c.mu.Unlock()
+	c.writeDirect(chunks, total)
+}
+
+// takeQueue empties the queue for a direct write; mu and the token are held.
+func (c *Conn) takeQueue() (chunks []chunk, total int) {
+	c.taken, c.queue = c.queue, c.taken[:0]
+	for i := range c.taken {
+		total += len(c.taken[i].b)
+	}
+	return c.taken, total
 }
 
 // release gives the token back; mu is held, the queue is empty or dropped here.
@@ -307,10 +351,12 @@ func (c *Conn) release() {
 		dropped += int64(len(c.queue[i].b))
 		c.queue[i].release()
 	}
-	if cap(c.queue) > 16 {
-		c.queue = nil // an idle connection keeps little
-	} else {
-		c.queue = c.queue[:0]
+	// An idle connection keeps little.
+	if c.queue = c.queue[:0]; cap(c.queue) > 16 {
+		c.queue = nil
+	}
+	if cap(c.taken) > 16 {
+		c.taken = nil
 	}
 	if dropped > 0 {
 		c.pending.Add(-dropped)

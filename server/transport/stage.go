@@ -200,6 +200,12 @@ type Outbox struct {
 	expect int              // first size of a stage's buffer
 	bytes  int              // in all stages
 	behind bool             // a connection's writer does not keep up
+	ending bool             // the batch is being flushed as a whole
+	late   []*Conn          // whose writer token this outbox holds until the end of the flush
+
+	// Patient lets what is little wait at the flush for what other producers
+	// that are ready have for the same connection.
+	Patient bool
 
 	shared     []*Shared // of this batch
 	sharedFree []*Shared
@@ -272,6 +278,7 @@ func (o *Outbox) Flush() {
 		o.behind = false
 		defer runtime.Gosched()
 	}
+	o.ending = true
 	for _, s := range o.stages[:o.n] {
 		s.Flush()
 		if s.tail != nil {
@@ -282,6 +289,10 @@ func (o *Outbox) Flush() {
 		if cap(s.chunks) > keptStages {
 			s.chunks = nil
 		}
+	}
+	o.ending = false
+	if len(o.late) > 0 {
+		o.writeLate()
 	}
 	if len(o.stages) > keptStages {
 		o.stages = append([]*Stage(nil), o.stages[:keptStages]...)
