@@ -82,7 +82,8 @@ type Publisher interface {
 	// reply, header and data may be nil.
 	Publish(subject, reply, header, data []byte) bool
 
-	// Deliver is Publish to the subscribers of route, who are shown subject.
+	// Deliver is Publish to the subscribers of route, who are shown subject. Only
+	// reply is copied: the other arguments must stay as they are until Flush.
 	Deliver(route, subject, reply, header, data []byte) bool
 
 	// Flush hands over what was staged. If a receiver is slow, it returns a

@@ -33,7 +33,7 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 		if sent >= t.slice || size >= sliceBytes || stuck >= sliceMsgs {
 			return true
 		}
-		t.batch.Reset()
+		t.batch.Msgs = t.batch.Msgs[:0]
 		if w.Kind == consumer.Listed {
 			if err := c.stream.store.LoadMsgs(w.Seqs, &t.batch); err != nil && !isDamage(err) {
 				return false
@@ -170,7 +170,10 @@ func (c *Consumer) content(t *consumerTurn, msg *msgstore.StoredMsg, pin string)
 	if !headersOnly && pin == "" {
 		return header, data
 	}
-	h := t.header[:0]
+	if need := len(header) + len(pin) + builtLines; cap(t.built)-len(t.built) < need {
+		t.built = make([]byte, 0, max(need, builtPiece)) // what was built before stays where it is
+	}
+	h := t.built[len(t.built):]
 	if len(header) == 0 {
 		h = append(h, "NATS/1.0\r\n"...)
 	} else {
@@ -186,9 +189,16 @@ func (c *Consumer) content(t *consumerTurn, msg *msgstore.StoredMsg, pin string)
 		h = append(append(append(h, "Nats-Pin-Id: "...), pin...), '\r', '\n')
 	}
 	h = append(h, '\r', '\n')
-	t.header = h
+	t.built = t.built[:len(t.built)+len(h)]
 	return h, data
 }
+
+// builtLines is more than the lines take that content adds, beside the pin;
+// builtPiece is the size of the pieces of memory for what it builds.
+const (
+	builtLines = 128
+	builtPiece = 16 << 10
+)
 
 // effects does what the machine said, in order. Under state.
 func (c *Consumer) effects(t *consumerTurn, now int64) {

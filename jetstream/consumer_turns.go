@@ -86,7 +86,8 @@ type consumerTurn struct {
 	events   []streamEvent
 	buf      []byte
 	batch    msgstore.Batch
-	header   []byte
+	header   []byte // scratch for what is copied
+	built    []byte // headers that live until the flush
 	release  []uint64
 	confirms []string
 	group    []groupMember
@@ -130,6 +131,8 @@ func (t *consumerTurn) finish(a *Account) {
 	resume := t.pub.Flush()
 	a.publishers.Put(t.pub)
 	t.pub = nil
+	t.batch.Recycle()
+	t.built = t.built[:0]
 	for i := range t.group {
 		m := &t.group[i]
 		if resume != nil && m.more {
@@ -144,8 +147,7 @@ func (t *consumerTurn) finish(a *Account) {
 
 // recycle keeps t for the next turn.
 func (t *consumerTurn) recycle() {
-	t.batch.Reset()
-	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch {
+	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch && cap(t.built) <= keepBatch {
 		turnScratch.Put(t)
 	}
 }

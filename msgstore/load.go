@@ -11,6 +11,8 @@ const (
 	minPiece   = 512
 	maxPiece   = 64 << 10
 	largePiece = maxPiece / 4
+	// keptPieces bounds what a batch keeps for reuse: 2 MiB.
+	keptPieces = 32
 )
 
 // take returns n bytes of the memory in *mem, of which it takes more if need be.
@@ -463,12 +465,53 @@ func (s *store) LoadBatch(f *Filter, start uint64, limit BatchLimit, b *Batch) (
 			if limit.Msgs > 0 && msgs >= limit.Msgs {
 				return nil
 			}
+			if f == nil && (limit.Bytes <= 0 || bytes < limit.Bytes) {
+				left := BatchLimit{Msgs: limit.Msgs - msgs, Bytes: limit.Bytes - bytes, Through: through}
+				if scan != nil && (limit.Msgs <= 0 || *scan < left.Msgs) {
+					left.Msgs = *scan
+				}
+				n, size := s.onward(c, seq, left, b)
+				if scan != nil {
+					*scan -= n
+				}
+				msgs += n
+				bytes += size
+				start += uint64(n)
+				next = start
+				if limit.Msgs > 0 && msgs >= limit.Msgs {
+					return nil
+				}
+			}
 		}
 	})
 	return next, err
 }
 
+// onward appends the messages that come right behind seq, which next has found in
+// c, as far as they are in the same block without a gap. It is the short way of
+// those who read everything. Limits that are negative do not limit.
+func (s *store) onward(c *cache, seq uint64, limit BatchLimit, b *Batch) (n, size int) {
+	blk := s.blocks[s.blockOf(seq)]
+	through := min(limit.Through, blk.last.seq)
+	gaps := blk.deleted.Len() > 0
+	at, _ := c.at(seq)
+	for at++; at < len(c.ents) && seq < through && n != limit.Msgs; at++ {
+		e := &c.ents[at]
+		if e.seq != seq+1 || gaps && blk.deleted.Contains(e.seq) || limit.Bytes >= 0 && size+int(e.size) > limit.Bytes {
+			break
+		}
+		b.add(c, e)
+		seq++
+		n++
+		size += int(e.size)
+	}
+	return n, size
+}
+
 func (b *Batch) add(c *cache, e *ent) {
+	if int(e.size) > cap(b.mem)-len(b.mem) && e.size < largePiece {
+		b.piece(int(e.size))
+	}
 	n := len(b.Msgs)
 	if n < cap(b.Msgs) {
 		b.Msgs = b.Msgs[:n+1]
@@ -476,6 +519,20 @@ func (b *Batch) add(c *cache, e *ent) {
 		b.Msgs = append(b.Msgs, StoredMsg{})
 	}
 	copyOut(&b.Msgs[n], c, e, &b.mem)
+}
+
+// piece begins another piece of memory, with room for n bytes.
+func (b *Batch) piece(n int) {
+	if cap(b.mem) >= maxPiece {
+		b.full = append(b.full, b.mem)
+	}
+	if k := len(b.free); k > 0 {
+		b.mem = b.free[k-1]
+		b.free[k-1] = nil
+		b.free = b.free[:k-1]
+	} else {
+		b.mem = make([]byte, 0, max(min(4*cap(b.mem), maxPiece), minPiece, n))
+	}
 }
 
 // LoadMsgs implements Store.

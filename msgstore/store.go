@@ -227,10 +227,31 @@ type StoredMsg struct {
 type Batch struct {
 	Msgs []StoredMsg
 	mem  []byte
+	full [][]byte // pieces of memory without room, for Recycle
+	free [][]byte // pieces without messages
 }
 
 // Reset empties the batch. Messages loaded before stay valid.
-func (b *Batch) Reset() { b.Msgs = b.Msgs[:0] }
+func (b *Batch) Reset() {
+	b.Msgs = b.Msgs[:0]
+	clear(b.full)
+	b.full = b.full[:0]
+}
+
+// Recycle empties the batch, whose memory is used again: no message that was ever
+// loaded into it may be used any more. Between two calls whoever wants to load
+// without losing what was loaded empties Msgs.
+func (b *Batch) Recycle() {
+	b.Msgs = b.Msgs[:0]
+	for _, piece := range b.full {
+		if len(b.free) < keptPieces {
+			b.free = append(b.free, piece[:0])
+		}
+	}
+	clear(b.full)
+	b.full = b.full[:0]
+	b.mem = b.mem[:0]
+}
 
 // BatchLimit bounds what LoadBatch does. Zero fields do not limit.
 type BatchLimit struct {

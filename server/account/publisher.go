@@ -6,6 +6,10 @@ type Publisher struct {
 	p   Producer
 	acc *Account
 	msg Msg
+
+	// staged is how many bytes, about, were staged since the last flush, last how
+	// many before it: a guess of what is to come for one receiver.
+	staged, last int
 }
 
 // NewPublisher returns a publisher in a.
@@ -18,32 +22,39 @@ func NewPublisher(a *Account, kind Kind) *Publisher {
 // Publish stages a message and returns whether anybody will get it. The
 // arguments are copied; reply, header and payload may be nil.
 func (pub *Publisher) Publish(subject, reply, header, payload []byte) bool {
-	return pub.Deliver(subject, nil, reply, header, payload)
+	p := &pub.p
+	if len(header) > 0 {
+		header = p.Keep(header)
+	}
+	return pub.Deliver(p.Keep(subject), nil, reply, header, p.Keep(payload))
 }
 
 // Deliver is Publish to the subscribers of route, who are shown subject (nil:
-// route).
+// route). Only reply is copied; the other arguments must stay as they are until
+// Flush.
 func (pub *Publisher) Deliver(route, subject, reply, header, payload []byte) bool {
 	p := &pub.p
 	m := &pub.msg
-	*m = Msg{Subject: p.Keep(route), Payload: p.Keep(payload)}
-	if subject != nil {
-		m.Show = p.Keep(subject)
-	}
+	*m = Msg{Subject: route, Show: subject, Payload: payload}
 	if len(reply) > 0 {
 		m.Reply = p.Keep(reply)
 	}
 	if len(header) > 0 {
-		m.Header = p.Keep(header)
+		m.Header = header
 	}
-	p.Out.Expect(len(p.arena) + len(payload))
+	pub.staged += len(m.Shown()) + len(reply) + len(header) + len(payload) + headEstimate
+	p.Out.Expect(max(pub.staged, pub.last))
 	return p.Route(pub.acc, m)
 }
+
+// headEstimate is about what a message takes on the wire beside its parts.
+const headEstimate = 32
 
 // Flush hands over what was staged. If a receiver is slow it returns a channel
 // that is closed when sending may go on.
 func (pub *Publisher) Flush() (resume <-chan struct{}) {
 	pub.p.Flush()
+	pub.staged, pub.last = 0, pub.staged
 	if slow := pub.p.Slow; slow != nil {
 		pub.p.Slow = nil
 		return slow.Gate()
