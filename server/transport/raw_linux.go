@@ -60,13 +60,16 @@ func (r *rawConn) write(chunks []chunk) (n int, err error) {
 	return n, err
 }
 
+// writeOnce and readOnce never wait, so the runtime need not be told of the call:
+// where a client and the server take turns, that would wake the runtime's monitor
+// each time, which goes to sleep in between.
 func (r *rawConn) writeOnce(fd uintptr) bool {
 	var n int
 	var errno syscall.Errno
 	for {
 		if len(r.chunks) == 1 {
 			b := r.chunks[0].b
-			p, _, e := syscall.Syscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+			p, _, e := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 			n, errno = int(p), e
 		} else {
 			iov := iovPool.Get().(*[directChunks]syscall.Iovec)
@@ -76,7 +79,7 @@ func (r *rawConn) writeOnce(fd uintptr) bool {
 				iov[i].Base = &b[0]
 				iov[i].SetLen(len(b))
 			}
-			p, _, e := syscall.Syscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(iov)), uintptr(k))
+			p, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(iov)), uintptr(k))
 			n, errno = int(p), e
 			clear(iov[:k])
 			iovPool.Put(iov)
@@ -130,7 +133,7 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 func (r *rawConn) readOnce(fd uintptr) bool {
 	buf := GetBuffer(r.size)
 	for {
-		p, _, errno := syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), uintptr(r.size))
+		p, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[:1][0])), uintptr(r.size))
 		switch errno {
 		case 0:
 			if p == 0 {
