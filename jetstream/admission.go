@@ -61,6 +61,9 @@ func (st *Stream) admitBatch(b *msgBatch) {
 		}
 	}
 	st.turn.message = publish{}
+	if st.turn.inflightMsgs+len(b.msgs) <= fewPublishes && b.msgs[0].reply > 0 && b.msgs[0].feed == nil {
+		st.engine.consumers.pacer.published.Store(now)
+	}
 	st.propose(p)
 }
 

@@ -25,11 +25,12 @@ type Consumer struct {
 	name    string
 	created time.Time
 
-	config atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
-	purged atomic.Bool                          // what is pending may have been purged
-	stale  atomic.Bool                          // the count is too high since a purge
-	floor  atomic.Uint64                        // stream sequence; below it no removal matters
-	from   atomic.Uint64                        // where it started; it may be beyond the end of the stream
+	config   atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
+	purged   atomic.Bool                          // what is pending may have been purged
+	stale    atomic.Bool                          // the count is too high since a purge
+	counting atomic.Uint64                        // where the count that is under way goes on; 0: none is. Changes under state
+	floor    atomic.Uint64                        // stream sequence; below it no removal matters
+	from     atomic.Uint64                        // where it started; it may be beyond the end of the stream
 
 	in    consumerInbox
 	timer timer
@@ -44,6 +45,7 @@ type Consumer struct {
 	gone      bool         // deleted or stopped
 	seeking   *seeker      // what the backlog's reader looks for; nil: nothing
 	removals  uint64       // of messages that were not delivered
+	counted   uint64       // of those below counting
 	trim      int64        // when to give memory back, 0: nothing to give
 
 	acked []uint64 // while the stream is opened: settled by runs that were replayed
@@ -62,6 +64,7 @@ type consumerInbox struct {
 	mu      sync.Mutex // leaf lock
 	running bool       // the turn runs, or is about to
 	closed  bool
+	held    bool // messages are being counted: everything waits
 	ring    bool // the deadline has passed, or the machine may have something to send
 	items   []consumerItem
 	events  []streamEvent
@@ -102,7 +105,7 @@ func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)
 
 // start makes sure that the turn runs. Under in.mu.
 func (c *Consumer) start() {
-	if !c.in.running && !c.in.closed {
+	if !c.in.running && !c.in.closed && !c.in.held {
 		c.in.running = true
 		c.stream.engine.consumers.push(c)
 	}
@@ -120,7 +123,7 @@ func (c *Consumer) put(it consumerItem, body, reply []byte) {
 // another goroutine and back.
 func (c *Consumer) putAlone(it consumerItem, body, reply []byte) {
 	c.in.mu.Lock()
-	idle := !c.in.running && !c.in.closed && len(c.in.events) == 0 && c.stream.Config().Retention != jsapi.InterestPolicy
+	idle := !c.in.running && !c.in.closed && !c.in.held && len(c.in.events) == 0 && c.stream.Config().Retention != jsapi.InterestPolicy
 	c.in.running = c.in.running || idle
 	c.add(it, body, reply)
 	c.in.mu.Unlock()
@@ -180,6 +183,9 @@ const separateEvents = 64
 
 // event gives a stream event to the machine. Under state.
 func (c *Consumer) event(e *streamEvent) {
+	if c.account(e) {
+		return
+	}
 	if e.n > 0 {
 		c.m.Stored(e.n, e.seq)
 	} else {
@@ -199,6 +205,10 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 
 // turnLocked is turn for who holds state, which it releases.
 func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
+	if c.counting.Load() != 0 {
+		c.state.Unlock()
+		return false // it is started when they are counted
+	}
 	last := c.set.told.Load() // before the events are taken: it is told of all up to there
 	c.take(t)
 	now := time.Now().UnixNano()

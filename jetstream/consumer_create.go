@@ -203,6 +203,9 @@ func (cs *consumerSet) create(r *consumerRequest) (*Consumer, *jsapi.Error) {
 	if !st.exclusively(func() { err = c.begin(cfg) }) {
 		return nil, jsapi.ErrStreamNotFound
 	}
+	if err == nil {
+		c.fresh()
+	}
 	if err == nil && c.log != nil {
 		if err = c.log.create(cfg); err != nil {
 			cs.drop(c)
@@ -386,6 +389,7 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 	if !cs.stream.exclusively(run) {
 		return msgstore.ErrStoreClosed
 	}
+	c.fresh()
 	if c.log != nil && old.MaxDeliver != cfg.MaxDeliver {
 		// What the journal holds is read with the new limit: the state that was
 		// made with the old one must not depend on it.
@@ -433,6 +437,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 	if !ok {
 		return 0, jsapi.ErrConsumerNotFound
 	}
+	c.fresh()
 	c.wake()
 	c.set.recheck()
 	return seq, nil

@@ -5,7 +5,9 @@ import (
 	"strconv"
 
 	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/consumerstate"
 )
 
 // A slice of deliveries: as much as a turn sends before it looks at its inbox
@@ -141,7 +143,7 @@ func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) {
 // size that was sent, and false if the rest of the batch is not wanted now.
 // Under state.
 func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (int, bool) {
-	meta := consumer.Message{Seq: msg.Seq, Time: msg.Time, Subject: len(msg.Subject), Header: len(msg.Header), Data: len(msg.Data)}
+	meta := consumer.Message{Seq: msg.Seq, Time: msg.Time, Subject: len(msg.Subject), Header: len(msg.Header), Data: len(msg.Data), Scratch: t.reply}
 	for {
 		d, verdict := c.m.Offer(&meta, now)
 		switch verdict {
@@ -150,7 +152,11 @@ func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (in
 		case consumer.Skip:
 			return 0, true
 		}
-		header, data := c.content(t, msg, d.PinID)
+		t.reply = d.Reply
+		header, data := msg.Header, msg.Data
+		if d.HeadersOnly || d.PinID != "" {
+			header, data = t.content(msg, d)
+		}
 		if !t.pub.Deliver(asBytes(d.Target), asBytes(msg.Subject), d.Reply, header, data) {
 			c.m.Unsent()
 			continue
@@ -163,13 +169,10 @@ func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (in
 	}
 }
 
-// content is what a client gets of a message.
-func (c *Consumer) content(t *consumerTurn, msg *msgstore.StoredMsg, pin string) (header, data []byte) {
+// content is what a client gets of a message that is not sent as it is.
+func (t *consumerTurn) content(msg *msgstore.StoredMsg, d *consumer.Delivery) (header, data []byte) {
 	header, data = msg.Header, msg.Data
-	headersOnly := c.config.Load().HeadersOnly
-	if !headersOnly && pin == "" {
-		return header, data
-	}
+	pin := d.PinID
 	if need := len(header) + len(pin) + builtLines; cap(t.built)-len(t.built) < need {
 		t.built = make([]byte, 0, max(need, builtPiece)) // what was built before stays where it is
 	}
@@ -179,7 +182,7 @@ func (c *Consumer) content(t *consumerTurn, msg *msgstore.StoredMsg, pin string)
 	} else {
 		h = append(h, header[:len(header)-2]...) // without the empty line
 	}
-	if headersOnly {
+	if d.HeadersOnly {
 		h = append(h, "Nats-Msg-Size: "...)
 		h = strconv.AppendInt(h, int64(len(data)), 10)
 		h = append(h, '\r', '\n')
@@ -247,6 +250,21 @@ func (c *Consumer) tell(t *consumerTurn, target, reply string, h []byte) {
 	t.pub.Publish(asBytes(target), asBytes(reply), h, nil)
 }
 
+// progress reports whether steps only tell how far a consumer came who wants no
+// acknowledgements, on a stream where nothing follows from that: a checkpoint every
+// few seconds is enough for what is at least once anyway.
+func (c *Consumer) progress(steps []consumerstate.Step) bool {
+	if c.config.Load().AckPolicy != jsapi.AckNone || c.stream.Config().Retention != jsapi.LimitsPolicy {
+		return false
+	}
+	for i := range steps {
+		if k := steps[i].Kind; k != consumerstate.StepDelivered && k != consumerstate.StepScanned {
+			return false
+		}
+	}
+	return true
+}
+
 // record hands what changed to the log, and the answers that wait for it. Under
 // state.
 func (c *Consumer) record(t *consumerTurn) {
@@ -255,8 +273,11 @@ func (c *Consumer) record(t *consumerTurn) {
 	if c.log == nil {
 		return
 	}
-	if len(steps) > 0 || len(t.confirms) > 0 {
+	switch {
+	case len(t.confirms) > 0 || len(steps) > 0 && !c.progress(steps):
 		c.log.append(steps, t.confirms)
+	case len(steps) > 0:
+		c.log.changed()
 	}
 	clear(t.confirms)
 	t.confirms = t.confirms[:0]

@@ -32,14 +32,27 @@ type consumerLog struct {
 	keep atomic.Bool // no more checkpoints: the journal's acks are needed at the next start
 
 	op    uint64 // state: of the last run
-	dirty bool   // state: runs were logged that o.dat does not have
+	dirty bool   // state: something has changed that o.dat does not have
 
-	mu         sync.Mutex // guards files and all below; taken after state, never before
-	files      *consumerstate.Files
-	writing    bool // a goroutine writes a checkpoint
-	again      bool // and shall write another one
+	due        checkpointDue // guarded by the engine's checkpoints
 	checkpoint timer
+
+	mu     sync.Mutex // held while a file is written, and guards the rest; taken before state, never after it
+	files  *consumerstate.Files
+	closed bool
 }
+
+// errLogClosed says that a checkpoint came too late to be written.
+var errLogClosed = errors.New("consumer is closed")
+
+// checkpointDue says in which line a log waits for its checkpoint.
+type checkpointDue uint8
+
+const (
+	dueNot checkpointDue = iota
+	dueLazy
+	dueUrgent
+)
 
 // quietCheckpoint is how long after a change o.dat follows by itself, for a
 // process that is killed and for the reference server that may come after it.
@@ -60,7 +73,7 @@ func openConsumerLog(c *Consumer) (*consumerLog, [][]byte) {
 	l := &consumerLog{c: c, epoch: 1}
 	var runs [][]byte
 	l.runs, runs = c.set.queue.NewRunLog(c.relativePath(), l.request)
-	l.checkpoint.fire = l.request
+	l.checkpoint.fire = l.quiet
 	return l, runs
 }
 
@@ -105,7 +118,7 @@ func (l *consumerLog) writeMeta(cfg *jsapi.ConsumerConfig) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.files == nil {
-		return errors.New("consumer is closed")
+		return errLogClosed
 	}
 	return l.files.WriteMeta(meta)
 }
@@ -129,13 +142,18 @@ func (l *consumerLog) append(steps []consumerstate.Step, confirms []string) {
 	o.confirms = append(o.confirms[:0], confirms...)
 	o.log = l
 	o.Op = commit.Op{Runs: l.runs, Data: o.encoded, Lazy: len(confirms) == 0}
+	l.changed()
+	q := l.c.set.queue
+	q.Submit(&o.Op)
+	q.Start()
+}
+
+// changed sees to it that a checkpoint follows. Under state.
+func (l *consumerLog) changed() {
 	if !l.dirty {
 		l.dirty = true
 		l.c.stream.engine.timers.armEarlier(&l.checkpoint, time.Now().Add(quietCheckpoint))
 	}
-	q := l.c.set.queue
-	q.Submit(&o.Op)
-	q.Start()
 }
 
 // runsCompleted is called by the queue of a stream's consumers with the runs that
@@ -184,47 +202,30 @@ func (l *consumerLog) fallBack(err error, confirms []string) {
 	}()
 }
 
-// request writes a checkpoint soon, on a goroutine of its own.
-func (l *consumerLog) request() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.writing {
-		l.again = true
-		return
-	}
-	l.writing = true
-	go func() {
-		for {
-			if err := l.write(); err != nil {
-				l.c.stream.engine.event(ErrorEvent{"checkpoint of consumer '" + l.c.path() + "': " + err.Error()})
-			}
-			l.mu.Lock()
-			if !l.again {
-				l.writing = false
-				l.mu.Unlock()
-				return
-			}
-			l.again = false
-			l.mu.Unlock()
-		}
-	}()
-}
+// request writes a checkpoint soon, since the journal needs its space.
+func (l *consumerLog) request() { l.c.stream.engine.checkpoints.push(l, true) }
+
+// quiet writes a checkpoint when there is time.
+func (l *consumerLog) quiet() { l.c.stream.engine.checkpoints.push(l, false) }
 
 // write makes o.dat hold the present state, durably.
 func (l *consumerLog) write() error {
 	if l.keep.Load() {
 		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errLogClosed
+	}
+	if l.files == nil {
+		return nil // deleted meanwhile
+	}
 	c := l.c
 	c.state.Lock()
 	state, cp, mark := c.snapshot()
 	l.dirty = false
 	c.state.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.files == nil {
-		return nil // deleted meanwhile
-	}
 	if err := l.files.WriteState(&state, cp, time.Now().UnixNano()); err != nil {
 		return err
 	}
@@ -242,6 +243,9 @@ func (l *consumerLog) close() error {
 	if dirty {
 		err = l.write()
 	}
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	l.runs.Close()
 	return err
 }
@@ -424,6 +428,9 @@ func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) {
 	}
 	c.m.CheckFloor(s.FirstSeq)
 	c.recount()
+	for c.counting.Load() != 0 {
+		c.count()
+	}
 	c.floor.Store(c.m.AckFloor().Stream)
 	c.from.Store(c.m.Cursor())
 	cs.add(c)

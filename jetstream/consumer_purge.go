@@ -7,8 +7,13 @@ import (
 )
 
 // recountSlice bounds how long the stream's turn counts before publishes get a
-// chance: a purge under 10,000 consumers takes several slices.
-const recountSlice = 8 * time.Millisecond
+// chance: a purge under 10,000 consumers takes several slices, and so does a
+// filter that matches some of many messages. recountScan is how many messages are
+// looked at between two looks at the clock.
+const (
+	recountSlice = 2 * time.Millisecond // Engine.countSlice
+	recountScan  = 4096
+)
 
 // purged says that many messages are gone that were not given to removed one by
 // one. In the stream's turn, when nothing is in flight. A consumer drops what is
@@ -29,12 +34,18 @@ func (cs *consumerSet) purged() {
 
 // recountSome is a slice of what follows a purge. As purged.
 func (cs *consumerSet) recountSome() {
-	for began := time.Now(); len(cs.recount) > 0 && time.Since(began) < recountSlice; {
+	for began := time.Now(); len(cs.recount) > 0; {
 		c := cs.recount[0]
-		cs.recount[0] = nil
-		cs.recount = cs.recount[1:]
 		if c.stale.Load() {
 			c.refresh()
+			if c.counting.Load() != 0 {
+				break // the next slice goes on with it
+			}
+		}
+		cs.recount[0] = nil
+		cs.recount = cs.recount[1:]
+		if time.Since(began) >= cs.stream.engine.countSlice {
+			break
 		}
 	}
 	if len(cs.recount) == 0 {
@@ -44,27 +55,37 @@ func (cs *consumerSet) recountSome() {
 	cs.stream.exclusivelyLater(cs.recountSome, nil)
 }
 
-// refresh counts anew after a purge. As purged.
+// refresh counts anew after a purge, for a slice. As purged.
 func (c *Consumer) refresh() {
 	c.state.Lock()
+	defer c.state.Unlock()
 	c.settleEvents()
+	if c.counting.Load() != 0 && !c.purged.Load() {
+		c.count()
+		return
+	}
 	c.settlePurge()
-	c.recount()
-	c.stale.Store(false)
 	c.floor.Store(c.m.AckFloor().Stream)
-	c.state.Unlock()
-	c.wake()
+	c.recount()
 }
 
-// fresh waits until the count is exact after a purge. Not to be called in the
-// stream's turn.
+// fresh waits until the count is exact: after a purge, and for a new filter. Not to
+// be called in the stream's turn.
 func (c *Consumer) fresh() {
-	if c.stale.Load() {
-		c.stream.exclusively(func() {
-			if c.stale.Load() {
+	for c.stale.Load() || c.counting.Load() != 0 {
+		if next := c.counting.Load(); next != 0 {
+			// The block that is next is brought into memory here, not in the turn.
+			var b msgstore.Batch
+			_, _ = c.stream.store.LoadBatch(nil, next, msgstore.BatchLimit{Msgs: 1}, &b)
+		}
+		ok := c.stream.exclusively(func() {
+			if c.stale.Load() || c.counting.Load() != 0 {
 				c.refresh()
 			}
 		})
+		if !ok {
+			return
+		}
 	}
 }
 
@@ -84,14 +105,56 @@ func (c *Consumer) settlePurge() {
 	}
 }
 
-// recount counts the pending messages anew. Only in the stream's turn, when
-// nothing is in flight, and under state, after settleEvents: so that no message
-// is counted twice or not at all.
+// recount begins to count the pending messages anew, with a slice of it. Only in
+// the stream's turn, when nothing is in flight, and under state, after
+// settleEvents: so that no message is counted twice or not at all. Until the count
+// is complete the consumer takes and delivers nothing; whoever has called recount
+// sees to it that [Consumer.fresh] or the next slice goes on.
 func (c *Consumer) recount() {
-	n, last, err := c.stream.store.NumPendingMulti(c.m.CountFrom(), c.filter, false)
-	if err != nil {
-		c.stream.engine.event(ErrorEvent{"counting for consumer '" + c.path() + "': " + err.Error()})
-		return
+	c.in.mu.Lock()
+	c.in.held = true
+	c.in.mu.Unlock()
+	c.counted = 0
+	c.counting.Store(max(c.m.CountFrom(), 1))
+	c.count()
+}
+
+// count is a slice of a count that was begun. As recount.
+func (c *Consumer) count() {
+	store := c.stream.store
+	next := c.counting.Load()
+	for began := time.Now(); next != 0 && next <= store.Positions().Visible; {
+		n, to, err := store.CountPending(next, c.filter, recountScan)
+		if err != nil {
+			c.stream.engine.event(ErrorEvent{"counting for consumer '" + c.path() + "': " + err.Error()})
+			break
+		}
+		c.counted += n
+		if next = to; time.Since(began) >= c.stream.engine.countSlice && next <= store.Positions().Visible {
+			c.counting.Store(next)
+			return
+		}
 	}
-	c.m.SetPending(n, last)
+	c.counting.Store(0)
+	c.m.SetPending(c.counted, store.Positions().Visible)
+	c.stale.Store(false)
+	c.in.mu.Lock()
+	c.in.held = false
+	if c.in.ring = c.in.ring || c.m.Busy(); c.in.ring || len(c.in.items)+len(c.in.events) > 0 {
+		c.start()
+	}
+	c.in.mu.Unlock()
+}
+
+// account keeps account of a stream event while the messages are being counted. It
+// reports false if the machine is to hear of it as always.
+func (c *Consumer) account(e *streamEvent) bool {
+	next := c.counting.Load()
+	switch {
+	case next == 0 || e.n == 0 && e.seq < c.m.CountFrom():
+		return false
+	case e.n == 0 && e.seq < next && e.matches && c.counted > 0:
+		c.counted--
+	}
+	return true // what is stored, or removed, from next on is seen by the count
 }

@@ -21,13 +21,13 @@ type consumerTurns struct {
 	head    int
 	running int
 
-	here atomic.Int32 // turns that run on goroutines of others
+	here  atomic.Int32 // turns that run on goroutines of others
+	pacer pacer
 }
 
 // Bounds of what a goroutine does between two flushes.
 const (
 	groupConsumers = 64
-	groupMsgs      = sliceMsgs
 	groupBytes     = sliceBytes
 )
 
@@ -78,7 +78,9 @@ func (q *consumerTurns) pop(a *Account) (c *Consumer) {
 // consumerTurn is what a goroutine works with; an idle consumer has none.
 type consumerTurn struct {
 	pub      Publisher
-	slice    int  // messages that a consumer may send
+	began    time.Time
+	hurried  bool // replays get their share only
+	slice    int  // messages that a consumer may send, and the group before it flushes
 	here     bool // on the goroutine of somebody else: it must not wait for the store
 	msgs     int  // staged since the last flush
 	bytes    int
@@ -87,6 +89,7 @@ type consumerTurn struct {
 	buf      []byte
 	batch    msgstore.Batch
 	header   []byte // scratch for what is copied
+	reply    []byte // the same, for ack subjects
 	built    []byte // headers that live until the flush
 	release  []uint64
 	confirms []string
@@ -109,14 +112,17 @@ const (
 // work serves the line until it is empty.
 func (q *consumerTurns) work() {
 	t := turnScratch.Get().(*consumerTurn)
-	t.slice, t.here = sliceMsgs, false
+	t.here = false
 	for c := q.pop(nil); c != nil; c = q.pop(nil) {
 		a := c.stream.account
 		t.pub = a.publishers.Get().(Publisher)
-		t.msgs, t.bytes = 0, 0
+		t.began, t.msgs, t.bytes, t.slice = time.Now(), 0, 0, sliceMsgs
+		if t.hurried = q.pacer.hurried(t.began); t.hurried {
+			t.slice = pacedMsgs
+		}
 		for c != nil {
 			t.group = append(t.group, groupMember{c, c.turn(t)})
-			if len(t.group) >= groupConsumers || t.msgs >= groupMsgs || t.bytes >= groupBytes {
+			if len(t.group) >= groupConsumers || t.msgs >= t.slice || t.bytes >= groupBytes {
 				break
 			}
 			c = q.pop(a)
@@ -135,9 +141,13 @@ func (t *consumerTurn) finish(a *Account) {
 	t.built = t.built[:0]
 	for i := range t.group {
 		m := &t.group[i]
-		if resume != nil && m.more {
+		switch {
+		case resume != nil && m.more:
 			go m.c.waitForReceiver(resume)
-		} else {
+		case m.more && t.hurried:
+			m.c.stream.engine.consumers.pacer.rest(m.c, t.began)
+			t.began = time.Now() // the others in the group have rested for it
+		default:
 			m.c.finish(m.more)
 		}
 		*m = groupMember{}
@@ -171,7 +181,7 @@ func (q *consumerTurns) serveHere(c *Consumer) {
 	t := turnScratch.Get().(*consumerTurn)
 	a := c.stream.account
 	t.pub, t.slice, t.msgs, t.bytes = a.publishers.Get().(Publisher), hereMsgs, 0, 0
-	t.here = true
+	t.here, t.hurried = true, false
 	t.group = append(t.group, groupMember{c, c.turnLocked(t)})
 	t.finish(a)
 	t.recycle()
@@ -196,10 +206,12 @@ func (c *Consumer) waitForReceiver(resume <-chan struct{}) {
 // if there is more to do.
 func (c *Consumer) finish(more bool) {
 	c.in.mu.Lock()
-	again := (more || len(c.in.items) > 0 || len(c.in.events) > 0 || c.in.ring) && !c.in.closed
+	again := (more || len(c.in.items) > 0 || len(c.in.events) > 0 || c.in.ring) && !c.in.closed && !c.in.held
 	if !again {
 		c.in.running = false
-		c.in.items, c.in.events, c.in.buf = nil, nil, nil
+		if !c.in.held {
+			c.in.items, c.in.events, c.in.buf = nil, nil, nil
+		}
 	}
 	c.in.mu.Unlock()
 	if again {

@@ -17,15 +17,17 @@ import (
 // Locks: Engine.mu -> Account.mu -> Stream (see there). Nothing is called with
 // mu held.
 type Engine struct {
-	opts      Options
-	disk      *disk
-	timers    timers
-	consumers consumerTurns
-	api       apiPool
-	usage     serverUsage
+	opts        Options
+	disk        *disk
+	timers      timers
+	consumers   consumerTurns
+	checkpoints checkpoints
+	api         apiPool
+	usage       serverUsage
 
 	maxMemory, maxStore atomic.Int64 // as Options.MaxMemory and MaxStore
 
+	countSlice time.Duration // recountSlice, but for tests
 	recovering chan struct{} // one place for each stream that is being opened
 	turns      chan func()   // to goroutines that have run a turn and wait for another
 	ended      chan struct{} // closed at the end of Close
@@ -90,7 +92,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), ended: make(chan struct{})}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), ended: make(chan struct{}), countSlice: recountSlice}
 	d, err := openDisk(&e.opts, e.storeEvent)
 	if err != nil {
 		return nil, err

@@ -341,6 +341,17 @@ func (m *model) compareFilterSet(t testing.TB, s Store, f *Filter, match []uint6
 	if n != want || valid != m.last || err != nil {
 		t.Fatalf("num pending %v from %d: %d, %d, %v, want %d, %d", f.Subjects(), start, n, valid, err, want, m.last)
 	}
+	counted, steps := uint64(0), 0
+	for next := start; next <= m.last; steps++ {
+		n, to, err := s.CountPending(next, f, 1+int(start%7))
+		if err != nil || to <= next || steps > int(m.last) {
+			t.Fatalf("counting %v from %d to %d: %v", f.Subjects(), next, to, err)
+		}
+		counted, next = counted+n, to
+	}
+	if counted != want {
+		t.Fatalf("counted %v from %d in %d steps: %d, want %d", f.Subjects(), start, steps, counted, want)
+	}
 	want = 0
 	for _, seq := range m.lastOf(match, m.last) {
 		if seq >= start {

@@ -82,6 +82,50 @@ func (s *store) NumPendingMulti(start uint64, f *Filter, lastPerSubject bool) (n
 	return n, validThrough, err
 }
 
+// CountPending implements Store.
+func (s *store) CountPending(start uint64, f *Filter, scan int) (n, next uint64, err error) {
+	err = s.read(func() error {
+		start = max(start, s.first.seq)
+		switch {
+		case start > s.last.seq || s.msgs == 0:
+			next = s.last.seq + 1
+			return nil
+		case f == nil:
+			n, next = s.msgs-s.liveBelow(start), s.last.seq+1
+			return nil
+		case s.index != nil && n == 0:
+			switch sum := s.index.sum(f); {
+			case start <= s.first.seq || sum == 0:
+				n, next = sum, s.last.seq+1
+				return nil
+			case sum == s.msgs:
+				n, next = s.msgs-s.liveBelow(start), s.last.seq+1
+				return nil
+			}
+		}
+		for {
+			_, e, seq, err := s.next(f, &start, s.last.seq, &scan)
+			if _, bad := err.(*BadRecordError); bad {
+				start = seq + 1
+				continue
+			}
+			switch {
+			case err == ErrStoreEOF:
+				next = s.last.seq + 1
+				return nil
+			case err != nil:
+				return err
+			case e == nil:
+				next = seq
+				return nil
+			}
+			n++
+			start = seq + 1
+		}
+	})
+	return n, next, err
+}
+
 // subjectCounter counts subjects, and goes on where it stopped when a block has
 // to be loaded.
 type subjectCounter struct {

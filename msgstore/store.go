@@ -85,6 +85,11 @@ type Store interface {
 	// for messages up to validThrough.
 	NumPending(start uint64, filter string, lastPerSubject bool) (n, validThrough uint64, err error)
 	NumPendingMulti(start uint64, filter *Filter, lastPerSubject bool) (n, validThrough uint64, err error)
+	// CountPending is NumPendingMulti in steps: it counts until it has looked at
+	// scan messages, or to the end if that takes no looking. next is where to go on;
+	// above the last sequence it has counted them all. What is below next must not
+	// change between the steps, or the caller must keep account of it.
+	CountPending(start uint64, filter *Filter, scan int) (n, next uint64, err error)
 	// FilteredState counts the messages at or after start that match and gives
 	// the first and last of them.
 	FilteredState(start uint64, filter string) (SimpleState, error)

@@ -30,6 +30,7 @@ type Message struct {
 	Seq                   uint64
 	Time                  int64
 	Subject, Header, Data int
+	Scratch               []byte // memory for the ack subject
 }
 
 // Verdict says what to do with an offered message.
@@ -47,13 +48,14 @@ const (
 // Delivery is a message on its way.
 type Delivery struct {
 	Target      string // deliver subject or reply subject of the request
-	Reply       []byte // ack subject; valid until the next Offer
+	Reply       []byte // ack subject, in the message's scratch if that has room
 	PinID       string // goes into the header Nats-Pin-Id, if not empty
 	Seq         uint64
 	ConsumerSeq uint64
 	Count       uint32
 	Pending     uint64 // messages left after this one
 	Imported    bool   // Target belongs to another account
+	HeadersOnly bool   // a header tells the size of the payload, which is left out
 }
 
 // offer is the delivery that waits for Sent or Unsent.
@@ -83,7 +85,7 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		return Want{}
 	}
 	limit := maxWant
-	if m.cfg.Push() {
+	if m.is.push {
 		if !m.push.active || m.stalled() {
 			return Want{}
 		}
@@ -127,7 +129,7 @@ func (m *Machine) Next(now int64, last uint64) Want {
 
 // room is how many new messages may become pending; -1: any number.
 func (m *Machine) room() int {
-	if m.cfg.MaxAckPending <= 0 || m.cfg.AckPolicy == jsapi.AckNone {
+	if !m.is.capped {
 		return -1
 	}
 	return max(m.cfg.MaxAckPending-m.pend.live, 0)
@@ -136,7 +138,7 @@ func (m *Machine) room() int {
 // dropExhausted gives up the messages at the head of the redelivery queue that
 // were delivered often enough.
 func (m *Machine) dropExhausted() {
-	if m.cfg.MaxDeliver <= 0 {
+	if !m.is.counted {
 		return
 	}
 	for e := m.pend.front(); e != nil && int(e.count) >= m.cfg.MaxDeliver; e = m.pend.front() {
@@ -196,7 +198,7 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 			}
 			return nil, Stop // a redelivery goes first
 		}
-		if m.cfg.MaxDeliver > 0 && int(e.count) >= m.cfg.MaxDeliver {
+		if m.is.counted && int(e.count) >= m.cfg.MaxDeliver {
 			m.abandon(e)
 			return nil, Skip
 		}
@@ -219,10 +221,10 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 		}
 	}
 	o.stamp = msg.Time
-	m.reply = appendReply(m.reply[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
-	o.size = msg.Subject + len(m.reply) + msg.Header + msg.Data
-	o.d = Delivery{Reply: m.reply, Seq: msg.Seq, ConsumerSeq: m.dnext, Count: count, Pending: pending}
-	if m.cfg.Push() {
+	reply := m.text.append(msg.Scratch[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
+	o.size = msg.Subject + len(reply) + msg.Header + msg.Data
+	o.d = Delivery{Reply: reply, Seq: msg.Seq, ConsumerSeq: m.dnext, Count: count, Pending: pending, HeadersOnly: m.is.bare}
+	if m.is.push {
 		if !m.push.active || m.stalled() || m.waitForRate(o.size, now) {
 			return nil, Stop
 		}
@@ -260,12 +262,12 @@ func (m *Machine) Sent(now int64) {
 	m.lastSent = now
 	m.activity = now
 	m.delivered.Consumer = d.ConsumerSeq
-	if m.cfg.AckPolicy == jsapi.AckNone {
+	if m.is.none {
 		m.floor = m.delivered
 		m.released = append(m.released, d.Seq)
 	}
 	m.sentTo(d.Seq, d.ConsumerSeq, d.Count, now)
-	if m.cfg.Push() {
+	if m.is.push {
 		m.pushed(o.size, now)
 	} else {
 		m.serve(o.w, o.size, now)
@@ -285,7 +287,7 @@ func (m *Machine) advance(d *Delivery, stamp, now int64) {
 			m.listMoved()
 		}
 	}
-	if m.cfg.AckPolicy != jsapi.AckNone {
+	if !m.is.none {
 		m.pend.add(entry{sseq: d.Seq, dseq: d.ConsumerSeq, stamp: now, due: m.dueAfter(now, 1), count: 1})
 	}
 }

@@ -52,7 +52,7 @@ func (m *Machine) Left() uint64 { return m.count }
 // learn remembers that n messages up to last wait to be delivered.
 func (m *Machine) learn(n, last uint64) {
 	switch {
-	case len(m.cfg.Filters()) == 0:
+	case !m.is.filtered:
 	case !m.complete:
 	case n == 1 && len(m.known) < maxKnown:
 		m.known = append(m.known, last)

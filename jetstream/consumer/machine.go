@@ -41,8 +41,13 @@ type Options struct {
 // Machine is a consumer. It is not safe for concurrent use.
 type Machine struct {
 	cfg   *jsapi.ConsumerConfig
-	opts  Options
 	world World
+	is    nature
+
+	closed      bool
+	blocked     bool // no waiting request may be served until the next input
+	pausedUntil int64
+	notBefore   int64 // deliveries wait until then (rate limit, replay)
 
 	next      uint64 // first stream sequence not looked at
 	dnext     uint64 // next delivery sequence
@@ -67,12 +72,8 @@ type Machine struct {
 	given map[uint64]uint32 // given up: deliveries so far
 	wait  waiting
 
-	closed      bool
-	blocked     bool // no waiting request may be served until the next input
-	pausedUntil int64
-	activity    int64 // last sign of life, for inactivity
-	inactive    int64 // the threshold, 0: none
-	notBefore   int64 // deliveries wait until then (rate limit, replay)
+	activity int64 // last sign of life, for inactivity
+	inactive int64 // the threshold, 0: none
 
 	push   push
 	pin    pin
@@ -85,11 +86,27 @@ type Machine struct {
 	rate int64 // theoretical arrival time of the rate limit, ns
 
 	offer    offer
-	reply    []byte
+	text     replyText
 	redo     []uint64
 	effects  []Effect
 	steps    []consumerstate.Step
 	released []uint64
+
+	opts Options
+}
+
+// nature is what each message asks of the configuration, so that a consumer among
+// thousands, which is out of the processor's cache between two messages, does not
+// fetch all of that.
+type nature struct {
+	push     bool
+	filtered bool
+	flow     bool // flow control
+	none     bool // ack policy none
+	limited  bool // by a rate
+	capped   bool // by max_ack_pending
+	counted  bool // by max_deliver
+	bare     bool // headers only
 }
 
 // New returns a machine that has delivered nothing and starts at the stream
@@ -191,6 +208,11 @@ func (m *Machine) start(now int64) {
 // configure takes over what depends on the configuration.
 func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
 	m.cfg = cfg
+	m.is = nature{
+		push: cfg.Push(), filtered: len(cfg.Filters()) > 0, flow: cfg.FlowControl, none: cfg.AckPolicy == jsapi.AckNone,
+		limited: cfg.RateLimit > 0, capped: cfg.MaxAckPending > 0 && cfg.AckPolicy != jsapi.AckNone, counted: cfg.MaxDeliver > 0,
+		bare: cfg.HeadersOnly,
+	}
 	m.sample = SamplePercent(cfg.SampleFrequency)
 	m.inactive = int64(cfg.InactiveThreshold)
 	if m.inactive > 0 && (!cfg.Push() || cfg.InactiveThreshold == jsapi.DefaultInactiveThreshold) {
@@ -519,7 +541,7 @@ func (m *Machine) Busy() bool {
 	if len(m.effects) > 0 || len(m.steps) > 0 || len(m.released) > 0 {
 		return true
 	}
-	if m.cfg.Push() {
+	if m.is.push {
 		return m.push.active
 	}
 	return m.wait.len() > 0

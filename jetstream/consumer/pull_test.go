@@ -43,7 +43,7 @@ func FuzzAckSubject(f *testing.F) {
 		if !routed || !numeric {
 			return
 		}
-		back := appendReply(nil, "", uint32(a.Deliveries), a.Seq, a.ConsumerSeq, 0, 0)
+		back := new(replyText).append(nil, "", uint32(a.Deliveries), a.Seq, a.ConsumerSeq, 0, 0)
 		if len(back) > len(subject)+len(".0.0.") {
 			t.Fatalf("%q: %+v", subject, a)
 		}

@@ -24,7 +24,7 @@ type push struct {
 }
 
 // stalled reports whether the flow-control window is used up.
-func (m *Machine) stalled() bool { return m.cfg.FlowControl && m.push.used > m.push.window }
+func (m *Machine) stalled() bool { return m.is.flow && m.push.used > m.push.window }
 
 // SetActive tells whether the deliver subject has interest.
 func (m *Machine) SetActive(active bool, now int64) {
@@ -39,10 +39,10 @@ func (m *Machine) SetActive(active bool, now int64) {
 // pushed accounts for a message that was pushed.
 func (m *Machine) pushed(size int, now int64) {
 	m.push.idle = now
-	if m.cfg.RateLimit > 0 {
+	if m.is.limited {
 		m.rate = max(m.rate, now) + m.cost(size)
 	}
-	if !m.cfg.FlowControl {
+	if !m.is.flow {
 		return
 	}
 	m.push.used += size
@@ -105,7 +105,7 @@ func (m *Machine) cost(size int) int64 {
 
 // waitForRate reports whether a message must wait for the token bucket.
 func (m *Machine) waitForRate(size int, now int64) bool {
-	if m.cfg.RateLimit == 0 {
+	if !m.is.limited {
 		return false
 	}
 	at := max(m.rate, now) + m.cost(size) - m.cost(max(m.opts.Burst, size))
@@ -118,7 +118,7 @@ func (m *Machine) waitForRate(size int, now int64) bool {
 
 // heartbeatDue is when a push consumer says that it is alive; 0: never.
 func (m *Machine) heartbeatDue() int64 {
-	if m.cfg.Heartbeat <= 0 || !m.push.active {
+	if !m.push.active || m.cfg.Heartbeat <= 0 {
 		return 0
 	}
 	return m.push.idle + int64(m.cfg.Heartbeat)

@@ -68,16 +68,22 @@ func number(b []byte) (uint64, bool) {
 	return n, true
 }
 
-// appendReply appends the ack subject of a delivery.
-func appendReply(dst []byte, prefix string, count uint32, sseq, dseq uint64, stamp int64, pending uint64) []byte {
+// replyText makes the ack subjects of one consumer's deliveries.
+type replyText struct {
+	sseq, dseq, pending decimal
+	stamp               moment
+}
+
+// append appends the ack subject of a delivery.
+func (r *replyText) append(dst []byte, prefix string, count uint32, sseq, dseq uint64, stamp int64, pending uint64) []byte {
 	dst = append(dst, prefix...)
 	dst = strconv.AppendUint(dst, uint64(count), 10)
 	dst = append(dst, '.')
-	dst = strconv.AppendUint(dst, sseq, 10)
+	dst = r.sseq.append(dst, sseq)
 	dst = append(dst, '.')
-	dst = strconv.AppendUint(dst, dseq, 10)
+	dst = r.dseq.append(dst, dseq)
 	dst = append(dst, '.')
-	dst = strconv.AppendInt(dst, stamp, 10)
+	dst = r.stamp.append(dst, stamp)
 	dst = append(dst, '.')
-	return strconv.AppendUint(dst, pending, 10)
+	return r.pending.append(dst, pending)
 }

@@ -10,7 +10,7 @@ import (
 
 // expirySlice bounds the expiries of one tick; the rest follows in the next,
 // which is due at once, so that other input gets in between.
-const expirySlice = 20_000
+const expirySlice = 4096
 
 // Tick does what is due.
 func (m *Machine) Tick(now int64) {
@@ -90,7 +90,7 @@ func (m *Machine) checkWaiting(now int64) {
 
 // inactiveDue is when to look whether the consumer is still in use; 0: never.
 func (m *Machine) inactiveDue() int64 {
-	if m.inactive <= 0 || m.inactive > maxInactiveWait || m.cfg.Push() && m.push.active {
+	if m.inactive <= 0 || m.inactive > maxInactiveWait || m.is.push && m.push.active {
 		return 0
 	}
 	return m.activity + m.inactive
