@@ -98,7 +98,7 @@ type stored struct {
 }
 
 // answerWithin bounds one answer of a server that has nothing else to do.
-const answerWithin = 20 * time.Second
+const answerWithin = time.Minute
 
 // readStream reads all messages of a stream with direct gets.
 func (p *powered) readStream(name string) (map[uint64]stored, error) {
@@ -186,7 +186,7 @@ func (p *powered) drain(stream, name, push string) (map[uint64]bool, error) {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	for began := time.Now(); ; {
+	for came, since := 0, time.Now(); ; {
 		// What was acknowledged and removed before the cut counts as pending until its
 		// time has come: so ask again.
 		ci, err := p.js.ConsumerInfo(stream, name)
@@ -197,7 +197,10 @@ func (p *powered) drain(stream, name, push string) (map[uint64]bool, error) {
 		if len(seen) >= left {
 			return seen, nil
 		}
-		if time.Since(began) > answerWithin {
+		if len(seen) > came {
+			came, since = len(seen), time.Now()
+		}
+		if time.Since(since) > answerWithin {
 			return nil, fmt.Errorf("%d messages are left, of which %d came", left, len(seen))
 		}
 		if push == "" {

@@ -36,7 +36,7 @@ func newSpine(uint64) scenario {
 
 // redeliverAfter is the ack wait of consumers: short, since what was delivered and
 // not acknowledged before a cut must come again after it.
-const redeliverAfter = 100 * time.Millisecond
+const redeliverAfter = 200 * time.Millisecond
 
 func (w *spine) note(f func()) {
 	w.mu.Lock()

@@ -169,30 +169,37 @@ type ImportEdge struct {
 	Local    string // in the importing account
 }
 
+// maxImportPath is the number of accounts that messages may pass through by imports: a longer chain is taken for a mistake.
+const maxImportPath = 1024
+
 // CheckCycle returns an error if messages that the named account gets through a new import could come to it again, through
-// the imports that accounts have: the new one is not among them, and they have no cycle.
+// the imports that accounts have: the new one is not among them, and they have no cycle. A path of imports that is too long
+// is an error, too.
 func CheckCycle(importer string, edge ImportEdge, edges func(account string) []ImportEdge) error {
 	if edge.Exporter == importer {
 		return nil
 	}
 	type place struct{ account, subject string }
-	seen := make(map[place]bool)
+	path := make(map[place]int) // the number of accounts on the way to it
 	var open []place
-	visit := func(p place) {
-		if !seen[p] {
-			seen[p] = true
+	visit := func(p place, accounts int) {
+		if path[p] == 0 {
+			path[p] = accounts
 			open = append(open, p)
 		}
 	}
-	visit(place{edge.Exporter, edge.Local})
+	visit(place{edge.Exporter, edge.Local}, 1)
 	if !edge.Service {
-		visit(place{edge.Exporter, edge.Subject})
+		visit(place{edge.Exporter, edge.Subject}, 1)
 	}
 	for len(open) > 0 {
 		p := open[len(open)-1]
 		open = open[:len(open)-1]
 		if p.account == importer {
 			return errorText("import forms a cycle")
+		}
+		if path[p] >= maxImportPath {
+			return errorText("search cycle depth exhausted")
 		}
 		for _, e := range edges(p.account) {
 			if e.Service != edge.Service || e.Exporter == p.account || !subjecttree.Collide(e.Subject, p.subject) {
@@ -202,7 +209,7 @@ func CheckCycle(importer string, edge ImportEdge, edges func(account string) []I
 			if subjecttree.Subset(p.subject, e.Local) {
 				next = e.Local
 			}
-			visit(place{e.Exporter, next})
+			visit(place{e.Exporter, next}, path[p]+1)
 		}
 	}
 	return nil
