@@ -32,6 +32,7 @@ type Account struct {
 	subs    []Subscription
 
 	usage      accountUsage
+	dedupIDs   atomic.Int64 // in the duplicate windows of its streams
 	apiTotal   atomic.Uint64
 	apiErrors  atomic.Uint64
 	publishers sync.Pool // of Publisher

@@ -193,8 +193,11 @@ func (st *Stream) checkHeaders(p *proposal, cfg *jsapi.StreamConfig, m *publish,
 	}
 	if len(h.msgID) > 0 {
 		if seq, ok := st.turn.dedup.find(h.msgID, now); ok {
-			st.duplicates.Add(1)
+			st.countDuplicate()
 			return &duplicateError{seq}
+		}
+		if st.turn.dedup.full() {
+			return jsapi.ErrStreamTooManyRequests
 		}
 	}
 	if len(h.expectedLastMsgID) > 0 && string(h.expectedLastMsgID) != st.turn.overlay.lastMsgID {
@@ -320,7 +323,7 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	seq = o.lastSeq
 	p.last = seq
 	if m.h != nil && len(m.h.msgID) > 0 {
-		st.turn.dedup.add(string(m.h.msgID), seq, now)
+		st.turn.dedup.add(m.h.msgID, seq, now)
 		if st.turn.dedupArmed == 0 {
 			st.armDedup()
 		}

@@ -368,8 +368,11 @@ func (st *Stream) checkReplicatedHeaders(cfg *jsapi.StreamConfig, m *publish, no
 			if b != nil {
 				return jsapi.ErrAtomicPublishContainsDuplicateMessage
 			}
-			st.duplicates.Add(1)
+			st.countDuplicate()
 			return &duplicateError{seq}
+		}
+		if st.turn.dedup.full() {
+			return jsapi.ErrStreamTooManyRequests
 		}
 	}
 	if h.streamSource != nil {

@@ -48,7 +48,7 @@ func TestDuplicateWindow(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		done := make(chan int, 1)
-		a.Stream("S").do(func() { done <- len(a.Stream("S").turn.dedup.ids) })
+		a.Stream("S").do(func() { done <- int(a.engine.DedupIDs()) })
 		if n := <-done; n != 0 {
 			t.Errorf("%d ids are remembered", n)
 		}

@@ -25,6 +25,9 @@ type Engine struct {
 	api         apiPool
 	usage       serverUsage
 
+	dedupIDs   atomic.Int64  // in the duplicate windows of all streams
+	duplicates atomic.Uint64 // of all streams since the server started
+
 	maxMemory, maxStore atomic.Int64 // as Options.MaxMemory and MaxStore
 
 	countSlice time.Duration // recountSlice, but for tests
@@ -73,6 +76,7 @@ func (o *Options) setDefaults() {
 	set(&o.RequestQueueLimit, defaultQueueLimit)
 	set(&o.InfoQueueLimit, defaultQueueLimit)
 	set(&o.Workers, min(maxWorkers, max(4, runtime.GOMAXPROCS(0))))
+	set(&o.MaxDedupIDs, MostDedupIDs)
 	set(&o.MaxBufferedMsgs, defaultMaxBufferedMsgs)
 	set(&o.MaxPayload, defaultMaxPayload)
 	set(&o.MaxPending, defaultMaxPending)

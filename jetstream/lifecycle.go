@@ -153,6 +153,7 @@ func (a *Account) newStream(cfg *jsapi.StreamConfig, created time.Time, store ms
 	st.consumers = newConsumerSet(st)
 	st.expiry.fire = func() { st.do(st.expire) }
 	st.turn.dedup.window = cfg.DuplicateWindow
+	st.turn.dedup.room = dedupRoom{&a.dedupIDs, &a.engine.dedupIDs, int64(a.engine.opts.MaxDedupIDs)}
 	st.derive(cfg)
 	store.RegisterStorageUpdates(st.stored)
 	st.resync()
@@ -252,6 +253,7 @@ func (st *Stream) halt(forever bool) bool {
 			o.stop(forever)
 		}
 		st.dropBatches()
+		st.turn.dedup.clear()
 		st.engine.timers.disarm(&st.expiry)
 	})
 	if idle {
@@ -429,7 +431,7 @@ func (st *Stream) recoverDedup() {
 		for i := range batch.Msgs {
 			sm := &batch.Msgs[i]
 			if id := natsproto.HeaderValue(sm.Header, hdrMsgID); len(id) > 0 {
-				d.add(string(id), sm.Seq, sm.Time)
+				d.add(id, sm.Seq, sm.Time)
 			}
 		}
 		seq = max(next, seq+1)

@@ -55,7 +55,18 @@ func (a *Account) APIStats() jsapi.APIStats {
 func (st *Stream) Info() *jsapi.StreamInfo { return st.info(false) }
 
 // Duplicates is the number of messages that were answered or skipped as duplicates since start.
-func (st *Stream) Duplicates() uint64 { return uint64(st.duplicates.Load()) }
+func (st *Stream) Duplicates() uint64 { return st.duplicates.Load() }
+
+// Duplicates is that of all streams, those that were deleted included.
+func (e *Engine) Duplicates() uint64 { return e.duplicates.Load() }
+
+// DedupIDs is how many message ids the duplicate windows of all streams hold.
+func (e *Engine) DedupIDs() int64 { return e.dedupIDs.Load() }
+
+func (st *Stream) countDuplicate() {
+	st.duplicates.Add(1)
+	st.engine.duplicates.Add(1)
+}
 
 // Failure is what is wrong with a stream.
 type Failure struct {

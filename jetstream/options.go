@@ -29,10 +29,11 @@ type Options struct {
 	Lenient           bool // strict: false; unknown members of requests are logged and ignored
 	RequestQueueLimit int  // requests that may wait, default 10,000
 	InfoQueueLimit    int
-	Workers           int // default min(16, GOMAXPROCS)
+	Workers           int // of the API; default GOMAXPROCS, 4 at least and 16 at most
 
 	MaxBufferedMsgs int   // of one stream's inbox, default 100,000
 	MaxBufferedSize int64 // default 128 MiB
+	MaxDedupIDs     int   // in all duplicate windows, default [MostDedupIDs]
 
 	Limits Limits
 

@@ -436,9 +436,12 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 	m.h.parse(m.header)
 	if len(m.h.msgID) > 0 && st.turn.dedup.window > 0 {
 		if _, ok := st.turn.dedup.find(m.h.msgID, now); ok {
-			st.duplicates.Add(1)
+			st.countDuplicate()
 			o.seq = meta.seq
 			return true
+		}
+		if st.turn.dedup.full() {
+			return false
 		}
 	}
 	if cfg.AllowMsgTTL {

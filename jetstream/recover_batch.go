@@ -135,7 +135,7 @@ func (st *Stream) endBatchAt(last, n uint64, rest []msgstore.StoredMsg) error {
 	st.recoverLastID()
 	for i := range raw {
 		if id := natsproto.HeaderValue(raw[i].Header, hdrMsgID); len(id) > 0 {
-			st.turn.dedup.add(string(id), raw[i].Seq, raw[i].Time)
+			st.turn.dedup.add(id, raw[i].Seq, raw[i].Time)
 		}
 	}
 	st.consumers.advanced(last + uint64(len(raw)))

@@ -3,6 +3,8 @@ package server
 import (
 	"math"
 	"runtime/debug"
+
+	"github.com/natsd/natsd/jetstream"
 )
 
 // dynamicShare is how much of memory and disk JetStream may use where nothing is configured.
@@ -19,6 +21,18 @@ func dynamicMemory() int64 {
 		return -1
 	}
 	return int64(float64(total) * dynamicShare)
+}
+
+// dedupShare is the part of JetStream's limit of memory that the ids in duplicate windows may take.
+const dedupShare = 8
+
+// maxDedupIDs returns how many ids duplicate windows may hold on this machine.
+func maxDedupIDs() int {
+	memory := dynamicMemory()
+	if memory <= 0 {
+		return jetstream.MostDedupIDs
+	}
+	return int(min(memory/dedupShare/jetstream.DedupIDBytes, jetstream.MostDedupIDs))
 }
 
 // dynamicStore returns JetStream's limit of files in bytes: its share of what is free on the disk of a directory. If that

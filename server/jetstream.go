@@ -258,6 +258,7 @@ func (s *Server) jetStreamOptions(o *options.Options) jetstream.Options {
 		MaxMemory: j.MaxMemory, MaxStore: j.MaxStore, Lenient: !j.Strict,
 		RequestQueueLimit: int(j.RequestQueueLimit), InfoQueueLimit: int(j.InfoQueueLimit),
 		MaxBufferedMsgs: int(j.MaxBufferedMsgs), MaxBufferedSize: j.MaxBufferedSize,
+		MaxDedupIDs: maxDedupIDs(),
 		Limits: jetstream.Limits{
 			MaxRequestBatch: int(j.Limits.MaxRequestBatch), MaxAckPending: int(j.Limits.MaxAckPending),
 			MaxHAAssets: int(j.Limits.MaxHAAssets), DuplicateWindow: j.Limits.DuplicateWindow,

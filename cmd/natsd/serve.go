@@ -33,6 +33,7 @@ func serve(cmd *options.CommandLine, stderr io.Writer) int {
 		complain(stderr, err)
 		return 1
 	}
+	publishMetrics(s)
 	// Signals that come while the server starts are handled when it has.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGTERM)
