@@ -21,24 +21,26 @@ func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]t
 		for got := 0; got < n; {
 			batch := 0
 			for {
-				i, body, err := c.readAck()
+				i, body, err := c.nextAck()
 				if err != nil {
 					acks <- err
 					return
 				}
-				if i < 0 || i >= n {
-					acks <- fmt.Errorf("ack for message %d of %d", i, n)
-					return
+				if body != nil {
+					if i < 0 || i >= n {
+						acks <- fmt.Errorf("ack for message %d of %d", i, n)
+						return
+					}
+					took[i] = time.Since(sent[i])
+					s := i % streams
+					next[s]++
+					if want := fmt.Sprintf(`{"stream":"S%d","seq":%d}`, s, next[s]); string(bytes.ReplaceAll(body, []byte(", "), []byte(","))) != want {
+						acks <- fmt.Errorf("ack %s, wanted %s", body, want)
+						return
+					}
+					got++
+					batch++
 				}
-				took[i] = time.Since(sent[i])
-				s := i % streams
-				next[s]++
-				if want := fmt.Sprintf(`{"stream":"S%d","seq":%d}`, s, next[s]); string(bytes.ReplaceAll(body, []byte(", "), []byte(","))) != want {
-					acks <- fmt.Errorf("ack %s, wanted %s", body, want)
-					return
-				}
-				got++
-				batch++
 				if got == n || c.r.Buffered() == 0 {
 					break
 				}
@@ -98,39 +100,43 @@ func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]t
 // readAck reads the next message on _INBOX.bench.<i>. body is valid until the
 // next read.
 func (c *leanConn) readAck() (i int, body []byte, err error) {
-	for {
-		line, err := c.r.ReadSlice('\n')
-		if err != nil {
-			return 0, nil, err
-		}
-		if !bytes.HasPrefix(line, []byte("MSG _INBOX.bench.")) {
-			if bytes.HasPrefix(line, []byte("HMSG")) {
-				return 0, nil, fmt.Errorf("status instead of an ack: %q", line)
-			}
-			if err := c.controlLine(line); err != nil {
-				return 0, nil, err
-			}
-			continue
-		}
-		rest := line[len("MSG _INBOX.bench."):]
-		for len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' {
-			i = i*10 + int(rest[0]-'0')
-			rest = rest[1:]
-		}
-		f := bytes.Fields(rest)
-		size, err := strconv.Atoi(string(f[len(f)-1]))
-		if err != nil {
-			return 0, nil, fmt.Errorf("ack line %q", line)
-		}
-		all, err := c.r.Peek(size + 2)
-		if err != nil {
-			return 0, nil, err
-		}
-		if _, err := c.r.Discard(size + 2); err != nil {
-			return 0, nil, err
-		}
-		return i, all[:size], nil
+	for body == nil && err == nil {
+		i, body, err = c.nextAck()
 	}
+	return i, body, err
+}
+
+// nextAck is readAck that returns as well, without a body, when what came was for
+// the connection itself: who collects acks must not wait behind a PING.
+func (c *leanConn) nextAck() (i int, body []byte, err error) {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, nil, err
+	}
+	if !bytes.HasPrefix(line, []byte("MSG _INBOX.bench.")) {
+		if bytes.HasPrefix(line, []byte("HMSG")) {
+			return 0, nil, fmt.Errorf("status instead of an ack: %q", line)
+		}
+		return 0, nil, c.controlLine(line)
+	}
+	rest := line[len("MSG _INBOX.bench."):]
+	for len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' {
+		i = i*10 + int(rest[0]-'0')
+		rest = rest[1:]
+	}
+	f := bytes.Fields(rest)
+	size, err := strconv.Atoi(string(f[len(f)-1]))
+	if err != nil {
+		return 0, nil, fmt.Errorf("ack line %q", line)
+	}
+	all, err := c.r.Peek(size + 2)
+	if err != nil {
+		return 0, nil, err
+	}
+	if _, err := c.r.Discard(size + 2); err != nil {
+		return 0, nil, err
+	}
+	return i, all[:size], nil
 }
 
 // pull takes messages from a pull consumer in batches until the connection
