@@ -4,23 +4,26 @@ import "github.com/natsd/natsd/msgstore/internal/record"
 
 // The window of a stream that is written to holds what was appended last: enough
 // for consumers that are right behind, and little for a stream that nobody
-// reads. It grows to leastWindow, and beyond it only by batches larger than half
-// of it, and as far back as somebody has read since it moved the last time.
+// reads. It grows to leastWindow, or unreadWindow, and beyond it only by batches
+// larger than half of it, and as far back as somebody has read since it moved the
+// last time.
 const (
-	firstWindow = 4 << 10
-	leastWindow = 256 << 10
+	firstWindow  = 4 << 10
+	unreadWindow = 64 << 10
+	leastWindow  = 256 << 10
 )
 
 // extendWindow makes room for part, the records at offset off of the block, and
-// takes its bytes over. first is the sequence of its first message.
-func (c *cache) extendWindow(part []byte, off int64, first uint64) {
+// takes its bytes over. first is the sequence of its first message, most the size
+// to which the window grows without readers that hold it.
+func (c *cache) extendWindow(part []byte, off int64, first uint64, most int) {
 	if len(c.buf) == 0 {
 		c.base, c.from = uint32(off), first
 		c.ents, c.tomb = c.ents[:0], nil
 	}
 	if need := len(c.buf) + len(part); need > cap(c.buf) {
-		if need > leastWindow {
-			c.slide(len(part))
+		if need > most {
+			c.slide(len(part), most)
 		}
 		if need = len(c.buf) + len(part); need > cap(c.buf) {
 			size := firstWindow
@@ -37,10 +40,10 @@ func (c *cache) extendWindow(part []byte, off int64, first uint64) {
 
 // ahead is how much of the beginning of part a window need not take over, because
 // only its end is worth keeping if nobody reads.
-func ahead(part []byte) int {
+func ahead(part []byte, most int) int {
 	at := 0
 	var r record.Record
-	for len(part)-at > leastWindow {
+	for len(part)-at > most {
 		record.ParseOwn(part[at:], &r)
 		if at+r.Size == len(part) {
 			break // it is larger than a window
@@ -50,11 +53,11 @@ func ahead(part []byte) int {
 	return at
 }
 
-// slide forgets the older part of the window: all but half of leastWindow, less
-// what is coming, and from the lowest message that was read.
-func (c *cache) slide(coming int) {
+// slide forgets the older part of the window: all but half of most, less what is
+// coming, and from the lowest message that was read.
+func (c *cache) slide(coming, most int) {
 	low := c.low.Swap(0)
-	keep := max(leastWindow/2-coming, 0)
+	keep := max(most/2-coming, 0)
 	n := len(c.ents)
 	for n > 0 {
 		e := &c.ents[n-1]
@@ -75,8 +78,8 @@ func (c *cache) slide(coming int) {
 	}
 	kept := c.buf[cut:]
 	c.base += uint32(cut)
-	if cap(c.buf) > 4*max(len(kept)+coming, leastWindow) {
-		c.buf = make([]byte, 0, 2*max(len(kept)+coming, leastWindow/2))
+	if cap(c.buf) > 4*max(len(kept)+coming, most) {
+		c.buf = make([]byte, 0, 2*max(len(kept)+coming, most/2))
 	}
 	c.buf = append(c.buf[:0], kept...)
 	c.ents = append(c.ents[:0], c.ents[n:]...)
@@ -95,11 +98,14 @@ func (d *disk) window(b *block, part []byte) *cache {
 		b.recent.Store(c)
 	}
 	off := b.size
-	if len(part) > leastWindow && d.host.tick.Load()-d.readAt.Load() > cacheIdle {
-		skip := ahead(part)
-		part = part[skip:]
-		off += int64(skip)
-		c.buf = c.buf[:0]
+	most := leastWindow
+	if d.host.tick.Load()-d.readAt.Load() > cacheIdle {
+		if most = unreadWindow; len(part) > most {
+			skip := ahead(part, most)
+			part = part[skip:]
+			off += int64(skip)
+			c.buf = c.buf[:0]
+		}
 	}
 	first := uint64(0)
 	if len(c.buf) == 0 {
@@ -109,7 +115,7 @@ func (d *disk) window(b *block, part []byte) *cache {
 			first = d.s.last.seq + 1
 		}
 	}
-	c.extendWindow(part, off, first)
+	c.extendWindow(part, off, first, most)
 	return c
 }
 
