@@ -23,11 +23,11 @@ const (
 type publish struct {
 	subject []byte
 	reply   []byte
+	asked   []byte // see Msg
 	header  []byte
 	data    []byte
 	h       *pubHeader // what header says; nil if there is no header
-	from    Requester
-	trace   Trace // nil unless it is traced
+	trace   Trace      // nil unless it is traced
 
 	subjectText string // subject, after the stream's transform
 	ttl         int64  // seconds, 0 none, negative never
@@ -35,6 +35,14 @@ type publish struct {
 	value       string // the sum of a counter
 	noInterest  bool   // consumes a sequence and is not stored
 	cancels     uint64 // sequence of a schedule that ends with this message; 0: none
+}
+
+// control is the reply subject as the publisher gave it.
+func (m *publish) control() []byte {
+	if m.asked != nil {
+		return m.asked
+	}
+	return m.reply
 }
 
 // asString is b as a string without a copy; it lives as long as b.
@@ -53,7 +61,7 @@ func (st *Stream) admitBatch(b *msgBatch) {
 	for i := range b.msgs {
 		in := &b.msgs[i]
 		m := &st.turn.message
-		*m = publish{subject: b.subject(in), reply: b.reply(in), header: b.header(in), data: b.data(in), from: in.from, trace: in.trace}
+		b.open(in, m)
 		if in.feed != nil {
 			st.admitOrigin(p, in.feed, m, now)
 		} else {
@@ -86,7 +94,7 @@ func (st *Stream) admitOne(p *proposal, cfg *jsapi.StreamConfig, m *publish, now
 		defer m.trace.Release()
 	}
 	switch {
-	case isFastReply(m.reply):
+	case isFastReply(m.control()):
 		st.admitFast(p, cfg, m, now)
 	case m.h != nil && len(m.h.batchID) > 0:
 		st.admitAtomic(p, cfg, m, now)
@@ -114,7 +122,7 @@ func (st *Stream) admitSingle(p *proposal, cfg *jsapi.StreamConfig, m *publish, 
 	}
 	seq := st.accept(p, m, now)
 	if len(m.reply) > 0 && !cfg.NoAck {
-		p.replies = replySlices.add(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: seq, value: m.value}})
+		p.answers.add(m.reply, nil, st.encodeAck(&pubAck{seq: seq, value: m.value}))
 	}
 }
 
@@ -338,14 +346,12 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	case o.lastMsgID != "":
 		o.lastMsgID = ""
 	}
-	stored := storedMsg{seq: seq, raw: len(p.raw)}
 	if st.turn.republish != nil {
-		stored.previous = st.lastOf(p, m.subjectText)
+		p.stored = storedSlices.add(p.stored, storedMsg{st.lastOf(p, m.subjectText), len(p.raw)})
 	}
 	if m.cancels != 0 {
 		p.cancels = append(p.cancels, m.cancels)
 	}
-	p.stored = storedSlices.add(p.stored, stored)
 	p.raw = rawSlices.add(p.raw, msgstore.RawMsg{
 		Subject: m.subjectText, Header: m.header, Data: m.data, Seq: seq, Time: now, TTL: m.ttl, Rollup: m.rollup,
 	})
@@ -354,7 +360,7 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	p.msgs++
 	p.bytes += int64(size)
 	if o.subjects != nil {
-		o.note(p.raw[len(p.raw)-1:])
+		o.note(&p.raw[len(p.raw)-1])
 	}
 	if m.rollup == msgstore.RollupAll {
 		st.noteRollupAll(p, seq, size)
@@ -371,7 +377,7 @@ func (st *Stream) noteRollupAll(p *proposal, seq uint64, size int) {
 	p.bytes -= bytes - int64(size)
 	if o.subjects != nil {
 		clear(o.subjects)
-		o.note(p.raw[len(p.raw)-1:])
+		o.note(&p.raw[len(p.raw)-1])
 	}
 }
 
@@ -385,8 +391,12 @@ func (st *Stream) propose(p *proposal) {
 	}
 	t.pipeline = append(t.pipeline, p)
 	t.inflight++
-	t.inflightMsgs += len(p.raw)
+	p.records = len(p.raw)
+	t.inflightMsgs += p.records
 	t.inflightBytes += p.size
+	if t.republish == nil {
+		defer p.release() // it may be done, but is not applied before the turn goes on
+	}
 	if len(p.cancels) == 0 {
 		st.proposer.Propose(p.raw, p.done)
 		return
@@ -406,15 +416,20 @@ func (st *Stream) replyDuplicate(p *proposal, reply []byte, ack pubAck) {
 	case ack.seq <= st.turn.overlay.visible || st.engine.opts.Mutations.DuplicateAckEarly:
 		st.reply(reply, &ack)
 	default:
-		st.replyInOrder(p, pendingReply{reply: reply, ack: ack})
+		st.replyInOrder(p, reply, nil, st.encodeAck(&ack))
 	}
 }
 
 // reply sends an acknowledgement with the turn's next flush.
 func (st *Stream) reply(to []byte, ack *pubAck) {
+	st.turn.publisher.Publish(to, nil, nil, st.encodeAck(ack))
+}
+
+// encodeAck is an acknowledgement as it is sent; it is good until the next one.
+func (st *Stream) encodeAck(ack *pubAck) []byte {
 	t := &st.turn
 	t.ack = ack.appendTo(t.ack[:0], st.ackPrefix)
-	t.publisher.Publish(to, nil, nil, t.ack)
+	return t.ack
 }
 
 // refuse answers a publish that was not accepted.

@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"bytes"
 	"errors"
 	"syscall"
 
@@ -17,7 +16,7 @@ func (st *Stream) apply(p *proposal) {
 		t.pipeline = nil
 	}
 	t.inflight--
-	t.inflightMsgs -= len(p.raw)
+	t.inflightMsgs -= p.records
 	t.inflightBytes -= p.size
 	if p.err != nil {
 		st.lose(p)
@@ -25,7 +24,7 @@ func (st *Stream) apply(p *proposal) {
 		if st.failure.Load() != nil {
 			st.failure.Store(nil)
 		}
-		t.overlay.applied(p)
+		t.overlay.applied(p, t.inflightMsgs)
 		st.sendReplies(p)
 		if st.turn.republish != nil {
 			st.republishAll(p)
@@ -41,31 +40,23 @@ func (st *Stream) apply(p *proposal) {
 }
 
 func (st *Stream) sendReplies(p *proposal) {
-	for i := range p.replies {
-		r := &p.replies[i]
-		if r.raw {
-			st.turn.publisher.Publish(r.reply, nil, r.header, r.body)
-			continue
-		}
-		st.reply(r.reply, &r.ack)
+	for i := range p.answers.list {
+		reply, header, body := p.answers.at(i)
+		st.turn.publisher.Publish(reply, nil, header, body)
 	}
 }
 
 // replyInOrder sends an answer when everything accepted before it is durable,
-// so that answers keep their order.
-func (st *Stream) replyInOrder(p *proposal, r pendingReply) {
+// so that answers keep their order. header is for origins only.
+func (st *Stream) replyInOrder(p *proposal, reply, header, body []byte) {
 	t := &st.turn
 	switch {
 	case len(p.raw) > 0:
-		p.replies = replySlices.add(p.replies, r)
+		p.answers.add(reply, header, body)
 	case t.inflight > 0:
-		last := t.pipeline[len(t.pipeline)-1]
-		r.reply = bytes.Clone(r.reply)
-		last.replies = replySlices.add(last.replies, r)
-	case r.raw:
-		t.publisher.Publish(r.reply, nil, r.header, r.body)
+		t.pipeline[len(t.pipeline)-1].answers.add(reply, header, body)
 	default:
-		st.reply(r.reply, &r.ack)
+		t.publisher.Publish(reply, nil, header, body)
 	}
 }
 
@@ -73,9 +64,9 @@ func (st *Stream) replyInOrder(p *proposal, r pendingReply) {
 // The disk, or the lead, is gone: what was accepted behind it is lost as well,
 // and comes here too.
 func (st *Stream) lose(p *proposal) {
-	for i := range p.replies {
-		if p.replies[i].header == nil {
-			st.refuse(p.replies[i].reply, p.err)
+	for i := range p.answers.list {
+		if reply, header, _ := p.answers.at(i); header == nil {
+			st.refuse(reply, p.err)
 		}
 	}
 	if st.turn.inflight == 0 {
@@ -90,7 +81,7 @@ func (st *Stream) lose(p *proposal) {
 
 // settle forgets what was in flight, since nothing is any more.
 func (o *overlay) settle() {
-	o.subjects = nil
+	o.forgetSubjects()
 	o.rollupAll = 0
 }
 

@@ -119,7 +119,7 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		return err
 	}
 	if len(m.reply) > 0 && !cfg.NoAck {
-		p.replies = replySlices.add(p.replies, pendingReply{reply: m.reply, ack: pubAck{seq: last, batch: b.id, count: len(b.msgs)}})
+		p.answers.add(m.reply, nil, st.encodeAck(&pubAck{seq: last, batch: b.id, count: len(b.msgs)}))
 	}
 	return nil
 }
@@ -267,7 +267,7 @@ func (st *Stream) rollBack(p *proposal, m admissionMark) {
 	p.raw, p.stored, p.cancels = p.raw[:m.raw], p.stored[:m.stored], p.cancels[:m.cancels]
 	p.size, p.msgs, p.bytes, p.last = m.size, m.msgs, m.bytes, m.last
 	st.turn.overlay = m.overlay
-	st.turn.overlay.subjects = nil // made again when needed
+	st.turn.overlay.forgetSubjects() // made again when needed
 	st.turn.dedup.forgetAbove(m.overlay.lastSeq)
 }
 

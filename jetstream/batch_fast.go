@@ -96,7 +96,7 @@ func parseFastReply(reply []byte) (f fastReply, valid bool) {
 // admitFast takes a message of a fast batch.
 func (st *Stream) admitFast(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) {
 	st.transformSubject(m)
-	f, valid := parseFastReply(m.reply)
+	f, valid := parseFastReply(m.control())
 	switch {
 	case !cfg.AllowBatched:
 		st.refuse(m.reply, jsapi.ErrBatchPublishDisabled)
@@ -282,6 +282,6 @@ func (st *Stream) fastGap(p *proposal, reply []byte, want, got uint64) {
 
 func (st *Stream) fastReply(p *proposal, reply, body []byte) {
 	if !st.Config().NoAck {
-		st.replyInOrder(p, pendingReply{reply: reply, raw: true, body: body})
+		st.replyInOrder(p, reply, nil, body)
 	}
 }

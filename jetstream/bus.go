@@ -42,6 +42,7 @@ type Msg struct {
 	Subject []byte // that the subscription matched
 	Shown   []byte // what a client would be shown instead (see Publisher.Deliver); nil: Subject
 	Reply   []byte // empty if none
+	Asked   []byte // reply subject of the requester, where Reply leads back to it through imports; else nil
 	Header  []byte // the whole header block, from "NATS/1.0" to the empty line; nil if none
 	Data    []byte
 	From    Requester // nil if this server published it

@@ -132,7 +132,7 @@ func (p *testPublisher) Publish(subject, reply, header, data []byte) bool {
 
 func (p *testPublisher) Deliver(route, subject, reply, header, data []byte) bool {
 	to := p.bus.match(string(route))
-	m := Msg{bytes.Clone(route), bytes.Clone(subject), bytes.Clone(reply), bytes.Clone(header), bytes.Clone(data), p.from, nil}
+	m := Msg{bytes.Clone(route), bytes.Clone(subject), bytes.Clone(reply), nil, bytes.Clone(header), bytes.Clone(data), p.from, nil}
 	for _, s := range to {
 		p.staged = append(p.staged, staged{s, m})
 	}

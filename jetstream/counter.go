@@ -108,7 +108,7 @@ func (st *Stream) setCounter(m *publish, sum *big.Int) {
 func (st *Stream) counterState(p *proposal, subject string) (*big.Int, counterSources, error) {
 	var payload, header []byte
 	if st.turn.inflight > 0 || len(p.raw) > 0 {
-		if in, ok := st.inflightSubjects(p)[subject]; ok {
+		if in := st.inflightSubjects(p)[subject]; in.last(&st.turn.overlay) > 0 {
 			payload, header = in.value, in.header
 		}
 	}

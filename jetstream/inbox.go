@@ -1,6 +1,10 @@
 package jetstream
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/natsd/natsd/msgstore"
+)
 
 // inbox is where producers leave the messages for a stream, and where everyone
 // else leaves work that must run in the stream's turn. It starts the turn: at
@@ -22,45 +26,43 @@ type inbox struct {
 }
 
 // batchSize is where a batch ends and the next one begins: what a turn takes at a
-// time adds little to what may be in flight, and buffers are small enough to be
-// kept for reuse.
-const batchSize = 1 << 20
+// time adds little to what may be in flight, and its memory is small
+// enough to be kept for reuse.
+const batchSize = 256 << 10
 
 // msgBatch is messages in order. Their bytes are in slabs, so that a producer
 // copies many at a time and what was copied does not move when more come.
 type msgBatch struct {
-	msgs  []inMsg
-	slabs []*slab
-	size  int // what they count for in the inbox
+	msgs   []inMsg
+	slabs  [][]byte
+	traces []Trace
+	size   int // what they count for in the inbox
 }
 
-// slab is memory for messages.
-type slab struct{ buf []byte }
-
-// inMsg is a message in a batch.
+// inMsg is a message in a batch. There are many of them: it is kept small.
 type inMsg struct {
-	slab, start                  int // of subject
-	subject, reply, header, data int // lengths; the parts follow each other
-	from                         Requester
-	trace                        Trace
-	feed                         *originFeed // that delivered it; nil for publishes
+	slab, start                         uint32 // of subject
+	subject, reply, asked, header, data uint32 // lengths; the parts follow each other
+	trace                               uint32 // in traces, plus 1; 0 if it is not traced
+	feed                                *originFeed
 }
 
-func (b *msgBatch) subject(m *inMsg) []byte { return b.part(m, 0, m.subject) }
-func (b *msgBatch) reply(m *inMsg) []byte   { return b.part(m, m.subject, m.reply) }
-func (b *msgBatch) header(m *inMsg) []byte {
-	return b.part(m, m.subject+m.reply, m.header)
-}
-func (b *msgBatch) data(m *inMsg) []byte {
-	return b.part(m, m.subject+m.reply+m.header, m.data)
-}
-
-func (b *msgBatch) part(m *inMsg, at, n int) []byte {
-	if n == 0 {
-		return nil
+// open makes m the message under admission. What it points to is valid as long as
+// the batch.
+func (b *msgBatch) open(in *inMsg, m *publish) {
+	rest := b.slabs[in.slab][in.start:]
+	cut := func(n uint32) []byte {
+		if n == 0 {
+			return nil
+		}
+		part := rest[:n:n]
+		rest = rest[n:]
+		return part
 	}
-	at += m.start
-	return b.slabs[m.slab].buf[at : at+n : at+n]
+	*m = publish{subject: cut(in.subject), reply: cut(in.reply), asked: cut(in.asked), header: cut(in.header), data: cut(in.data)}
+	if in.trace > 0 {
+		m.trace = b.traces[in.trace-1]
+	}
 }
 
 func (b *msgBatch) add(m *Msg, feed *originFeed) {
@@ -68,59 +70,45 @@ func (b *msgBatch) add(m *Msg, feed *originFeed) {
 	if feed != nil && m.Shown != nil {
 		subject = m.Shown // what the message is called at the origin
 	}
-	size := len(subject) + len(m.Reply) + len(m.Header) + len(m.Data)
-	n := len(b.slabs) - 1
-	if n < 0 || len(b.slabs[n].buf)+size > cap(b.slabs[n].buf) {
-		n++
-		b.slabs = append(b.slabs, newSlab(size, 4*b.size))
+	var asked []byte // matters for what is told by reply subjects only
+	if isFastReply(m.Asked) {
+		asked = m.Asked
 	}
-	s := b.slabs[n].buf
-	b.msgs = inMsgSlices.add(b.msgs, inMsg{
-		slab: n, start: len(s), subject: len(subject), reply: len(m.Reply),
-		header: len(m.Header), data: len(m.Data), from: m.From, feed: feed,
-	})
+	size := len(subject) + len(m.Reply) + len(asked) + len(m.Header) + len(m.Data)
+	n := len(b.slabs) - 1
+	if n < 0 || len(b.slabs[n])+size > cap(b.slabs[n]) {
+		n++
+		b.slabs = append(b.slabs, newSlab(size, b.size))
+	}
+	s := b.slabs[n]
+	in := inMsg{
+		slab: uint32(n), start: uint32(len(s)), subject: uint32(len(subject)), reply: uint32(len(m.Reply)),
+		asked: uint32(len(asked)), header: uint32(len(m.Header)), data: uint32(len(m.Data)), feed: feed,
+	}
 	if feed == nil && m.Trace != nil {
 		m.Trace.Hold()
-		b.msgs[len(b.msgs)-1].trace = m.Trace
+		b.traces = append(b.traces, m.Trace)
+		in.trace = uint32(len(b.traces))
 	}
+	b.msgs = inMsgSlices.add(b.msgs, in)
 	s = append(s, subject...)
 	s = append(s, m.Reply...)
+	s = append(s, asked...)
 	s = append(s, m.Header...)
-	b.slabs[n].buf = append(s, m.Data...)
+	b.slabs[n] = append(s, m.Data...)
 }
 
-// slabSizes are the sizes of slabs that are kept for reuse by all streams: a
-// message that comes alone must not hold much, many must not need many.
-var slabSizes = [...]int{1 << 10, 8 << 10, 64 << 10}
+// Slabs are of these sizes: a message that comes alone must not hold much, many
+// must not need many. A large message gets one of its own.
+const (
+	leastSlab = 1 << 10
+	mostSlab  = 64 << 10
+)
 
-var slabs [len(slabSizes)]sync.Pool // of *slab
-
-// newSlab returns an empty slab for at least so many bytes, and for want if there
-// are slabs of that size.
-func newSlab(least, want int) *slab {
-	want = max(least, min(want, slabSizes[len(slabSizes)-1]))
-	for i, size := range slabSizes {
-		if want > size {
-			continue
-		}
-		if s, ok := slabs[i].Get().(*slab); ok {
-			return s
-		}
-		return &slab{make([]byte, 0, size)}
-	}
-	return &slab{make([]byte, 0, want)}
-}
-
-// free takes a slab back. One that was made for a large message is left to the
-// collector.
-func (s *slab) free() {
-	for i, size := range slabSizes {
-		if cap(s.buf) == size {
-			s.buf = s.buf[:0]
-			slabs[i].Put(s)
-			return
-		}
-	}
+// newSlab returns memory for size bytes, and for as much again as there is already,
+// to some extent.
+func newSlab(size, have int) []byte {
+	return msgstore.Buffer(max(size, leastSlab, min(4*have, mostSlab)))
 }
 
 // batches are empty batches for reuse by all streams, so that an idle stream
@@ -130,7 +118,7 @@ var batches = sync.Pool{New: func() any { return new(msgBatch) }}
 // recycle gives back a batch that is not used any more.
 func (b *msgBatch) recycle() {
 	for i, s := range b.slabs {
-		s.free()
+		msgstore.FreeBuffer(s)
 		b.slabs[i] = nil
 	}
 	inMsgSlices.put(b.msgs)
@@ -153,7 +141,7 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		size := max(len(m.Subject), len(m.Shown)) + len(m.Reply) + len(m.Header) + len(m.Data)
+		size := max(len(m.Subject), len(m.Shown)) + len(m.Reply) + len(m.Asked) + len(m.Header) + len(m.Data)
 		if in.msgs >= in.maxMsgs || in.size+size > in.maxSize {
 			in.start()
 			return i

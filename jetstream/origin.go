@@ -368,7 +368,7 @@ func (o *origin) control(p *proposal, m *publish) {
 	if len(m.reply) > 0 { // answered when all that came before is durable
 		h := appendNumber([]byte(natsproto.HeaderLine), "Nats-Last-Consumer", o.delivery)
 		h = append(appendNumber(h, "Nats-Last-Stream", o.seq), "\r\n"...)
-		st.replyInOrder(p, pendingReply{reply: m.reply, header: h, raw: true})
+		st.replyInOrder(p, m.reply, h, nil)
 		return
 	}
 	if stalled := natsproto.HeaderValue(m.header, "Nats-Consumer-Stalled"); len(stalled) > 0 {

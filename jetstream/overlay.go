@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/subjecttree"
@@ -15,15 +16,22 @@ type overlay struct {
 	lastMsgID string // of the last message accepted
 	rollupAll uint64 // sequence of the last accepted rollup of the whole stream
 	// subjects in flight. They are kept only from the first check that needs
-	// them until nothing is in flight, since most streams never ask.
+	// them until nothing is in flight, since most streams never ask. They may know
+	// messages that are visible, stale of them.
 	subjects map[string]subjectOverlay
+	stale    int
 }
 
+// leastStale is how many messages at least the subjects know in vain before they
+// are collected anew.
+const leastStale = 1024
+
 type subjectOverlay struct {
-	seqs   []uint64 // of the messages in flight, ascending
+	seqs   []uint64 // of the messages, ascending
 	rollup uint64   // sequence of the last accepted rollup of the subject
-	value  []byte   // of a counter, as it is in its payload
-	header []byte   // of a counter
+	size   int      // of the last message's payload
+	header []byte   // of the last message
+	value  []byte   // payload of the last message, if it has headers: a counter has
 }
 
 // resync takes the position of admission from the store. Nothing is in flight.
@@ -41,51 +49,44 @@ func (st *Stream) inflightSubjects(current *proposal) map[string]subjectOverlay 
 	o := &st.turn.overlay
 	if o.subjects == nil {
 		o.subjects = make(map[string]subjectOverlay)
-		for _, p := range st.turn.pipeline {
-			o.note(p.raw)
+		if st.turn.inflight > 0 {
+			st.proposer.InFlight(o.note)
 		}
-		o.note(current.raw)
+		for i := range current.raw {
+			o.note(&current.raw[i])
+		}
 	}
 	return o.subjects
 }
 
-// note enters accepted messages into the subjects in flight.
-func (o *overlay) note(raw []msgstore.RawMsg) {
-	for i := range raw {
-		m := &raw[i]
-		if m.Skip > 0 {
-			continue
-		}
-		s := o.subjects[m.Subject]
-		s.seqs = append(s.seqs, m.Seq)
-		if m.Rollup == msgstore.RollupSubject {
-			s.rollup = m.Seq
-		}
-		s.value, s.header = m.Data, m.Header
-		o.subjects[string([]byte(m.Subject))] = s
+// note enters an accepted message into the subjects in flight.
+func (o *overlay) note(m *msgstore.RawMsg) {
+	if m.Skip > 0 {
+		return
 	}
+	s := o.subjects[m.Subject]
+	s.seqs = append(s.seqs, m.Seq)
+	if m.Rollup == msgstore.RollupSubject {
+		s.rollup = m.Seq
+	}
+	s.size = len(m.Data)
+	s.value, s.header = s.value[:0], s.header[:0]
+	if len(m.Header) > 0 {
+		s.value, s.header = append(s.value, m.Data...), append(s.header, m.Header...)
+	}
+	o.subjects[strings.Clone(m.Subject)] = s
 }
 
-// applied takes a proposal's messages out of the overlay, since they are visible.
-func (o *overlay) applied(p *proposal) {
+func (o *overlay) forgetSubjects() { o.subjects, o.stale = nil, 0 }
+
+// applied takes note that a proposal's messages are visible.
+func (o *overlay) applied(p *proposal, inflight int) {
 	o.visible = p.last
 	if o.subjects == nil {
 		return
 	}
-	for i := range p.raw {
-		m := &p.raw[i]
-		if m.Skip > 0 {
-			continue
-		}
-		s := o.subjects[m.Subject]
-		if i, found := slices.BinarySearch(s.seqs, m.Seq); found {
-			s.seqs = s.seqs[i+1:]
-		}
-		if len(s.seqs) == 0 {
-			delete(o.subjects, m.Subject)
-		} else {
-			o.subjects[m.Subject] = s
-		}
+	if o.stale += p.records; o.stale > max(leastStale, inflight) {
+		o.forgetSubjects()
 	}
 }
 
@@ -95,11 +96,11 @@ func (st *Stream) lastOf(current *proposal, subject string) uint64 {
 	if st.turn.inflight > 0 || len(current.raw) > 0 {
 		subjects := st.inflightSubjects(current)
 		if subjecttree.Literal(subject) {
-			last = subjects[subject].last()
+			last = subjects[subject].last(&st.turn.overlay)
 		} else {
 			for s, in := range subjects {
-				if in.last() > last && subjecttree.Matches(s, subject) {
-					last = in.last()
+				if n := in.last(&st.turn.overlay); n > last && subjecttree.Matches(s, subject) {
+					last = n
 				}
 			}
 		}
@@ -123,14 +124,15 @@ func (st *Stream) inFlight(current *proposal, subject string) bool {
 	if st.turn.inflight == 0 && len(current.raw) == 0 {
 		return false
 	}
-	return st.inflightSubjects(current)[subject].last() > 0
+	return st.inflightSubjects(current)[subject].last(&st.turn.overlay) > 0
 }
 
-func (s subjectOverlay) last() uint64 {
-	if len(s.seqs) == 0 {
-		return 0
+// last is the last sequence in flight, or 0.
+func (s subjectOverlay) last(o *overlay) uint64 {
+	if n := len(s.seqs); n > 0 && s.seqs[n-1] > o.visible {
+		return s.seqs[n-1]
 	}
-	return s.seqs[len(s.seqs)-1]
+	return 0
 }
 
 // subjectCount is the number of messages of a subject with those accepted, and
@@ -148,7 +150,7 @@ func (st *Stream) subjectCount(current *proposal, subject string) (n int64, olde
 		i, _ := slices.BinarySearch(in.seqs, from)
 		n = int64(len(in.seqs) - i)
 		if n > 0 {
-			oldest = int64(recordSize(storage, len(subject), len(in.header), len(in.value)))
+			oldest = int64(recordSize(storage, len(subject), len(in.header), in.size))
 		}
 		if max(in.rollup, o.rollupAll) > visible {
 			return n, oldest // nothing visible outlives the rollup

@@ -40,6 +40,8 @@ func (p *countPublisher) Flush() <-chan struct{} {
 // cost of admission, apply and acks.
 type nullProposer struct{}
 
+func (nullProposer) InFlight(func(*msgstore.RawMsg)) {}
+
 func (nullProposer) Propose(batch []msgstore.RawMsg, done func(error)) { done(nil) }
 func (nullProposer) Remove(seqs []uint64, done func(uint64, error))    { done(0, nil) }
 

@@ -52,11 +52,10 @@ type subjectSub struct {
 
 // Bounds of what is accepted and not yet durable. While one part is being synced
 // another is admitted: a sync takes some milliseconds, and more than a disk writes
-// in that time would only be memory, of which a message in flight takes up to
-// three times its size.
+// in that time would only be memory.
 const (
 	maxInflightMsgs  = 64 << 10
-	maxInflightBytes = 16 << 20
+	maxInflightBytes = 2 << 20
 )
 
 // Name is the stream's name.

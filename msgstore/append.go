@@ -39,6 +39,28 @@ func (s *store) StoreRawMsgs(batch []RawMsg, done func(error)) {
 	s.storeRaw(batch, false, false, func(o *op) { done(o.err) })
 }
 
+// InFlight implements Store.
+func (s *store) InFlight(fn func(m *RawMsg)) {
+	s.wmu.Lock() // nobody adds to an op in flight
+	defer s.wmu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var m RawMsg
+	for _, o := range s.flight {
+		rollups := o.rollups
+		o.each(func(_ *segment, r *record.Record, _ []byte) {
+			if r.Kind != record.Message {
+				return
+			}
+			m = RawMsg{Subject: stringOf(r.Subject), Header: r.Header, Data: r.Data, Seq: r.Seq, Time: r.Time}
+			if len(rollups) > 0 && rollups[0].seq == r.Seq {
+				m.Rollup, rollups = rollups[0].kind, rollups[1:]
+			}
+			fn(&m)
+		})
+	}
+}
+
 // SkipMsg implements Store.
 func (s *store) SkipMsg(seq uint64) (uint64, error) {
 	m := [1]RawMsg{{Seq: seq, Skip: 1}}
@@ -198,6 +220,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 			o.ttls = append(o.ttls, givenTTL{s.end.seq, m.TTL})
 		}
 		if m.Rollup != RollupNone {
+			o.rollups = append(o.rollups, givenRollup{s.end.seq, m.Rollup})
 			if err := s.placeRollup(o, m); err != nil {
 				return 0, err
 			}

@@ -14,8 +14,10 @@ type op struct {
 	coming int
 	acts   []action
 	ttls   []givenTTL
-	wipe   [][]byte // to be overwritten (erase in memory)
-	disk   diskOp
+	// rollups are those of its messages, ascending.
+	rollups []givenRollup
+	wipe    [][]byte // to be overwritten (erase in memory)
+	disk    diskOp
 
 	firstSeq, lastSeq uint64 // sequences used by its records; 0 if none
 	msgs, bytes       uint64 // of its messages, for discard new
@@ -40,9 +42,9 @@ type segment struct {
 	buf, enc []byte
 }
 
-// mostSegment bounds a segment: what is pooled and what is in flight should be of
-// one size. A record of more gets a segment of its own.
-const mostSegment = 256 << 10
+// mostSegment bounds a segment: what is pooled, what is in flight and what waits to
+// be stored should be of one size. A record of more gets a segment of its own.
+const mostSegment = 64 << 10
 
 // action is something that an op does beside adding records.
 type action struct {
@@ -72,6 +74,12 @@ type givenTTL struct {
 	ttl int64
 }
 
+// givenRollup is a rollup that was asked for with a message.
+type givenRollup struct {
+	seq  uint64
+	kind Rollup
+}
+
 // change is one call of the storage update callback.
 type change struct {
 	msgs, bytes int64
@@ -99,7 +107,7 @@ func (o *op) free() {
 	if cap(o.changes) > keepChanges {
 		o.changes = nil
 	}
-	*o = op{segs: o.segs, acts: o.acts[:0], ttls: o.ttls[:0], changes: o.changes[:0]}
+	*o = op{segs: o.segs, acts: o.acts[:0], ttls: o.ttls[:0], rollups: o.rollups[:0], changes: o.changes[:0]}
 	ops.Put(o)
 }
 

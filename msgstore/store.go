@@ -38,6 +38,10 @@ type Store interface {
 	// none and done gets the error. The store copies what it keeps; the batch
 	// and what it points to belong to the caller again when the call returns.
 	StoreRawMsgs(batch []RawMsg, done func(error))
+	// InFlight calls fn with the messages that were given to the store and are not
+	// visible yet, in order. What m points to is valid during the call, in which
+	// fn must not use the store. TTL and Skip are not filled in.
+	InFlight(fn func(m *RawMsg))
 	// SkipMsg uses up the sequence seq (0 or the next) and returns it.
 	SkipMsg(seq uint64) (uint64, error)
 	// SkipMsgs uses up num sequences from seq (the next) on.

@@ -2,8 +2,10 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // users of the three accounts of a chain, who may share subjects as the body of
@@ -155,4 +157,59 @@ func TestAccountsAreApart(t *testing.T) {
 	b.expect("MSG x 1 1", "b", "PONG")
 	a.send("PING\r\n")
 	a.expect("PONG")
+}
+
+// TestFastBatchThroughImports: the control data of a fast-ingest batch are in its
+// reply subjects, which come through two imports. Answers go to the reply subject
+// of the message that caused them, and the batch needs one way back, however many
+// messages it has: these are more than there may be.
+func TestFastBatchThroughImports(t *testing.T) {
+	s := startConf(t, fmt.Sprintf("jetstream { store_dir: %q }\n", t.TempDir())+chain(
+		`jetstream: enabled, exports: [{service: "in.*"}, {service: "$JS.API.>"}]`,
+		`imports: [{service: {account: A, subject: "in.*"}, to: "mid.$1"}], exports: [{service: "mid.*"}]`,
+		`imports: [{service: {account: B, subject: "mid.x"}, to: "local"}]`))
+	a, c := login(t, s, "a"), login(t, s, "c")
+	const config = `{"name":"FB","subjects":["in.*"],"storage":"memory","allow_batched":true}`
+	a.send("SUB r 1\r\nPUB $JS.API.STREAM.CREATE.FB r %d\r\n%s\r\n", len(config), config)
+	if line, body := a.message(); strings.Contains(body, `"error"`) {
+		t.Fatal(line, body)
+	}
+	c.send("SUB i.> 1\r\n")
+	for _, m := range []string{"1.0", "2.1", "3.1", "4.1", "5.2"} {
+		c.send("PUB local i.b.a.2.fail.%s.$FI 1\r\nx\r\n", m)
+	}
+	for _, want := range [][2]string{
+		{"1.0", `{"type":"ack","seq":0,"msgs":2}`},
+		{"2.1", `{"type":"ack","seq":2,"msgs":2}`},
+		{"4.1", `{"type":"ack","seq":4,"msgs":2}`},
+		{"5.2", `{"stream":"FB","seq":5,"batch":"a","count":5}`},
+	} {
+		line, body := c.message()
+		if subject := "i.b.a.2.fail." + want[0] + ".$FI"; line != "MSG "+subject+" 1" || body != want[1] {
+			t.Errorf("got %q %q, wanted %s on %s", line, body, want[1], subject)
+		}
+	}
+	const many = 140_000
+	c.SetDeadline(time.Now().Add(time.Minute))
+	go func() {
+		var out strings.Builder
+		for i := range many {
+			op := min(i, 1)
+			if i == many-1 {
+				op = 2
+			}
+			fmt.Fprintf(&out, "PUB local i.b.many.65535.fail.%d.%d.$FI 0\r\n\r\n", i+1, op)
+		}
+		io.WriteString(c, out.String()) // the reader notices if it fails
+	}()
+	for {
+		line, body := c.message()
+		if strings.HasPrefix(body, `{"type":"ack"`) {
+			continue
+		}
+		if want := fmt.Sprintf(`{"stream":"FB","seq":%d,"batch":"many","count":%d}`, many+5, many); body != want {
+			t.Errorf("the end of the batch is %q %q, wanted %s", line, body, want)
+		}
+		break
+	}
 }

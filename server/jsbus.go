@@ -27,8 +27,15 @@ func (b bus) Subscribe(subject, queue string, h jetstream.Handler) (jetstream.Su
 
 func toJetStream(_ *account.Producer, s *account.Sub, m *account.Msg) (jetstream.Msg, bool) {
 	j := jetstream.Msg{Subject: m.Subject, Shown: m.Show, Reply: m.Reply, Header: m.Header, Data: m.Payload}
-	if c, ok := m.From.(*client.Client); ok {
-		j.From = requester{c, s.Account(), m}
+	c, ok := m.From.(*client.Client)
+	switch {
+	case m.Imported():
+		j.Asked = m.Asked()
+		if ok {
+			j.From = importer{c, s.Account().Name(), m.Header}
+		}
+	case ok:
+		j.From = requester{c}
 	}
 	if m.Trace != nil {
 		j.Trace = traced{m.Trace}
@@ -63,28 +70,42 @@ func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func
 }
 
 // requester is a client as JetStream's advisories show it.
-type requester struct {
-	c   *client.Client
-	acc *account.Account // that is asked
-	m   *account.Msg     // valid while the handler runs
-}
+type requester struct{ c *client.Client }
 
-// ClientInfo implements jetstream.Requester. Through a service import it is what
-// the importing account shares, and names the account that is asked.
+// ClientInfo implements jetstream.Requester.
 func (r requester) ClientInfo() json.RawMessage {
-	var i client.RequestInfo
-	if json.Unmarshal(r.c.AppendRequestInfo(nil, true, "", r.acc), &i) != nil {
+	i, ok := r.info()
+	if !ok {
 		return nil
 	}
-	if r.m.Imported() {
-		shared := natsproto.HeaderValue(r.m.Header, account.RequestInfo)
-		server, cluster := i.Server, i.Cluster
-		i = client.RequestInfo{}
-		if json.Unmarshal(shared, &i) != nil {
-			return nil
-		}
-		i.Service, i.Server, i.Cluster = r.acc.Name(), server, cluster
+	return encodeInfo(i)
+}
+
+func (r requester) info() (i client.RequestInfo, ok bool) {
+	err := json.Unmarshal(r.c.AppendRequestInfo(nil, true, "", nil), &i)
+	return i, err == nil
+}
+
+// importer is a client that asks through a service import.
+type importer struct {
+	c      *client.Client
+	asked  string // the account
+	header []byte // of the request; valid while the handler runs
+}
+
+// ClientInfo implements jetstream.Requester: it is what the importing account
+// shares, and names the account that is asked.
+func (r importer) ClientInfo() json.RawMessage {
+	own, ok := requester{r.c}.info()
+	var i client.RequestInfo
+	if !ok || json.Unmarshal(natsproto.HeaderValue(r.header, account.RequestInfo), &i) != nil {
+		return nil
 	}
+	i.Service, i.Server, i.Cluster = r.asked, own.Server, own.Cluster
+	return encodeInfo(i)
+}
+
+func encodeInfo(i client.RequestInfo) json.RawMessage {
 	i.JWT, i.Alternates = "", nil
 	b, err := json.Marshal(i)
 	if err != nil {

@@ -44,6 +44,13 @@ func newest(changes []kvChange) []kvChange {
 	return changes[max(0, len(changes)-bucketHistory):]
 }
 
+// purging tells whether got is what a purge leaves before it is complete: it is
+// stored, and has removed none of the changes before it or the oldest of them.
+func purging(got, all []kvChange) bool {
+	n := len(got)
+	return n > 0 && n <= len(all) && slices.Equal(got, all[len(all)-n:])
+}
+
 func (b *bucket) verify(p *powered) error {
 	found, err := p.readStream("KV_B")
 	if err != nil {
@@ -70,7 +77,7 @@ func (b *bucket) verify(p *powered) error {
 		switch confirmed := b.keys[k]; {
 		case b.lax || slices.Equal(got, tail(confirmed)):
 		case b.pending != nil && b.key == k && slices.Equal(got, tail(append(slices.Clone(confirmed), *b.pending))):
-		case b.pending != nil && b.key == k && slices.Equal(got, newest(append(slices.Clone(tail(confirmed)), *b.pending))): // a purge that has removed nothing yet
+		case b.pending != nil && b.key == k && purging(got, newest(append(slices.Clone(tail(confirmed)), *b.pending))):
 		default:
 			return fmt.Errorf("bucket: key k%d has %v; confirmed was %v, under way on k%d %v", k, got, tail(confirmed), b.key, b.pending)
 		}

@@ -76,8 +76,9 @@ func (m *Msg) Shared(p *Producer) *transport.Shared {
 
 // passage is one service import that a message came through.
 type passage struct {
-	imp  *ServiceImport
-	prev *passage
+	imp   *ServiceImport
+	reply []byte // that the message came with
+	prev  *passage
 }
 
 func (p *passage) through(imp *ServiceImport) bool {
@@ -91,6 +92,16 @@ func (p *passage) through(imp *ServiceImport) bool {
 
 // Imported tells that the message came through a service import.
 func (m *Msg) Imported() bool { return m.via != nil }
+
+// Asked is the reply subject that an imported message had when it was published;
+// Reply leads back to it.
+func (m *Msg) Asked() []byte {
+	p := m.via
+	for p.prev != nil {
+		p = p.prev
+	}
+	return p.reply
+}
 
 // Shown is the subject that receivers see.
 func (m *Msg) Shown() []byte {

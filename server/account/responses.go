@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -34,6 +35,32 @@ func isServiceReply(subject []byte) bool {
 	return len(subject) >= replyLen && string(subject[:len(replyPrefix)]) == replyPrefix
 }
 
+// A publisher of a fast-ingest batch asks for answers on
+//
+//	<prefix>.<batch id>.<flow>.<gap mode>.<seq>.<op>.$FI
+//
+// and gets one for many messages: the batch has one way back, to which the last
+// tokens of each reply subject are added.
+const (
+	fastSuffix = ".$FI"
+	fastTokens = 5 // behind the batch id
+)
+
+// batchOf is the length of the part of a reply subject that all messages of a
+// fast-ingest batch have; 0 if it is no such subject.
+func batchOf(reply []byte) int {
+	if !bytes.HasSuffix(reply, []byte(fastSuffix)) {
+		return 0
+	}
+	at := len(reply)
+	for range fastTokens {
+		if at = bytes.LastIndexByte(reply[:at], '.'); at <= 0 {
+			return 0
+		}
+	}
+	return at
+}
+
 func isAck(reply []byte) bool {
 	return len(reply) > len(ackPrefix) && string(reply[:len(ackPrefix)]) == ackPrefix
 }
@@ -57,18 +84,27 @@ type responses struct {
 
 	mu      sync.Mutex // guards the rest, and the fields of each response
 	waiting map[replyKey]*response
-	free    []*response // to be used again
-	timer   *time.Timer // of expire; nil until the first request
-	due     time.Time   // of the timer; zero while it does not run
+	batches map[batchKey]*response // of waiting: those of fast-ingest batches
+	free    []*response            // to be used again
+	timer   *time.Timer            // of expire; nil until the first request
+	due     time.Time              // of the timer; zero while it does not run
 	stopped bool
 }
 
-// response is the way back of one request. Those that are not measured are used
-// again, so nobody keeps a pointer to one.
+// batchKey is a fast-ingest batch: who imports, and what its reply subjects begin
+// with.
+type batchKey struct {
+	imp   *ServiceImport
+	reply string
+}
+
+// response is the way back of one request, or of a batch. Those that are not
+// measured are used again, so nobody keeps a pointer to one.
 type response struct {
 	imp   *ServiceImport
 	key   replyKey
 	reply []byte    // its own memory
+	batch int       // how much of reply stands for the batch; 0: it is the way back of one request
 	probe *probe    // nil: not measured
 	used  time.Time // of the request, or of the last answer
 }
@@ -126,6 +162,31 @@ func (rs *responses) add(now time.Time, imp *ServiceImport, reply []byte, probe 
 	return r.key, true
 }
 
+// addBatch is add for a message of a fast-ingest batch, n as batchOf tells. The
+// batch is noted with its first message.
+func (rs *responses) addBatch(now time.Time, imp *ServiceImport, reply []byte, n int) (key replyKey, ok bool) {
+	rs.mu.Lock()
+	if r := rs.batches[batchKey{imp, string(reply[:n])}]; r != nil {
+		r.used, key = now, r.key
+		rs.mu.Unlock()
+		return key, true
+	}
+	rs.mu.Unlock()
+	if key, ok = rs.add(now, imp, reply, nil); !ok {
+		return key, false
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if r := rs.waiting[key]; r != nil {
+		if rs.batches == nil {
+			rs.batches = map[batchKey]*response{}
+		}
+		r.batch = n
+		rs.batches[batchKey{imp, string(reply[:n])}] = r
+	}
+	return key, true
+}
+
 // expireIn lets expire run in d, or earlier if that is due already; mu is held.
 func (rs *responses) expireIn(now time.Time, d time.Duration) {
 	at := now.Add(d)
@@ -156,6 +217,10 @@ func (rs *responses) drop(key replyKey) bool {
 // is measured.
 func (rs *responses) remove(r *response) {
 	delete(rs.waiting, r.key)
+	if r.batch > 0 {
+		delete(rs.batches, batchKey{r.imp, string(r.reply[:r.batch])})
+		r.batch = 0
+	}
 	if r.probe != nil {
 		r.imp.Importer.probes.remove(r)
 		return
@@ -192,6 +257,13 @@ func (rs *responses) take(p *Producer, subject []byte, empty bool) (a answer, ok
 	r := rs.waiting[key]
 	if r == nil {
 		return a, false
+	}
+	if r.batch > 0 {
+		reply := p.Build(r.batch+len(subject), func(dst []byte) []byte {
+			return append(append(dst, r.reply[:r.batch]...), subject[len(rs.prefix)+replyToken:]...)
+		})
+		r.used = p.now()
+		return answer{r.imp.Importer, reply, nil}, true
 	}
 	a = answer{r.imp.Importer, p.Keep(r.reply), r.probe}
 	if r.imp.Export == nil || r.imp.Export.Response == Singleton || empty {
@@ -281,6 +353,7 @@ func (rs *responses) stop() {
 		rs.timer.Stop()
 	}
 	clear(rs.waiting)
+	clear(rs.batches)
 	rs.free = nil
 }
 

@@ -93,7 +93,7 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 		return false // a loop of imports
 	}
 	f := p.frame()
-	f.pass = passage{imp, m.via}
+	f.pass = passage{imp, m.Reply, m.via}
 	f.msg = Msg{Subject: m.Subject, Reply: m.Reply, Show: m.Show, Header: m.Header, Payload: m.Payload, From: m.From, Trace: m.Trace, shared: m.shared, via: &f.pass}
 	req := &f.msg
 	if imp.toSubject != nil {
@@ -123,6 +123,16 @@ func (imp *ServiceImport) Deliver(p *Producer, _ *Sub, m *Msg) bool {
 		return p.Route(imp.Exporter, req)
 	}
 	waiting := &imp.Exporter.responses
+	if n := batchOf(m.Reply); n > 0 && probe == nil {
+		key, ok := waiting.addBatch(p.now(), imp, m.Reply, n)
+		if !ok {
+			return false
+		}
+		req.Reply = p.Build(replyLen+len(m.Reply)-n, func(dst []byte) []byte {
+			return append(waiting.appendReply(dst, key, nil), m.Reply[n:]...)
+		})
+		return p.Route(imp.Exporter, req)
+	}
 	key, ok := waiting.add(p.now(), imp, m.Reply, probe)
 	if !ok {
 		return false
