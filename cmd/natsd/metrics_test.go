@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"testing"
 
@@ -11,14 +10,13 @@ import (
 
 // Duplicates are counted for the whole server, and outlive their stream.
 func TestDuplicatesAreCounted(t *testing.T) {
-	monitor := freeAddr(t)
-	_, _, js, ctx := jetStream(t, fmt.Sprintf("http: %q", monitor))
+	s, _, js, ctx := jetStream(t, `http: "127.0.0.1:-1"`)
 	must(js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}))(t)
 	for _, id := range []string{"a", "b", "a", "a"} {
 		must(js.Publish(ctx, "s", nil, jetstream.WithMsgID(id)))(t)
 	}
 	counts := func() string {
-		r := must(http.Get("http://" + monitor + "/debug/vars"))(t)
+		r := must(http.Get(s.http + "/debug/vars"))(t)
 		defer r.Body.Close()
 		var vars struct{ JetStream json.RawMessage }
 		check(t, json.NewDecoder(r.Body).Decode(&vars))
