@@ -75,6 +75,7 @@ func newProof(seed uint64, m mutation.Set) *proof {
 			SyncThreads:  1 + rng.IntN(4),
 			NoJournal:    rng.IntN(3) == 0,
 			JournalFiles: 1 + rng.IntN(3),
+			SyncsAlone:   1 + rng.IntN(30),
 			SegmentSize:  int64(16<<10) << rng.IntN(3),
 			Segments:     2 + rng.IntN(2),
 			Mutations:    m,

@@ -88,10 +88,12 @@ func BenchmarkLone(b *testing.B) {
 	c, dir := openBenchCommitter(b, Options{})
 	defer c.Close()
 	fsync := fsyncP50(b, dir)
+	done := make(chan struct{}, 1)
 	s := openBench(b, c, dir, 0, func(ops []*Op) {
 		if ops[0].Err != nil {
 			b.Error(ops[0].Err)
 		}
+		done <- struct{}{}
 	})
 	op := &Op{File: s.f, Data: make([]byte, benchRecord)}
 	b.ReportAllocs()
@@ -99,6 +101,7 @@ func BenchmarkLone(b *testing.B) {
 	for b.Loop() {
 		s.q.Submit(op)
 		s.q.Run()
+		<-done
 	}
 	report(b, b.N, 1/fsync.Seconds(), fsync)
 }

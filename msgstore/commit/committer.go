@@ -23,10 +23,15 @@ type Options struct {
 	// replayed.
 	NoJournal bool
 
-	// JournalFiles is the number of files in line from which on they are written
-	// to the journal together. Default 16: below, syncing them in parallel is as
-	// fast and writes nothing twice.
+	// JournalFiles is the number of files in line at which the journal gets its
+	// first segment at once. Default 16: with fewer it is made when SyncsAlone small
+	// appends were synced without it.
 	JournalFiles int
+
+	// SyncsAlone is the number of small appends, each synced in its own file, after
+	// which the journal gets its first segment. Default 512: what is saved from then
+	// on pays for it soon.
+	SyncsAlone int
 
 	// SegmentSize is the size of a journal segment in bytes. Default 32 MiB.
 	SegmentSize int64
@@ -44,6 +49,7 @@ type Options struct {
 const (
 	defaultSyncThreads  = 16
 	defaultJournalFiles = 16
+	defaultSyncsAlone   = 512
 	defaultSegmentSize  = 32 << 20
 	defaultSegments     = 4
 
@@ -57,7 +63,7 @@ const (
 
 	// journalFileBytes bounds what one file gets into one journal round: above, a
 	// sync of its own costs less than writing the bytes twice.
-	journalFileBytes = 64 << 10
+	journalFileBytes = 32 << 10
 
 	// journalRoundBytes bounds a journal round, and with it the wait of the next.
 	journalRoundBytes = 4 << 20
@@ -73,10 +79,6 @@ const (
 	// gatherPause is for how many rounds a file does not wait for company after it
 	// did so in vain.
 	gatherPause = 16
-
-	// fewRounds is how many small journal rounds in a row end the preference for
-	// the journal.
-	fewRounds = 4
 )
 
 // LazyDelay is the longest time that a lazy run waits for company.
@@ -91,6 +93,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.JournalFiles <= 0 {
 		o.JournalFiles = defaultJournalFiles
+	}
+	if o.SyncsAlone <= 0 {
+		o.SyncsAlone = defaultSyncsAlone
 	}
 	if o.SegmentSize <= 0 {
 		o.SegmentSize = defaultSegmentSize
@@ -121,8 +126,6 @@ type Committer struct {
 	lazies    int  // workers that sync such blocks
 	workers   int
 	asides    int  // of them, in a call that may wait for others
-	many      bool // the journal is preferred: many files are in line all the time
-	few       int  // journal rounds in a row with few files
 	closing   bool
 	idle      sync.Cond // workers == 0
 	released  sync.Cond // the journal, or the preparation of a segment, was let go

@@ -21,6 +21,7 @@ type journal struct {
 	busy      bool
 	preparing bool
 	check     bool // a segment may have become free
+	alone     int  // small appends that were synced in their own file
 
 	cur     *segment
 	free    []*segment // empty and durable
@@ -65,7 +66,7 @@ func (j *journal) wantsSegment(c *Committer) bool {
 	if len(j.full) > 0 && j.check {
 		return true
 	}
-	if c.small.len() >= c.opts.JournalFiles {
+	if c.small.len() >= c.opts.JournalFiles || j.alone >= c.opts.SyncsAlone {
 		j.wanted = true
 	}
 	return j.wanted && len(j.free) == 0 && j.files < c.opts.Segments
@@ -218,7 +219,6 @@ func (c *Committer) gather(blocks bool) {
 	clear(c.patient)
 	c.urgent, c.patient = c.urgent[:0], c.patient[:0]
 	if blocks {
-		c.many = true
 		for c.small.len() > 0 {
 			j.taken = append(j.taken, c.small.pop())
 		}
@@ -259,11 +259,6 @@ func (c *Committer) doJournal() {
 	}
 	c.mu.Lock()
 	c.letJournalGo()
-	if len(entries)-runs > c.opts.JournalFiles/4 {
-		c.few = 0
-	} else if c.few++; c.few >= fewRounds {
-		c.many, c.few = false, 0
-	}
 	c.mu.Unlock()
 
 	for i := range entries {
@@ -288,9 +283,15 @@ func (c *Committer) doJournal() {
 	c.giveBack(w)
 }
 
+// journalFileBytes is the most that one file gets into a round.
+func (c *Committer) journalFileBytes() int {
+	return int(min(journalFileBytes, c.opts.SegmentSize/8))
+}
+
 // takeEntries takes the ops of the round. What does not fit stays in line.
 func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 	size = frameHeader
+	entries = w.entries[:0]
 	ops := w.ops[:0]
 	for i, f := range c.journal.taken {
 		c.journal.taken[i] = nil
@@ -306,7 +307,7 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 			q.mu.Unlock()
 			continue
 		}
-		if limit := min(journalFileBytes, int(c.opts.SegmentSize/8)); f.kind == kindBlock && len(f.pending.head.Data) > limit {
+		if f.kind == kindBlock && len(f.pending.head.Data) > c.journalFileBytes() {
 			c.mu.Lock()
 			c.single.push(f) // a sync of its own costs less
 			c.call()
@@ -323,7 +324,7 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 			continue
 		}
 		from := len(ops)
-		ops = f.take(min(journalFileBytes, int(c.opts.SegmentSize/8)), ops)
+		ops = f.take(c.journalFileBytes(), ops)
 		bytes := 0
 		for _, o := range ops[from:] {
 			bytes += len(o.Data)
@@ -332,7 +333,7 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 		entries = append(entries, entry{f: f, ops: ops[from:len(ops):len(ops)]})
 		size += bytes + 2*len(f.path) + 64 + 16*(len(ops)-from)
 	}
-	w.ops = ops
+	w.ops, w.entries = ops, entries
 	return entries, size
 }
 

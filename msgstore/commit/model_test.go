@@ -698,6 +698,7 @@ func powerCuts(seed uint64, m mutation.Set, count func(Event)) error {
 		SyncThreads:  1 + rng.IntN(4),
 		NoJournal:    rng.IntN(5) == 0,
 		JournalFiles: 1 + rng.IntN(4),
+		SyncsAlone:   1 + rng.IntN(30),
 		SegmentSize:  int64(16<<10) << rng.IntN(3),
 		Segments:     2 + rng.IntN(2),
 		Listener:     count,

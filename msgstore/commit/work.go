@@ -26,12 +26,22 @@ func (c *Committer) standOrLend(q *Queue) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lineUp(q)
-	if c.workers == 0 && c.more() {
+	if c.foreground() == 0 && c.workers < c.opts.SyncThreads && c.more() {
 		c.workers++
 		return true
 	}
 	c.call()
 	return false
+}
+
+// foreground is the number of workers that do what somebody waits for. Called with mu
+// held.
+func (c *Committer) foreground() int {
+	n := c.workers - c.lazies
+	if c.journal.preparing {
+		n--
+	}
+	return n
 }
 
 // lineUp is called with the queue's mu and c.mu held.
@@ -44,7 +54,7 @@ func (c *Committer) lineUp(q *Queue) {
 			c.startTimer()
 		case f.kind == kindRuns:
 			c.urgent = append(c.urgent, f)
-		case f.kind == kindBlock && f.mode == Always:
+		case f.kind == kindBlock && f.mode == Always && f.pending.bytes <= c.journalFileBytes():
 			c.small.push(f)
 		default:
 			c.single.push(f)
@@ -156,7 +166,7 @@ func (c *Committer) more() bool {
 	switch {
 	case c.single.len() > 0:
 		return true
-	case c.small.len() > 0 && !(c.preferJournal() && c.journal.busy):
+	case c.small.len() > 0 && !(c.journal.busy && c.journal.ready(c)):
 		return true
 	case len(c.urgent) > 0 && !c.journal.busy:
 		return true
@@ -165,11 +175,6 @@ func (c *Committer) more() bool {
 	default:
 		return c.lazy.len() > 0 && c.lazies < lazyThreads
 	}
-}
-
-// preferJournal reports whether blocks go to the journal. Called with mu held.
-func (c *Committer) preferJournal() bool {
-	return c.journal.ready(c) && (c.many || c.small.len() >= c.opts.JournalFiles)
 }
 
 type jobKind uint8
@@ -190,20 +195,22 @@ type job struct {
 // next picks a job and takes what it works on out of line. Called with mu held.
 func (c *Committer) next() job {
 	j := &c.journal
-	prefer := c.preferJournal()
-	if !j.busy && (len(c.urgent) > 0 || (prefer && c.small.len() > 0)) {
-		c.gather(prefer)
+	ready := j.ready(c)
+	if !j.busy && (len(c.urgent) > 0 || ready && c.small.len() > 0) {
+		c.gather(ready)
 		return job{kind: jobJournal}
 	}
 	if j.wantsSegment(c) {
 		j.preparing = true
 		return job{kind: jobSegment}
 	}
-	if small := c.small.len() > 0 && !prefer; small || c.single.len() > 0 {
+	if small := c.small.len() > 0 && !ready; small || c.single.len() > 0 {
 		c.turn = !c.turn
 		l := &c.small
 		if !small || (c.turn && c.single.len() > 0) {
 			l = &c.single
+		} else {
+			j.alone++
 		}
 		return job{jobFile, l.pop()}
 	}
@@ -337,15 +344,17 @@ func (c *Committer) settleLazy(f *File) {
 
 // workspace is what a worker needs for a round.
 type workspace struct {
-	ops []*Op
-	buf []byte
+	ops     []*Op
+	entries []entry // of a journal round
+	buf     []byte
 }
 
 func (c *Committer) borrow() *workspace { return c.buffers.Get().(*workspace) }
 
 func (c *Committer) giveBack(w *workspace) {
 	clear(w.ops)
-	w.ops = w.ops[:0]
+	clear(w.entries)
+	w.ops, w.entries = w.ops[:0], w.entries[:0]
 	if cap(w.buf) <= keepBuf {
 		c.buffers.Put(w)
 	}
