@@ -247,10 +247,14 @@ func (r reading) kvPut(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	return timed(srv, r.n, func(i int) error {
+	load, err := timed(srv, r.n, func(i int) error {
 		_, err := kv.Put(ctx, fmt.Sprintf("key%d", i%1000), r.payload)
 		return err
 	})
+	if err == nil {
+		load.Fsync, err = syncTime(srv.Dir)
+	}
+	return load, err
 }
 
 func (r reading) kvGet(ctx context.Context, srv *Server) (Load, error) {

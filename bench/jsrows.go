@@ -35,8 +35,11 @@ func jsRows(scale float64) []Row {
 	}
 	payload := []byte(strings.Repeat("x", 128))
 	syncGoal := Goal{"p50 against fsync + 0.8 x the peer's p50", 1, true, func(_ []Result, own Result, _ *Reference) float64 {
-		limit := median(own.Natsd, func(s Sample) float64 { return s.FsyncUs }) + 0.8*median(own.Peer, p50)
-		return median(own.Natsd, p50) / limit
+		fsync, peer := median(own.Natsd, func(s Sample) float64 { return s.FsyncUs }), median(own.Peer, p50)
+		if fsync == 0 || peer == 0 {
+			return 0
+		}
+		return median(own.Natsd, p50) / (fsync + 0.8*peer)
 	}}
 	for _, size := range []int{128, 1 << 10} {
 		p := publishing{payload: []byte(strings.Repeat("x", size)), streams: 1}

@@ -357,7 +357,7 @@ func (f *FileStore) Delete(inline bool) error {
 	// removed at the next start. A server that does not know that recovers no
 	// stream without a meta file.
 	parent := path.Dir(d.dir)
-	gone := hiddenDir(d.dir, ".old.")
+	gone := vfs.Hidden(d.dir, ".old.")
 	d.fs.RemoveAll(gone)
 	if err := d.fs.Rename(d.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -23,7 +23,6 @@ type Host struct {
 	budget    int64
 	scrubRate int64
 	manual    bool
-	layouts   chan struct{} // one place for each creation that syncs
 
 	waits     struct{ waiters, count, total, longest atomic.Int64 } // for a place in gate
 	mutations mutation.Set                                          // of the tests
@@ -96,7 +95,6 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		budget:    opts.CacheBytes,
 		scrubRate: opts.ScrubRate,
 		manual:    opts.Manual,
-		layouts:   make(chan struct{}, maxLayouts),
 		mutations: opts.Commit.Mutations,
 		stores:    make(map[*store]struct{}),
 		held:      make(map[*block]struct{}),

@@ -17,12 +17,14 @@
 // submitted meanwhile waits and goes together, in one write and one sync, when the
 // file is next taken: that is the group commit. Files with waiting ops stand in
 // line; workers, started on demand and at most [Options.SyncThreads] of them, take
-// the first. The goroutine that calls [Queue.Run] is the worker if nothing is in
-// flight, so that a lone record needs no hand-over.
+// the first. The goroutine that calls [Queue.Run] is the worker if nothing that
+// anybody waits for is in flight, so that a lone record needs no hand-over.
 //
-// When many files are in line, a worker takes all of them: it writes one frame with
-// their records to the commit journal, a preallocated segment file in
+// The files with little to write go together: a worker takes all of them, writes one
+// frame with their records to the commit journal, a preallocated segment file in
 // <store_dir>/natsd, syncs that once, and then writes to the files without syncing.
+// Overwriting a segment is cheaper than appending to a file, so a lone record goes
+// this way as well, once enough of them have come to make a segment worth its while.
 // The journal's frame is enough to repair the files after a power cut. A segment is
 // used again when the files that it covers have been synced, which happens in the
 // background. The journal is empty after an orderly [Committer.Close].

@@ -57,26 +57,76 @@ func newFiles(o *FilesOptions) *Files {
 	}
 }
 
-// CreateFiles makes the directory of a new consumer and writes its meta files
-// and state, durably.
+// CreateFiles makes the directory of a new consumer with its meta files and state,
+// durably. All of it is written under a hidden name and synced together; then the
+// directory gets its name, and that is synced: so a power cut leaves the whole of a
+// new consumer or nothing, and a creation takes the time of two syncs.
 func CreateFiles(o FilesOptions, metaInf []byte, s *State, c Checkpoint, now int64) (*Files, error) {
 	f := newFiles(&o)
+	parent := path.Dir(o.Dir)
+	if err := vfs.MkdirAllSynced(o.FS, parent, dirPerm); err != nil {
+		return nil, fmt.Errorf("making %s: %w", parent, err)
+	}
 	if err := o.FS.RemoveAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("clearing %s: %w", o.Dir, err)
 	}
-	if err := vfs.MkdirAllSynced(o.FS, o.Dir, dirPerm); err != nil {
+	hidden := vfs.Hidden(o.Dir, ".new.")
+	if err := o.FS.RemoveAll(hidden); err != nil {
+		return nil, fmt.Errorf("clearing %s: %w", hidden, err)
+	}
+	if err := o.FS.MkdirAll(hidden, dirPerm); err != nil {
+		return nil, fmt.Errorf("making %s: %w", hidden, err)
+	}
+	if err := f.fill(hidden, metaInf, s, c, now); err != nil {
+		o.FS.RemoveAll(hidden)
+		return nil, fmt.Errorf("writing the files of %s: %w", f.name, err)
+	}
+	if err := o.FS.Rename(hidden, o.Dir); err != nil {
+		o.FS.RemoveAll(hidden)
 		return nil, fmt.Errorf("making %s: %w", o.Dir, err)
 	}
-	if err := f.newKey(); err != nil {
-		return nil, err
+	if err := o.FS.SyncDir(parent); err != nil {
+		// Whether the name will be there after a power cut is not known.
+		return nil, errors.Join(err, o.FS.Rename(o.Dir, hidden))
 	}
-	if err := f.WriteState(s, c, now); err != nil {
-		return nil, err
-	}
-	return f, f.WriteMeta(metaInf)
+	return f, nil
 }
 
-// newKey makes a key of the consumer's own if encryption is on.
+// fill writes the first files of the consumer into dir, and syncs them and it. A
+// checkpoint that says nothing is not written: without scan.db the same is true.
+func (f *Files) fill(dir string, metaInf []byte, s *State, c Checkpoint, now int64) error {
+	var files []vfs.NewFile
+	add := func(name string, data []byte) {
+		files = append(files, vfs.NewFile{Name: path.Join(dir, name), Data: data, Perm: filePerm})
+	}
+	if f.ring.Enabled() {
+		key, file, err := f.ring.New(f.obj)
+		if err != nil {
+			return err
+		}
+		f.key = key
+		add("meta.key", file)
+	}
+	inf, err := f.seal(metaInf)
+	if err != nil {
+		return err
+	}
+	add("meta.inf", inf)
+	add("meta.sum", meta.Sum(f.name, inf))
+	plain := s.Append(nil, now)
+	state, err := f.seal(plain)
+	if err != nil {
+		return err
+	}
+	add("o.dat", state)
+	if c.Op > 0 || c.Scanned > c.Delivered {
+		c.StateSum = StateSum(plain)
+		add("scan.db", c.Append(nil, f.name))
+	}
+	return vfs.WriteNew(f.fs, false, files, dir)
+}
+
+// newKey gives a consumer whose files are plain a key of its own, if encryption is on.
 func (f *Files) newKey() error {
 	if !f.ring.Enabled() {
 		return nil
@@ -305,7 +355,7 @@ func (f *Files) Remove() error { return Remove(f.fs, f.dir) }
 // or not at all: what has a dot is not opened, and [Clear] removes it.
 func Remove(fsys vfs.FS, dir string) error {
 	parent := path.Dir(dir)
-	gone := path.Join(parent, "."+path.Base(dir))
+	gone := vfs.Hidden(dir, ".old.")
 	if err := fsys.RemoveAll(gone); err != nil {
 		return err
 	}
