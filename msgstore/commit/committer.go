@@ -125,7 +125,7 @@ type Committer struct {
 	lazy      line // blocks whose content a full segment holds
 	lazies    int  // workers that sync such blocks
 	workers   int
-	asides    int  // of them, in a call that may wait for others
+	asides    int // of them, in a call that may wait for others
 	closing   bool
 	idle      sync.Cond // workers == 0
 	released  sync.Cond // the journal, or the preparation of a segment, was let go

@@ -26,7 +26,7 @@ func (c *Committer) standOrLend(q *Queue) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lineUp(q)
-	if c.foreground() == 0 && c.workers < c.opts.SyncThreads && c.more() {
+	if c.foreground() == 0 && c.workers-c.asides < c.opts.SyncThreads && c.more() {
 		c.workers++
 		return true
 	}
@@ -37,7 +37,7 @@ func (c *Committer) standOrLend(q *Queue) bool {
 // foreground is the number of workers that do what somebody waits for. Called with mu
 // held.
 func (c *Committer) foreground() int {
-	n := c.workers - c.lazies
+	n := c.workers - c.asides - c.lazies
 	if c.journal.preparing {
 		n--
 	}
