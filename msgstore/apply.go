@@ -216,7 +216,7 @@ func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
 		}
 	}
 	if e == nil {
-		s.dropUnreadable(b, i, seq)
+		s.dropUnreadable(o, b, i, seq, bulk)
 		return true
 	}
 	size := s.msgSize(c, e)
@@ -244,8 +244,16 @@ func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
 
 // dropUnreadable is drop for a message whose record is damaged: its size is
 // taken for average, its subject is not known.
-func (s *store) dropUnreadable(b *block, i int, seq uint64) {
-	s.uncount(b, i, seq, b.bytes/b.msgs, nil)
+func (s *store) dropUnreadable(o *op, b *block, i int, seq uint64, bulk bool) {
+	size := b.bytes / b.msgs
+	if o != nil {
+		o.removed++
+		o.removedBytes += size
+		if o.heard != nil && !bulk {
+			o.changes = append(o.changes, change{-1, -int64(size), seq, ""})
+		}
+	}
+	s.uncount(b, i, seq, size, nil)
 }
 
 // chase keeps the first sequence of a subject exact, where the next message of

@@ -37,6 +37,9 @@ func (r *recovery) readIndex() (whole bool) {
 		if _, ok := r.fileOf(b.Number); !ok && b.Msgs() > 0 {
 			if r.told.has(uint32(b.Number), b.LastSeq) {
 				gone = true
+				if !slices.Contains(d.gone, uint32(b.Number)) {
+					d.gone = append(d.gone, uint32(b.Number)) // the next floor.db tells it, too
+				}
 			} else {
 				r.missing = append(r.missing, *b)
 			}
@@ -300,6 +303,7 @@ func (r *recovery) floor() {
 	if f.seq <= s.first.seq {
 		return
 	}
+	r.owe(f.seq)
 	s.compactTo(newOp(), min(f.seq, s.last.seq+1))
 	if s.msgs > 0 {
 		return
@@ -308,6 +312,26 @@ func (r *recovery) floor() {
 	c, err := s.content(s.blocks[len(s.blocks)-1])
 	if err != nil || !slices.Contains(c.tomb, s.last.seq) {
 		r.d.known = seqTime{max(r.d.known.seq, s.last.seq), s.last.ts}
+	}
+}
+
+// owe notes the messages below seq in the block that holds it. Their tombstones,
+// which tell other servers, follow floor.db, so that they may be missing.
+func (r *recovery) owe(seq uint64) {
+	s := r.s
+	i := s.blockOf(seq)
+	if i == len(s.blocks) {
+		return
+	}
+	b := s.blocks[i]
+	c, err := s.content(b)
+	if err != nil {
+		return
+	}
+	for k := range c.ents {
+		if e := &c.ents[k]; e.seq < seq && b.live(e.seq) {
+			r.d.owed = append(r.d.owed, removal{e.seq, c.time(e)})
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type disk struct {
 
 	// Guarded by store.mu.
 	spare   *cache   // for the window of the next block; may be nil
+	found   []uint64 // lost messages that were removed; their notes are to be changed
 	garbage []*block // to be deleted when what replaced them is durable
 	later   []*block // the same, but index.db must be written first
 	changes uint64   // counts ops
@@ -71,6 +72,7 @@ type disk struct {
 	unwritten bool // recovery left it to an index.db to say what lives
 
 	noted []quarantineNote // damages that were reported; guarded by store.mu
+	owed  []removal        // what recovery removed and has no tombstone
 	known seqTime          // last sequence that index.db knows, during recovery
 }
 

@@ -67,6 +67,9 @@ func (d *disk) overwrite(seqs []uint64) error {
 			s.setTailAt(b)
 		}
 		s.mu.Unlock()
+		if _, bad := err.(*BadRecordError); bad {
+			return err // nothing was changed
+		}
 		if err != nil {
 			d.fail(err)
 			return err
@@ -84,13 +87,22 @@ func (d *disk) overwriteBlock(b *block, seqs []uint64) error {
 	if err != nil {
 		return err
 	}
-	if len(c.bad) > 0 {
-		return c.damage(b, seqs[0])
+	for _, seq := range seqs {
+		if _, ok := c.at(seq); !ok && len(c.bad) > 0 {
+			return c.damage(b, seq) // its bytes may be anywhere in there, and in quarantine
+		}
 	}
-	fresh := &cache{buf: make([]byte, 0, len(c.buf))}
+	fresh := &cache{buf: make([]byte, 0, len(c.buf)), bad: c.bad}
 	key := record.NewKey(s.cfg.Name, b.num)
 	var erased []byte
+	bad := c.bad
 	for off := 0; off < len(c.buf); {
+		if len(bad) > 0 && int64(off) >= bad[0].off {
+			end := max(off, int(bad[0].off+bad[0].size)) // damage stays what it is
+			fresh.extend(c.buf[off:end])
+			off, bad = end, bad[1:]
+			continue
+		}
 		r, err := record.Parse(c.buf[off:])
 		if err != nil {
 			return err

@@ -166,6 +166,14 @@ func (f *FileStore) settle() error {
 		}
 	}
 	d.known = seqTime{}
+	if len(d.owed) > 0 {
+		w := newWaiter()
+		s.operate(w.op, func(o *op) error { return s.placeGone(o, d.owed, 0, true) })
+		if err := w.wait().err; err != nil {
+			return err
+		}
+		d.owed = nil
+	}
 	o := newOp()
 	s.mu.Lock()
 	if s.cfg.Discard == DiscardOld {

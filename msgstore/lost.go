@@ -158,6 +158,9 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 // directory.
 func (r *recovery) noteMissing(m *indexdb.Block) error {
 	s, d := r.s, r.d
+	if slices.ContainsFunc(d.noted, func(n quarantineNote) bool { return n.lacks(m.Number) }) {
+		return nil // by an earlier start
+	}
 	note := quarantineNote{Block: uint32(m.Number), Reason: ErrNoBlockData.Error(), LostBytes: m.Bytes}
 	for _, seq := range s.lost.Msgs {
 		if seq >= m.FirstSeq && seq <= m.LastSeq {
@@ -186,10 +189,17 @@ func (r *recovery) readNotes() {
 			return
 		}
 		d.noted = append(d.noted, *n)
+		again := r.foundAgain(n)
 		if n.Acknowledged {
+			if again {
+				s.lost.Bytes -= min(n.LostBytes, s.lost.Bytes)
+				s.lost.Msgs = slices.DeleteFunc(s.lost.Msgs, func(seq uint64) bool { return slices.Contains(n.Lost, seq) })
+			}
 			return
 		}
-		s.lost.Bytes += n.LostBytes
+		if !again {
+			s.lost.Bytes += n.LostBytes
+		}
 		for _, seq := range n.Lost {
 			if _, dead := r.dead[seq]; dead || seq > max(s.last.seq, d.known.seq) {
 				continue
@@ -204,10 +214,27 @@ func (r *recovery) readNotes() {
 	s.lost.Msgs = slices.Compact(s.lost.Msgs)
 }
 
-// same tells whether two notes are about the same damage. A block that was
-// rewritten since lacks the messages of the first one.
-func (n quarantineNote) same(m quarantineNote) bool {
-	return n.Block == m.Block && n.Offset == m.Offset && n.Size == m.Size && slices.Equal(n.Lost, m.Lost)
+// foundAgain says whether this start, too, has found the damage of a note, and account
+// has counted it: the block is missing or locked still.
+func (r *recovery) foundAgain(n *quarantineNote) bool {
+	for i := range r.damages {
+		if x := &r.damages[i]; x.b.file.locked != "" && x.b.num == n.Block && x.Reason == n.Reason && int64(x.End-x.Start) == n.Size {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.missing, func(m indexdb.Block) bool { return n.lacks(m.Number) })
+}
+
+// lacks says whether the note is about a block without a file.
+func (n *quarantineNote) lacks(block uint64) bool {
+	return uint64(n.Block) == block && n.Reason == ErrNoBlockData.Error()
+}
+
+// covers tells whether m is about the same damage as n. Some of the messages may have
+// been removed since; a block that was rewritten lacks others.
+func (n *quarantineNote) covers(m *quarantineNote) bool {
+	return n.Block == m.Block && n.Offset == m.Offset && n.Size == m.Size &&
+		!slices.ContainsFunc(m.Lost, func(seq uint64) bool { return !slices.Contains(n.Lost, seq) })
 }
 
 // eachNote calls fn with the notes in the quarantine directory and their names.
@@ -239,6 +266,11 @@ func (d *disk) forgetLost(above uint64) {
 		return
 	}
 	s.lost.Msgs = slices.DeleteFunc(s.lost.Msgs, gone)
+	d.editNotes(gone)
+}
+
+// editNotes takes messages off the notes.
+func (d *disk) editNotes(gone func(seq uint64) bool) {
 	d.eachNote(func(name string, n *quarantineNote) {
 		if !slices.ContainsFunc(n.Lost, gone) {
 			return
@@ -277,7 +309,7 @@ func (d *disk) damaged(b *block, c *cache) {
 				note.Lost = append(note.Lost, seq)
 			}
 		}
-		if slices.ContainsFunc(d.noted, note.same) {
+		if slices.ContainsFunc(d.noted, func(n quarantineNote) bool { return n.covers(&note) }) {
 			continue // an earlier start has found and reported it
 		}
 		d.noted = append(d.noted, note)

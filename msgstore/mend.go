@@ -91,6 +91,11 @@ func (r *recovery) appendTail() error {
 // mendBlock deals with the damages of one block.
 func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 	s, d := r.s, r.d
+	if b.file.locked != "" && slices.ContainsFunc(d.noted, func(n quarantineNote) bool {
+		return n.Block == b.num && n.Reason == b.file.locked && n.Size == b.size
+	}) {
+		return nil // an earlier start has reported it
+	}
 	whole := true
 	zeros := true
 	for i := range found {

@@ -108,6 +108,9 @@ func (s *store) found(seq uint64) {
 	for i, l := range s.lost.Msgs {
 		if l == seq {
 			s.lost.Msgs = append(s.lost.Msgs[:i], s.lost.Msgs[i+1:]...)
+			if s.disk != nil {
+				s.disk.found = append(s.disk.found, seq)
+			}
 			return
 		}
 	}

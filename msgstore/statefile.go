@@ -97,6 +97,7 @@ type state struct {
 	ttl, sched, source []byte
 	changes            uint64
 	gone               int // blocks deleted before
+	found              []uint64
 }
 
 // stateOf returns the content of index.db and its companions. Called without
@@ -116,7 +117,7 @@ func (d *disk) stateOf() (*state, error) {
 // stateLocked is stateOf for a caller that holds cleaning and store.mu.
 func (d *disk) stateLocked() (x *state, err error) {
 	s := d.s
-	x = &state{gone: len(d.gone), changes: d.changes}
+	x = &state{gone: len(d.gone), changes: d.changes, found: slices.Clone(d.found)}
 	if x.index, x.manifest, err = s.encodeIndex(d.key); err != nil {
 		return nil, err
 	}
@@ -146,6 +147,9 @@ func (d *disk) saveState(x *state) error {
 			d.fs.Remove(d.keyPath(n))
 		}
 	}
+	if len(x.found) > 0 { // with this index.db nobody sees their tombstones
+		d.editNotes(func(seq uint64) bool { return slices.Contains(x.found, seq) })
+	}
 	for _, f := range []struct {
 		name string
 		data []byte
@@ -153,6 +157,11 @@ func (d *disk) saveState(x *state) error {
 		if err := d.replace(path.Join(d.msgs, f.name), f.data); err != nil {
 			return err
 		}
+	}
+	if len(x.found) > 0 {
+		d.s.mu.Lock()
+		d.found = d.found[len(x.found):]
+		d.s.mu.Unlock()
 	}
 	d.gone = slices.Clone(d.gone[x.gone:])
 	d.marked = 0 // a block may be compacted now

@@ -105,9 +105,61 @@ func TestVisitedRemoval(t *testing.T) {
 	if _, err := disk.Stat(path.Join(msgs, blockName(2))); !os.IsNotExist(err) {
 		t.Fatalf("block 2 is still there: %v", err)
 	}
-	visit(t, disk, msgs, 3, 1, 10, 10, "b")
+	visit(t, disk, msgs, 4, 0, 10, 10, "b") // in the place of the tombstone for 8
 	s = openOn(t, disk, cfg, opts)
 	if st := s.State(); st.Msgs != 6 || st.LastSeq != 10 || st.Lost != nil {
 		t.Errorf("state %+v, want 1 to 4, 9 and 10", st)
+	}
+	// The next floor.db replaces the one that says so.
+	if ok, err := s.RemoveMsg(9); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	disk = disk.Kill()
+	if _, err := disk.Stat(path.Join(msgs, blockName(3))); !os.IsNotExist(err) {
+		t.Fatalf("block 3 is still there: %v", err)
+	}
+	s = openOn(t, disk, cfg, opts)
+	if st := s.State(); st.Msgs != 5 || st.LastSeq != 10 || st.Lost != nil {
+		t.Errorf("state %+v, want 1 to 4 and 10", st)
+	}
+}
+
+// A compaction that a power cut has interrupted is there as a whole or not at all for
+// a server, too, that knows nothing but the blocks, once ours has opened the directory.
+func TestOwedTombstones(t *testing.T) {
+	cfg := Config{Name: "S", Subjects: []string{">"}}
+	opts := FileOptions{BlockSize: 200}
+	removed := 0
+	for n := int64(1); ; n++ {
+		disk := crashfs.New(uint64(n))
+		s := openOn(t, disk, cfg, opts)
+		msgs := s.disk.msgs
+		for seq := int64(1); seq <= 15; seq++ {
+			put(t, s, "a", seq, "")
+		}
+		disk.CutAt(n)
+		_, err := s.Compact(10)
+		done := err == nil && !disk.IsCut()
+		s = openOn(t, disk.Crash(), cfg, opts)
+		want := s.State()
+		if want.FirstSeq == 10 {
+			removed++
+		} else if want.FirstSeq != 1 || done {
+			t.Fatalf("cut at %d: %+v", n, want)
+		}
+		disk = s.disk.fs.(*crashfs.FS).Kill()
+		for _, name := range []string{floorFile, indexFile, manifestFile} {
+			disk.Remove(path.Join(msgs, name))
+		}
+		s = openOn(t, disk, cfg, opts)
+		if st := s.State(); st.FirstSeq != want.FirstSeq || st.Msgs != want.Msgs || st.LastSeq != want.LastSeq {
+			t.Errorf("cut at %d: others see %+v, ours %+v", n, st, want)
+		}
+		if done {
+			break
+		}
+	}
+	if removed < 2 {
+		t.Errorf("%d times there as a whole", removed)
 	}
 }
