@@ -35,7 +35,7 @@ const (
 	hurry = 50 * time.Millisecond
 	// pacedMsgs is a slice of a replay meanwhile: it holds a publish up by that
 	// much at the server, and by as much at a client on the same machine.
-	pacedMsgs = 256
+	pacedMsgs = 128
 	// pacedShare is the part of the processors that replays get: one in so many.
 	pacedShare = 4
 )
