@@ -69,7 +69,8 @@ func (j *journal) wantsSegment(c *Committer) bool {
 	if c.small.len() >= c.opts.JournalFiles || j.alone >= c.opts.SyncsAlone {
 		j.wanted = true
 	}
-	return j.wanted && len(j.free) == 0 && j.files < c.opts.Segments
+	used := j.cur == nil || j.space < c.opts.SegmentSize*3/4 // by then a spare one is worth its space
+	return j.wanted && used && len(j.free) == 0 && j.files < c.opts.Segments
 }
 
 // unblock is called when a segment of the journal may have become free.
@@ -162,13 +163,20 @@ func (c *Committer) newSegment() (*segment, error) {
 	return s, c.opts.FS.SyncDir(j.dir)
 }
 
+// fillBytes is how much of a new segment is synced at a time: a sync that somebody
+// waits for stands behind no more than that.
+const fillBytes = 512 << 10
+
 func (c *Committer) fill(s *segment) error {
 	if err := s.file.Preallocate(c.opts.SegmentSize); err != nil {
 		return err
 	}
-	zeros := make([]byte, min(c.opts.SegmentSize, 1<<20))
+	zeros := make([]byte, min(c.opts.SegmentSize, fillBytes))
 	for at := int64(0); at < c.opts.SegmentSize; at += int64(len(zeros)) {
 		if _, err := s.file.WriteAt(zeros[:min(int64(len(zeros)), c.opts.SegmentSize-at)], at); err != nil {
+			return err
+		}
+		if err := s.file.SyncData(); err != nil {
 			return err
 		}
 	}
