@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -106,12 +107,24 @@ func (w *witness) show(seq uint64, subject, data string) {
 	defer w.mu.Unlock()
 	p := w.messages[data]
 	if p == nil || p.subject != subject {
-		w.fail("message %d on %s, %.30q, was shown and never sent", seq, subject, data)
+		w.fail("message %d on %s, %q, was shown and never sent; those that begin alike: %q", seq, subject, data, w.alike(data))
 		return
 	}
 	p.shown = true
 	w.shown = max(w.shown, seq)
 	w.told(p, seq)
+}
+
+// alike are the subjects and contents of messages that were sent with the same
+// first word, which is the sender and a number. Under mu.
+func (w *witness) alike(data string) (found []string) {
+	word, _, _ := strings.Cut(data, " ")
+	for sent, p := range w.messages {
+		if strings.HasPrefix(sent, word+" ") {
+			found = append(found, p.subject+": "+sent)
+		}
+	}
+	return found
 }
 
 // end notes a last sequence that was shown.
