@@ -320,14 +320,5 @@ func (d *disk) readOldIndex(b *block, size int, last [record.SumSize]byte) *oldi
 	if err != nil {
 		return nil
 	}
-	if b.file.key != nil {
-		if file, err = b.file.key.UnsealOld(file); err != nil {
-			return nil
-		}
-	}
-	x, err := oldindex.Decode(file)
-	if err != nil || !x.Describes(size, last) {
-		return nil
-	}
-	return x
+	return oldindex.Open(file, b.file.key, size, last)
 }

@@ -206,14 +206,5 @@ func (s *stream) oldIndex(b *block, c *content) (*oldindex.Index, error) {
 	if err != nil || file == nil {
 		return nil, err
 	}
-	if b.key != nil {
-		if file, err = b.key.UnsealOld(file); err != nil {
-			return nil, nil // not of this block
-		}
-	}
-	x, err := oldindex.Decode(file)
-	if err != nil || !x.Describes(len(c.bytes), c.last) {
-		return nil, nil
-	}
-	return x, nil
+	return oldindex.Open(file, b.key, len(c.bytes), c.last), nil
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/seqset"
 )
@@ -48,6 +49,23 @@ func (x *Index) Has(seq uint64) bool {
 // gone, and only the last sequence counts.
 func (x *Index) Describes(size int, last [record.SumSize]byte) bool {
 	return size > 0 && x.LastSum == last || size == 0 && x.Msgs == 0
+}
+
+// Open reads the file of a block whose content has this size and ends with this
+// checksum. key opens the block, nil for a plain one. It is nil if the file is not of
+// that content.
+func Open(file []byte, key *keys.Key, size int, last [record.SumSize]byte) *Index {
+	var err error
+	if key != nil {
+		if file, err = key.UnsealOld(file); err != nil {
+			return nil
+		}
+	}
+	x, err := Decode(file)
+	if err != nil || !x.Describes(size, last) {
+		return nil
+	}
+	return x
 }
 
 // Decode reads a file, decrypted. Memory is bounded by the length of b.
