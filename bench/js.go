@@ -82,25 +82,37 @@ func (p publishing) sync(ctx context.Context, srv *Server) (Load, error) {
 
 // timed runs one operation n times and measures each.
 func timed(srv *Server, n int, op func(i int) error) (Load, error) {
+	took := make([]time.Duration, n)
+	load, err := measured(srv, n, func() error {
+		for i := range took {
+			t := time.Now()
+			if err := op(i); err != nil {
+				return err
+			}
+			took[i] = time.Since(t)
+		}
+		return nil
+	})
+	load.Latencies = took
+	return load, err
+}
+
+// measured is the load of n messages that work makes.
+func measured(srv *Server, n int, work func() error) (Load, error) {
 	before, err := srv.CPU()
 	if err != nil {
 		return Load{}, err
 	}
-	took := make([]time.Duration, n)
 	began := time.Now()
-	for i := range took {
-		t := time.Now()
-		if err := op(i); err != nil {
-			return Load{}, err
-		}
-		took[i] = time.Since(t)
+	if err := work(); err != nil {
+		return Load{}, err
 	}
-	return finish(srv, before, n, time.Since(began), took)
+	return finish(srv, before, n, time.Since(began))
 }
 
-func finish(srv *Server, before time.Duration, n int, elapsed time.Duration, took []time.Duration) (Load, error) {
+func finish(srv *Server, before time.Duration, n int, elapsed time.Duration) (Load, error) {
 	after, err := srv.CPU()
-	return Load{Messages: n, Elapsed: elapsed, Latencies: took, CPU: after - before}, err
+	return Load{Messages: n, Elapsed: elapsed, CPU: after - before}, err
 }
 
 func (p publishing) client(ctx context.Context, srv *Server) (Load, error) {
@@ -133,7 +145,7 @@ func (p publishing) client(ctx context.Context, srv *Server) (Load, error) {
 			return Load{}, err
 		}
 	}
-	load, err := finish(srv, before, p.n, elapsed, nil)
+	load, err := finish(srv, before, p.n, elapsed)
 	if err != nil {
 		return load, err
 	}
@@ -168,16 +180,12 @@ func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load
 		return Load{}, err
 	}
 	defer c.Close()
-	before, err := srv.CPU()
-	if err != nil {
-		return Load{}, err
-	}
-	began := time.Now()
-	took, err := c.publishAcked(p.streams, p.payload, p.n, window)
-	if err != nil {
-		return Load{}, err
-	}
-	load, err := finish(srv, before, p.n, time.Since(began), took)
+	var took []time.Duration
+	load, err := measured(srv, p.n, func() (err error) {
+		took, err = c.publishAcked(p.streams, p.payload, p.n, window)
+		return err
+	})
+	load.Latencies = took
 	if err != nil {
 		return load, err
 	}
@@ -315,7 +323,7 @@ func (c creating) start(ctx context.Context, srv *Server) (Load, error) {
 	if acc.Streams != c.n {
 		return Load{}, fmt.Errorf("%d streams after the start, %d before", acc.Streams, c.n)
 	}
-	return finish(srv, 0, c.n, time.Since(began), nil)
+	return finish(srv, 0, c.n, time.Since(began))
 }
 
 func (r reading) ordered(ctx context.Context, srv *Server) (Load, error) {
@@ -378,7 +386,7 @@ func (r reading) consume(ctx context.Context, srv *Server, start func(jetstream.
 	if err := done.wait(ctx); err != nil {
 		return Load{}, err
 	}
-	return finish(srv, before, r.n, time.Since(began), nil)
+	return finish(srv, before, r.n, time.Since(began))
 }
 
 func (r reading) fetch(ctx context.Context, srv *Server) (Load, error) {
@@ -391,25 +399,22 @@ func (r reading) fetch(ctx context.Context, srv *Server) (Load, error) {
 	if err != nil {
 		return Load{}, err
 	}
-	before, err := srv.CPU()
-	if err != nil {
-		return Load{}, err
-	}
-	began := time.Now()
-	for got := 0; got < r.n; {
-		b, err := c.Fetch(min(r.batch, r.n-got))
-		if err != nil {
-			return Load{}, err
+	return measured(srv, r.n, func() error {
+		for got := 0; got < r.n; {
+			b, err := c.Fetch(min(r.batch, r.n-got))
+			if err != nil {
+				return err
+			}
+			for m := range b.Messages() {
+				got++
+				m.Ack()
+			}
+			if err := b.Error(); err != nil {
+				return err
+			}
 		}
-		for m := range b.Messages() {
-			got++
-			m.Ack()
-		}
-		if err := b.Error(); err != nil {
-			return Load{}, err
-		}
-	}
-	return finish(srv, before, r.n, time.Since(began), nil)
+		return nil
+	})
 }
 
 func (r reading) leanOrdered(ctx context.Context, srv *Server) (Load, error) {
@@ -445,22 +450,16 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 		}
 		defer conns[i].Close()
 	}
-	before, err := srv.CPU()
-	if err != nil {
-		return Load{}, err
-	}
 	seen := &delivered{want: r.n, all: newResult()}
-	began := time.Now()
-	for i, c := range conns {
-		go func() {
-			err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ackMode{ack, r.nak}, seen.add)
-			seen.all.set(err)
-		}()
-	}
-	if err := seen.all.wait(ctx); err != nil {
-		return Load{}, err
-	}
-	load, err := finish(srv, before, r.n, time.Since(began), nil)
+	load, err := measured(srv, r.n, func() error {
+		for i, c := range conns {
+			go func() {
+				err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ackMode{ack, r.nak}, seen.add)
+				seen.all.set(err)
+			}()
+		}
+		return seen.all.wait(ctx)
+	})
 	if err != nil {
 		return load, err
 	}

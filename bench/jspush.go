@@ -77,7 +77,7 @@ func (p pushing) run(ctx context.Context, srv *Server) (Load, error) {
 	if err != nil {
 		return Load{}, err
 	}
-	return finish(srv, before, want, time.Since(began), nil)
+	return finish(srv, before, want, time.Since(began))
 }
 
 // creators is how many consumers are created at a time.

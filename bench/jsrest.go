@@ -159,7 +159,7 @@ func (r reading) start(ctx context.Context, srv *Server) (Load, error) {
 	if n := s.CachedInfo().State.Msgs; n != uint64(r.n) {
 		return Load{}, fmt.Errorf("%d messages after the start, %d before", n, r.n)
 	}
-	return finish(srv, 0, r.n, time.Since(began), nil)
+	return finish(srv, 0, r.n, time.Since(began))
 }
 
 // leanDirectGet gets messages by sequence, one after the other.
@@ -200,31 +200,28 @@ func (r reading) leanBatchGet(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer c.Close()
-	before, err := srv.CPU()
-	if err != nil {
-		return Load{}, err
-	}
-	began := time.Now()
-	for got := 0; got < r.n; {
-		body := fmt.Sprintf(`{"seq":%d,"batch":%d}`, got+1, size)
-		if _, err := fmt.Fprintf(c, "PUB $JS.API.DIRECT.GET.S0 _INBOX.get %d\r\n%s\r\n", len(body), body); err != nil {
-			return Load{}, err
+	return measured(srv, r.n, func() error {
+		for got := 0; got < r.n; {
+			body := fmt.Sprintf(`{"seq":%d,"batch":%d}`, got+1, size)
+			if _, err := fmt.Fprintf(c, "PUB $JS.API.DIRECT.GET.S0 _INBOX.get %d\r\n%s\r\n", len(body), body); err != nil {
+				return err
+			}
+			for {
+				data, err := c.readHeadered()
+				if err != nil {
+					return err
+				}
+				if len(data) == 0 {
+					break // the end of the batch
+				}
+				if !bytes.Equal(data, r.payload) {
+					return errors.New("wrong content")
+				}
+				got++
+			}
 		}
-		for {
-			data, err := c.readHeadered()
-			if err != nil {
-				return Load{}, err
-			}
-			if len(data) == 0 {
-				break // the end of the batch
-			}
-			if !bytes.Equal(data, r.payload) {
-				return Load{}, errors.New("wrong content")
-			}
-			got++
-		}
-	}
-	return finish(srv, before, r.n, time.Since(began), nil)
+		return nil
+	})
 }
 
 // readHeadered reads a message with headers and returns its payload, which is valid
