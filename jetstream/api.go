@@ -62,6 +62,7 @@ const (
 	emptyBody                             // a body is error 10038
 	shared                                // identical requests under way share one execution
 	ownChecks                             // checks level and account itself, since its order differs
+	unrecorded                            // neither counted nor told to the audit
 )
 
 // apiReply is a reply: a pointer to a struct that begins with a jsapi.Response.
@@ -182,12 +183,13 @@ func (r *request) respond(reply apiReply) {
 		return
 	}
 	failed := reply.Base().Error != nil
+	recorded := (failed || !r.unaudited) && r.endpoint.flags&unrecorded == 0
 	body, err := json.Marshal(reply)
 	if err != nil { // no type of a reply can fail to marshal
 		r.account.engine.event(ErrorEvent{"encoding the reply to " + r.subject + ": " + err.Error()})
 		return
 	}
-	if failed || !r.unaudited {
+	if recorded {
 		r.account.apiTotal.Add(1)
 		if failed {
 			r.account.apiErrors.Add(1)
@@ -196,7 +198,7 @@ func (r *request) respond(reply apiReply) {
 	if len(r.reply) > 0 {
 		r.account.publish(r.reply, nil, r.replyHeaders, body)
 	}
-	if failed || !r.unaudited {
+	if recorded {
 		r.audit(body)
 	}
 	if r.after != nil {

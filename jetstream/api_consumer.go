@@ -14,17 +14,17 @@ import (
 
 // consumerEndpoints are the CONSUMER.* lines of the API's table.
 var consumerEndpoints = []*endpoint{
-	newEndpoint("CONSUMER.CREATE", 1, "consumer_create_response", 0, serveConsumerCreate),
-	newEndpoint("CONSUMER.CREATE", 2, "consumer_create_response", 0, serveConsumerCreate),
-	newEndpoint("CONSUMER.CREATE", anyArgs, "consumer_create_response", 0, serveConsumerCreate),
-	newEndpoint("CONSUMER.DURABLE.CREATE", 2, "consumer_create_response", 0, serveDurableCreate),
+	newEndpoint("CONSUMER.CREATE", 1, "consumer_create_response", ownChecks, serveConsumerCreate),
+	newEndpoint("CONSUMER.CREATE", 2, "consumer_create_response", ownChecks|shared, serveConsumerCreate),
+	newEndpoint("CONSUMER.CREATE", anyArgs, "consumer_create_response", ownChecks|shared, serveConsumerCreate),
+	newEndpoint("CONSUMER.DURABLE.CREATE", 2, "consumer_create_response", ownChecks|shared, serveDurableCreate),
 	newEndpoint("CONSUMER.NAMES", 1, "consumer_names_response", infoQueue, serveConsumerNames),
 	newEndpoint("CONSUMER.LIST", 1, "consumer_list_response", infoQueue, serveConsumerList),
-	newEndpoint("CONSUMER.INFO", 2, "consumer_info_response", infoQueue|emptyBody, serveConsumerInfo),
+	newEndpoint("CONSUMER.INFO", 2, "consumer_info_response", infoQueue|ownChecks, serveConsumerInfo),
 	newEndpoint("CONSUMER.DELETE", 2, "consumer_delete_response", emptyBody, serveConsumerDelete),
-	newEndpoint("CONSUMER.PAUSE", 2, "consumer_pause_response", 0, serveConsumerPause),
+	newEndpoint("CONSUMER.PAUSE", 2, "consumer_pause_response", ownChecks, serveConsumerPause),
 	newEndpoint("CONSUMER.UNPIN", 2, "consumer_unpin_response", 0, serveConsumerUnpin),
-	newEndpoint("CONSUMER.RESET", 2, "consumer_reset_response", 0, serveConsumerReset),
+	newEndpoint("CONSUMER.RESET", 2, "consumer_reset_response", unrecorded, serveConsumerReset),
 	newEndpoint("CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", clusterOnly, serveConsumerStepdown),
 }
 
@@ -51,6 +51,9 @@ func createConsumer(r *request, p *jsapi.ConsumerInfoResponse, legacy bool) *jsa
 		if err := r.decode(&q); err != nil {
 			return err
 		}
+	}
+	if err := r.checks(); err != nil {
+		return err
 	}
 	cfg := &q.Config
 	if err := r.checkCreateSubject(&q, legacy); err != nil {
@@ -213,6 +216,12 @@ func serveConsumerList(r *request, p *jsapi.ConsumerListResponse) *jsapi.Error {
 }
 
 func serveConsumerInfo(r *request, p *jsapi.ConsumerInfoResponse) *jsapi.Error {
+	if !jsapi.IsEmpty(r.body) {
+		return jsapi.ErrNotEmptyRequest
+	}
+	if err := r.checks(); err != nil {
+		return err
+	}
 	c, err := r.lookup()
 	if err != nil {
 		return err
@@ -252,6 +261,9 @@ func serveConsumerPause(r *request, p *jsapi.ConsumerPauseResponse) *jsapi.Error
 		if err := r.decode(&q); err != nil {
 			return err
 		}
+	}
+	if err := r.checks(); err != nil {
+		return err
 	}
 	c, err := r.lookup()
 	if err != nil {
@@ -299,7 +311,9 @@ func serveConsumerUnpin(r *request, _ *jsapi.ConsumerUnpinResponse) *jsapi.Error
 }
 
 func serveConsumerReset(r *request, p *jsapi.ConsumerResetResponse) *jsapi.Error {
-	r.unaudited = true
+	if r.silent = len(r.reply) == 0; r.silent {
+		return nil
+	}
 	// The name is part of an error text that clients know.
 	type JSApiConsumerResetRequest jsapi.ConsumerResetRequest
 	var q JSApiConsumerResetRequest

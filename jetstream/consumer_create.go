@@ -67,9 +67,6 @@ func (cs *consumerSet) updateExisting(c *Consumer, r *consumerRequest) (*Consume
 	}
 	cfg.PauseUntil = old.PauseUntil
 	cfg.SetRequiredLevel()
-	if old.Name == "" {
-		cfg.Name = "" // the server chose it
-	}
 	if r.action == jsapi.ActionCreate {
 		if !sameConsumer(old, cfg) {
 			return nil, jsapi.ErrConsumerAlreadyExists
@@ -315,10 +312,10 @@ func (c *Consumer) start0(cfg *jsapi.ConsumerConfig) (next uint64, list []uint64
 		if list, err = store.MultiLastSeqs(cfg.Filters(), 0, 0); err != nil {
 			return 0, nil, 0, err
 		}
-		next = s.LastSeq + 1
 		if len(list) > 0 {
 			return list[0], list, s.LastSeq + 1, nil
 		}
+		next = s.LastSeq // as the reference has it; this one does not match
 	}
 	if cfg.OptStartSeq == 0 && next > s.LastSeq {
 		next = s.LastSeq + 1

@@ -38,24 +38,42 @@ func TestRules(t *testing.T) {
 			system.wantReply(`{"type":"io.nats.jetstream.api.v1.account_info_response","error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`, s, "")
 		}
 		long := strings.Repeat("n", 255)
-		for _, r := range [][3]string{
+		const level = "Nats-Required-Api-Level: 6"
+		for _, r := range [][]string{
 			{"STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_ttl":true,"allow_msg_schedules":true,"allow_atomic":true}`, `"did_create":true`},
 			// Existence comes before the replicas.
 			{"STREAM.UPDATE.X", `{"name":"X","num_replicas":3}`, `"err_code":10059`},
 			{"STREAM.UPDATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_ttl":true,"allow_msg_schedules":true,"num_replicas":3}`, `"err_code":10074`},
 			{"STREAM.RESTORE.a/b", `{"config":{"name":"a/b"}}`, `"err_code":10128`},
 			{"STREAM.RESTORE.S", `{"config":{"name":"S"}}`, `"err_code":10130`},
-			// A delivery prefix only collides with a subject that it leads to.
-			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","subjects":["d.>"],"sources":[{"name":"O","external":{"api":"x.API","deliver":"d"}}]}`, `"err_code":10022`},
-			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","subjects":["d.q"],"sources":[{"name":"O","external":{"api":"x.API","deliver":"d"}}]}`, `"did_create":true`},
+			// A delivery prefix collides with subjects of origins that the account can see.
+			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","subjects":["d.>"],"sources":[{"name":"O","external":{"api":"x.API","deliver":"d"}}]}`, `"did_create":true`},
+			{"STREAM.CREATE.Q", `{"name":"Q","storage":"memory","sources":[{"name":"P"},{"name":"O","external":{"api":"$JS.API","deliver":"d"}}]}`, `"err_code":10022,"description":"stream external delivery prefix d overlaps with stream subject d.\u003e"`},
+			{"STREAM.CREATE.Q", `{"name":"Q","storage":"memory","sources":[{"name":"P"},{"name":"O","external":{"api":"$JS.API","deliver":"e"}}]}`, `"err_code":10021`},
+			{"STREAM.CREATE.Q", `{"name":"Q","storage":"memory","mirror":{"name":"O","external":{"api":"x.API","deliver":"d..e"}}}`, `"err_code":10024`},
 			{"STREAM.DELETE.P", ``, `"success":true`},
+			// The subject's name counts.
+			{"CONSUMER.DURABLE.CREATE.S.d", `{"stream_name":"S","config":{"durable_name":"d","name":"e"}}`, `"name":"d"`},
+			{"CONSUMER.CREATE.S.d", `{"stream_name":"S","config":{"durable_name":"d","name":"e"}}`, `"name":"d"`},
+			// These parse before they look at the level that is demanded.
+			{"CONSUMER.CREATE.S.d", `{`, `"err_code":10025`, level},
+			{"CONSUMER.PAUSE.S.d", `{`, `"err_code":10025`, level},
+			{"CONSUMER.INFO.S.d", `x`, `"err_code":10038`, level},
+			{"STREAM.DELETE.S", `x`, `"err_code":10185`, level},
+			// Without a message of its subjects the last sequence is where it begins.
+			{"CONSUMER.CREATE.S.l", `{"stream_name":"S","config":{"durable_name":"l","deliver_policy":"last_per_subject","filter_subject":"s.none"}}`, `"delivered":{"consumer_seq":0,"stream_seq":0}`},
+			// A reset is no request of the account's statistics.
+			{"CONSUMER.RESET.S.d", `{"seq":"x"}`, `"err_code":10025`},
+			{"INFO", ``, `"total":17,"errors":11}`},
+			{"CONSUMER.RESET.S.d", ``, `"reset_seq":1`},
+			{"INFO", ``, `"total":18,"errors":11}`},
 			// The same consumer of an origin for different transforms.
 			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","sources":[{"name":"O","subject_transforms":[{"src":"a","dest":""}],"consumer":{"name":"c","deliver_subject":"x"}},` +
 				`{"name":"O","subject_transforms":[{"src":"b","dest":""}],"consumer":{"name":"c","deliver_subject":"y"}}]}`, `"err_code":10216`},
 			{"STREAM.CREATE." + long, `{"name":"` + long + `","storage":"memory"}`, `"did_create":true`},
 			{"STREAM.DELETE." + long, ``, `"success":true`},
 		} {
-			c.want(r[2], "$JS.API."+r[0], r[1])
+			c.want(r[2], "$JS.API."+r[0], r[1], r[3:]...)
 		}
 		for _, p := range []struct {
 			want    string

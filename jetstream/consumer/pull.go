@@ -290,12 +290,12 @@ func (m *Machine) admit(r *Request) string {
 		return fmt.Sprintf("409 Exceeded MaxRequestExpires of %v", c.MaxRequestExpires)
 	case c.MaxRequestBytes > 0 && r.MaxBytes > c.MaxRequestBytes:
 		return fmt.Sprintf("409 Exceeded MaxRequestMaxBytes of %d", c.MaxRequestBytes)
-	case r.Priority < 0 || r.Priority > 9:
-		return "400 Bad Request - Priority must be between 0 and 9"
 	case (r.MinPending != 0 || r.MinAckPending != 0) && c.PriorityPolicy != jsapi.PriorityOverflow:
 		return "400 Bad Request - Not a Overflow Priority consumer"
 	case r.ID != "" && c.PriorityPolicy != jsapi.PriorityPinnedClient:
 		return "400 Bad Request - Not a Pinned Client Priority consumer"
+	case r.Priority < 0 || r.Priority > 9:
+		return "400 Bad Request - Priority must be between 0 and 9"
 	}
 	if c.PriorityPolicy == jsapi.PriorityNone {
 		return ""

@@ -160,7 +160,7 @@ func (c *ConsumerConfig) SetDefaults(r *ConsumerRules) *Error {
 			}
 		}
 	}
-	if c.InactiveThreshold == 0 && limits.InactiveThreshold > 0 && c.AckPolicy != AckFlowControl {
+	if c.InactiveThreshold == 0 && limits.InactiveThreshold > 0 && !(c.Sourcing && c.AckPolicy == AckFlowControl) {
 		if err := pedantic("inactive_threshold must be set if it's configured in stream limits"); err != nil {
 			return err
 		}

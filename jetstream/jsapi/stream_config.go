@@ -174,9 +174,6 @@ func checkDeleteMarkers(c *StreamConfig, env *Environment) *Error {
 	if c.SubjectDeleteMarkerTTL < time.Second {
 		return invalid("subject delete marker TTL must be at least 1 second")
 	}
-	if c.Mirror != nil {
-		return nil // refused as a mirror's error, before anything is switched on
-	}
 	if !c.AllowMsgTTL {
 		if env.Pedantic {
 			return invalid("subject delete marker cannot be set if message TTLs are disabled")

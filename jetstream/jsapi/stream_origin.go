@@ -165,29 +165,40 @@ func (c *StreamConfig) Origins() []*StreamSource {
 	return c.Sources
 }
 
+// checkExternals looks at the prefixes of all origins together: first where they
+// deliver, which must not lead into a subject of an origin that this account can
+// see, then where their API is.
 func checkExternals(c *StreamConfig, env *Environment) *Error {
+	var subjects []string
 	for _, o := range c.Origins() {
-		x := o.External
-		if x == nil {
+		if origin := env.stream(o.Name); origin != nil {
+			subjects = append(subjects, origin.Subjects...)
+		}
+	}
+	for _, o := range c.Origins() {
+		if o.External == nil || o.External.DeliverPrefix == "" {
 			continue
 		}
-		if p := x.DeliverPrefix; p != "" {
-			if !subjecttree.Literal(p) {
-				return ErrStreamInvalidExternalDeliverySubj.With(p)
-			}
-			for _, s := range c.Subjects {
-				if subjecttree.Collide(s, p+"."+s) {
-					return ErrStreamExternalDelPrefixOverlaps.With(p, s)
-				}
+		p := o.External.DeliverPrefix
+		if !subjecttree.ValidPublish(p) {
+			return ErrStreamInvalidExternalDeliverySubj.With(p)
+		}
+		for _, s := range subjects {
+			if subjecttree.Collide(s, p+"."+s) {
+				return ErrStreamExternalDelPrefixOverlaps.With(p, s)
 			}
 		}
-		if p := x.APIPrefix; p != "" {
-			if !subjecttree.ValidPublish(p) {
-				return invalid("stream external api prefix %q must be a valid subject without wildcards", p)
-			}
-			if p == "$JS.API" || subjecttree.Collide(p+".>", "$JS.API.>") {
-				return ErrStreamExternalApiOverlap.With(p, "$JS.API")
-			}
+	}
+	for _, o := range c.Origins() {
+		if o.External == nil || o.External.APIPrefix == "" {
+			continue
+		}
+		p := o.External.APIPrefix
+		if !subjecttree.ValidPublish(p) {
+			return invalid("stream external api prefix %q must be a valid subject without wildcards", p)
+		}
+		if p == "$JS.API" {
+			return ErrStreamExternalApiOverlap.With(p, "$JS.API")
 		}
 	}
 	return nil
