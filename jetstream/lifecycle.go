@@ -7,7 +7,6 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
-	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/subjecttree"
 )
 
@@ -157,7 +156,7 @@ func (a *Account) newStream(cfg *jsapi.StreamConfig, created time.Time, store ms
 	st.derive(cfg)
 	store.RegisterStorageUpdates(st.stored)
 	st.resync()
-	st.recoverDedup()
+	st.orderly = st.recoverIDs()
 	st.consumers.recover()
 	list := st.originsOf(cfg)
 	st.origins.p.Store(&list)
@@ -226,13 +225,15 @@ func (st *Stream) unsubscribe() {
 // stop ends the stream in order: nothing comes in any more, what was accepted
 // becomes durable and is answered, the consumers save their state.
 func (st *Stream) stop() {
-	if !st.halt(false) {
+	known, idle := st.halt(false)
+	if !idle {
 		return
 	}
 	st.consumers.stop()
 	if st.store.Type() == msgstore.MemoryStorage {
 		st.stored(0, -int64(st.storedBytes()), 0, "") // a file store says it itself
 	}
+	st.writeRemembered(known)
 	if err := st.store.Stop(); err != nil {
 		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
 	}
@@ -240,19 +241,20 @@ func (st *Stream) stop() {
 
 // halt takes the stream out of service and waits until nothing is in flight.
 // forever says that the stream is deleted. It reports false if that was done
-// before.
-func (st *Stream) halt(forever bool) bool {
+// before, and else what is known of the messages' ids.
+func (st *Stream) halt(forever bool) (known *remembered, idle bool) {
 	if st.closed.Load() {
-		return false
+		return nil, false
 	}
 	st.unsubscribe()
-	idle := st.exclusively(func() {
+	idle = st.exclusively(func() {
 		st.closed.Store(true)
 		st.in.close()
 		for _, o := range st.origins.list() {
 			o.stop(forever)
 		}
 		st.dropBatches()
+		known = st.remember()
 		st.turn.dedup.clear()
 		st.engine.timers.disarm(&st.expiry)
 	})
@@ -260,7 +262,7 @@ func (st *Stream) halt(forever bool) bool {
 		cfg := st.Config()
 		st.engine.reserve(cfg.Storage, -max(cfg.MaxBytes, 0))
 	}
-	return idle
+	return known, idle
 }
 
 func (st *Stream) storedBytes() uint64 {
@@ -400,40 +402,4 @@ func storeConfig(cfg *jsapi.StreamConfig, created time.Time) msgstore.Config {
 		c.Sources = append(c.Sources, indexName(s))
 	}
 	return c
-}
-
-// recoverLastID takes the id of the last stored message.
-func (st *Stream) recoverLastID() {
-	o := &st.turn.overlay
-	o.lastMsgID = ""
-	if sm, err := st.store.LoadMsg(o.lastSeq, nil); err == nil {
-		o.lastMsgID = string(natsproto.HeaderValue(sm.Header, hdrMsgID))
-	}
-}
-
-// recoverDedup fills the duplicate window from the stored messages, and takes
-// the id of the last one.
-func (st *Stream) recoverDedup() {
-	d := &st.turn.dedup
-	last := st.turn.overlay.lastSeq
-	st.recoverLastID()
-	if d.window <= 0 || st.Config().Mirror != nil {
-		return
-	}
-	now := time.Now().UnixNano()
-	var batch msgstore.Batch
-	for seq := st.store.GetSeqFromTime(now - int64(d.window)); seq <= last; {
-		batch.Reset()
-		next, err := st.store.LoadBatch(nil, seq, msgstore.BatchLimit{Msgs: 1024, Bytes: 4 << 20}, &batch)
-		if err != nil {
-			next++ // damaged: reported when it was found
-		}
-		for i := range batch.Msgs {
-			sm := &batch.Msgs[i]
-			if id := natsproto.HeaderValue(sm.Header, hdrMsgID); len(id) > 0 {
-				d.add(id, sm.Seq, sm.Time)
-			}
-		}
-		seq = max(next, seq+1)
-	}
 }

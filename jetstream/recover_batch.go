@@ -22,8 +22,9 @@ func (st *Stream) endTornBatch() error {
 	d := st.engine.disk
 	staged := filepath.Join(d.streamDir(st.account.name, st.name), "batches")
 	last := st.store.Positions().Visible
-	sm, err := st.store.LoadMsg(last, nil)
-	if err == nil && st.Config().AllowAtomic {
+	if st.orderly || !st.Config().AllowAtomic {
+		// Nothing is torn.
+	} else if sm, err := st.store.LoadMsg(last, nil); err == nil {
 		if id, n, torn := tornBatch(sm, last); torn {
 			rest, err := st.stagedRest(filepath.Join(staged, shortHash(id)), n)
 			if err != nil {

@@ -27,6 +27,7 @@ type Stream struct {
 	proposer  Proposer
 	consumers *consumerSet
 	origins   originSet
+	orderly   bool // it was stopped in order before, and is as it was then
 
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]
