@@ -450,7 +450,7 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 		}
 		defer conns[i].Close()
 	}
-	seen := &delivered{want: r.n, all: newResult()}
+	seen := &delivered{seqs: make([]uint64, 0, r.n), want: r.n, all: newResult()}
 	load, err := measured(srv, r.n, func() error {
 		for i, c := range conns {
 			go func() {

@@ -66,6 +66,8 @@ func jsRows(scale float64) []Row {
 	alone("lean", "fast-ingest batches", b.fast, againstReference("rate against the reference", 2.5, "js fast-ingest batches 128 B", "publish async 128 B", "nats.go", refAsync))
 
 	small, large := reading{payload: payload, n: n(5_000)}, reading{payload: payload, n: n(200_000)}
+	// Enough for a second and more: the clock of processor time ticks every 10 ms.
+	long := reading{payload: payload, n: n(1_000_000)}
 	add("nats.go", "direct get", small.directGet, p50Goal(0.9))
 	add("lean", "direct get", small.leanDirectGet, p50Goal(0.9))
 	alone("lean", "direct get, batches of 500", large.leanBatchGet, againstReference("rate against the reference", 3, "js direct get batch", "direct get", "nats.go", refDirect))
@@ -77,25 +79,27 @@ func jsRows(scale float64) []Row {
 	add("nats.go", "idle streams", resting{n: n(1000), rest: 10 * time.Second}.streams, lone("KiB of an idle stream", 30, perUnit)).Once = true
 
 	add("nats.go", "ordered consume", large.ordered, rateGoal(1.3))
-	add("lean", "ordered consume", large.leanOrdered, rateGoal(2.5), cpuGoal(0.4))
+	add("lean", "ordered consume", long.leanOrdered, rateGoal(2.5), cpuGoal(0.4))
 	add("nats.go", "durable consume, acks", large.durable, rateGoal(1.3))
-	add("lean", "durable consume, acks", large.leanDurable, rateGoal(2.5), cpuGoal(0.4))
-	large.batch = 100
-	add("nats.go", "fetch 100, acks", large.fetch, rateGoal(1.3))
-	add("lean", "fetch 100, acks", large.leanDurable, rateGoal(2))
-	small.batch = 1
-	add("lean", "fetch 1, acks", small.leanDurable)
+	add("lean", "durable consume, acks", long.leanDurable, rateGoal(2.5), cpuGoal(0.4))
+	fetches := large
+	fetches.batch = 100
+	add("nats.go", "fetch 100, acks", fetches.fetch, rateGoal(1.3))
+	add("lean", "fetch 100, acks", fetches.leanDurable, rateGoal(2), cpuGoal(0.4))
+	single := reading{payload: payload, n: n(20_000), batch: 1}
+	add("lean", "fetch 1, acks", single.leanDurable, rateGoal(2), cpuGoal(0.4))
 	storm := large
-	storm.n, storm.nak = n(100_000), true
-	add("lean", "redelivery storm", storm.leanDurable)
-	large.batch, large.workers, large.retention = 500, 10, jetstream.WorkQueuePolicy
-	add("lean", "work queue, 10 workers, acks", large.leanDurable, rateGoal(2.5))
+	storm.nak = true
+	add("lean", "redelivery storm", storm.leanDurable, rateGoal(2.5), cpuGoal(0.4))
+	workers := large
+	workers.batch, workers.workers, workers.retention = 500, 10, jetstream.WorkQueuePolicy
+	add("lean", "work queue, 10 workers, acks", workers.leanDurable, rateGoal(2.5), cpuGoal(0.4))
 
-	add("lean", "push with flow control", pushing{payload: payload, n: n(200_000), consumers: 1, flow: true, stored: true}.run)
-	add("lean", "100 consumers of one stream", pushing{payload: payload, n: n(10_000), consumers: 100, stored: true}.run)
-	add("lean", "push while publishing, one consumer", pushing{payload: payload, n: n(100_000), consumers: 1}.run)
+	add("lean", "push with flow control", pushing{payload: payload, n: n(1_000_000), consumers: 1, flow: true, stored: true}.run, rateGoal(2), cpuGoal(0.4))
+	add("lean", "100 consumers of one stream", pushing{payload: payload, n: n(20_000), consumers: 100, stored: true}.run, rateGoal(2), cpuGoal(0.4))
+	add("lean", "push while publishing, one consumer", pushing{payload: payload, n: n(500_000), consumers: 1}.run, rateGoal(2), cpuGoal(0.4))
 	add("lean", "push while publishing, 10,000 filtered consumers", pushing{payload: payload, n: n(100_000), consumers: n(10_000), filtered: true}.run,
-		besides("rate against one unfiltered consumer", 0.5, false, "push while publishing, one consumer", "lean", rate))
+		besides("rate against one unfiltered consumer", 0.5, false, "push while publishing, one consumer", "lean", rate), cpuGoal(0.4))
 	add("nats.go", "idle consumers", resting{n: n(1000), rest: time.Minute}.consumers, lone("KiB of an idle consumer", 8, perUnit)).Once = true
 
 	old := replaying{payload: payload, old: n(1_000_000), n: n(2000)}

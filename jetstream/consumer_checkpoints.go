@@ -10,6 +10,8 @@ import (
 // time: none of them costs a thread for its sync, and where nothing but quiet
 // asks for it the disk is left to others most of the time.
 type checkpoints struct {
+	write func(*consumerLog) // set once, before the first push; it may block
+
 	mu      sync.Mutex // leaf lock
 	urgent  []*consumerLog
 	lazy    []*consumerLog
@@ -64,7 +66,7 @@ func (q *checkpoints) writeUrgent() {
 		q.urgent = q.urgent[1:]
 		l.due = dueNot
 		q.mu.Unlock()
-		l.checkpointed()
+		q.write(l)
 	}
 }
 
@@ -87,7 +89,7 @@ func (q *checkpoints) writeLazy() {
 		q.mu.Unlock()
 		if due {
 			began := time.Now()
-			l.checkpointed()
+			q.write(l)
 			time.Sleep(checkpointRest * time.Since(began))
 		}
 	}

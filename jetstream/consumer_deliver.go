@@ -35,6 +35,7 @@ func (c *Consumer) deliver(t *consumerTurn, last uint64, now int64) (more bool) 
 		if sent >= t.slice || size >= sliceBytes || stuck >= sliceMsgs {
 			return true
 		}
+		w.Limit(t.slice - sent)
 		t.batch.Msgs = t.batch.Msgs[:0]
 		if w.Kind == consumer.Listed {
 			if err := c.stream.store.LoadMsgs(w.Seqs, &t.batch); err != nil && !isDamage(err) {

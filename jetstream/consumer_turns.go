@@ -162,9 +162,9 @@ func (t *consumerTurn) recycle() {
 	}
 }
 
-// Bounds of turns on goroutines of others: of the messages that one sends there,
-// and of how many there are (one may lead to another, by way of a subject that is
-// a request).
+// Bounds of turns on goroutines of others: of the messages that one sends there
+// (requests for more of them go into the line at once), and of how many there are
+// (one may lead to another, by way of a subject that is a request).
 const (
 	hereMsgs  = 4
 	hereTurns = 8

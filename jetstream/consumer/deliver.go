@@ -15,6 +15,12 @@ type Want struct {
 	Max  int
 }
 
+// Limit makes it at most n messages.
+func (w *Want) Limit(n int) {
+	w.Max = min(w.Max, n)
+	w.Seqs = w.Seqs[:min(len(w.Seqs), n)]
+}
+
 // WantKind says what a [Want] is.
 type WantKind uint8
 

@@ -547,6 +547,19 @@ func (m *Machine) Busy() bool {
 	return m.wait.len() > 0
 }
 
+// Ready is how many messages the waiting requests could be given, as far as is
+// known without a look at them. A push consumer has none.
+func (m *Machine) Ready() int {
+	if m.is.push || m.wait.len() == 0 {
+		return 0
+	}
+	n := m.count + uint64(m.pend.queued)
+	if room := m.room(); room >= 0 {
+		n = min(n, uint64(room+m.pend.queued))
+	}
+	return int(min(n, uint64(m.wait.outstanding())))
+}
+
 // HasEffects reports whether Effects would return any.
 func (m *Machine) HasEffects() bool { return len(m.effects) > 0 }
 
