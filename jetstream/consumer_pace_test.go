@@ -60,27 +60,27 @@ func TestPacerShares(t *testing.T) {
 			p.rest(r.add(), time.Now().Add(-turnOf()))
 		}
 		r.want(t, "at once")
-		time.Sleep(4*time.Millisecond - 1)
+		time.Sleep(4*time.Millisecond - time.Nanosecond)
 		r.want(t, "before the first one's time")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		r.want(t, "after 4 ms", 0)
 		time.Sleep(4 * time.Millisecond)
 		r.want(t, "after 8 ms", 0, 1)
 		p.rest(r.add(), time.Now().Add(-turnOf())) // behind the third one
 		time.Sleep(4 * time.Millisecond)
 		r.want(t, "after 12 ms", 0, 1, 2)
-		time.Sleep(4*time.Millisecond - 1)
+		time.Sleep(4*time.Millisecond - time.Nanosecond)
 		r.want(t, "before 16 ms", 0, 1, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		r.want(t, "after 16 ms", 0, 1, 2, 3)
 
 		// A share that nobody used is not saved up.
 		time.Sleep(20 * time.Millisecond)
 		hurry()
 		p.rest(r.add(), time.Now().Add(-turnOf()))
-		time.Sleep(4*time.Millisecond - 1)
+		time.Sleep(4*time.Millisecond - time.Nanosecond)
 		r.want(t, "a late one, too early", 0, 1, 2, 3)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		r.want(t, "a late one", 0, 1, 2, 3, 4)
 	})
 }
@@ -102,12 +102,12 @@ func TestPacerLetsGo(t *testing.T) {
 		for range 100 {
 			p.rest(r.add(), time.Now().Add(-turnOf()))
 		}
-		time.Sleep(4*time.Millisecond - 1)
+		time.Sleep(4*time.Millisecond - time.Nanosecond)
 		r.want(t, "before the first one's time")
 		if p.hurried(time.Now()) {
 			t.Fatal("a publish counts for too long")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if n := len(r.wentOn()); n != 100 {
 			t.Fatalf("%d of 100 went on", n)
 		}
