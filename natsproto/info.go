@@ -113,6 +113,10 @@ type Connect struct {
 	NoResponders bool   `json:"no_responders,omitempty"`
 	Account      string `json:"account,omitempty"`
 	NewAccount   bool   `json:"new_account,omitempty"`
+	// What only servers say. A client that says it must say it right.
+	Import        *SubjectPerm `json:"import,omitempty"`
+	Export        *SubjectPerm `json:"export,omitempty"`
+	RemoteAccount string       `json:"remote_account,omitempty"`
 }
 
 // DefaultConnect is what holds for a client that sent no CONNECT.

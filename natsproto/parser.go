@@ -330,6 +330,15 @@ func (p *Parser) continueBody(buf []byte) (*Op, int, error) {
 	return op, n, nil
 }
 
+// Awaited is the operation whose body is not complete, with what its line says;
+// nil if there is none. It is valid until the next call of Next.
+func (p *Parser) Awaited() *Op {
+	if p.state != inBody {
+		return nil
+	}
+	return &p.op
+}
+
 // badBody is the answer to a body that does not end in CR LF: the operation with
 // what its line says, for callers that judge the line first.
 func badBody(op *Op) (*Op, int, error) {

@@ -111,6 +111,9 @@ func (p *Permissions) Subscribe(subject, queue string) bool {
 		return true
 	}
 	if len(p.subAllow) > 0 {
+		if !subjecttree.Matches(subject, ">") {
+			return false // An empty token: nothing allows that.
+		}
 		var plain, queues, named bool
 		for _, e := range p.subAllow {
 			if !subjecttree.Subset(subject, e.subject) {

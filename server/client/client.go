@@ -46,6 +46,7 @@ type Client struct {
 	prod    account.Producer
 	msg     account.Msg
 	partial bool // an operation is under way since an earlier read
+	judged  bool // checkPedantic has seen the message whose payload is awaited
 
 	perms permissionCache
 	churn churn
@@ -77,8 +78,8 @@ type Client struct {
 type connState struct {
 	admitted  bool
 	connected bool // a CONNECT was accepted
-	async     bool // INFO may be sent at any time
-	firstPong bool // the client was sent a PONG
+	guest     bool // logged in by its first verb, before any CONNECT
+	pinged    bool // the first PING behind a CONNECT was answered
 }
 
 // binding is what deliveries and publishes need to know of the login. It is
@@ -326,6 +327,10 @@ func (c *Client) operations(b []byte) error {
 		b = b[n:]
 		if op == nil {
 			c.partial = true
+			if half := c.parser.Awaited(); half != nil && !c.judged {
+				c.checkPedantic(half.Subject)
+				c.judged = true
+			}
 			break
 		}
 		straddled := c.partial
@@ -389,7 +394,7 @@ func (c *Client) refuse(err error, op *natsproto.Op) error {
 		return c.fail("Authorization Violation", AuthenticationViolation)
 	case natsproto.ErrUnknownOp:
 		if op != nil && op.Kind == natsproto.OpPub {
-			c.checkPedantic(op.Subject) // comes before the payload
+			c.checkPedantic(op.Subject)
 		}
 		c.host.Errorf("%s - Client parser ERROR", c.Label())
 		return c.fail("Unknown Protocol Operation", ProtocolViolation)

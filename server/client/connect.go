@@ -21,9 +21,9 @@ func (c *Client) connect(op *natsproto.Op) error {
 		c.auth.Stop()
 	}
 	opts := c.opts
-	first := !c.state.connected
+	// A guest's subscriptions, too, were made as somebody else.
+	first := !c.state.connected && !c.state.guest
 	c.mu.Unlock()
-	opts.JWT = ""
 	if err := opts.Decode(op.Arg); err != nil {
 		var arg *natsproto.ArgError
 		if !errors.As(err, &arg) {
@@ -56,11 +56,11 @@ func (c *Client) connect(op *natsproto.Op) error {
 	c.parser.NoHeaders = !b.headers
 	c.parser.RequireConnect = false
 	c.mu.Lock()
-	c.state.connected = true
-	c.label = c.fullLabel()
-	if first {
+	if !c.state.connected {
 		c.ping.first(c)
 	}
+	c.state.connected = true
+	c.label = c.fullLabel()
 	c.mu.Unlock()
 	c.host.LoggedIn(c, first)
 	if b.verbose {
@@ -169,6 +169,7 @@ func (c *Client) loginByVerb() bool {
 	if c.auth != nil {
 		c.auth.Stop()
 	}
+	c.state.guest = true
 	c.mu.Unlock()
 	c.parser.RequireConnect = false
 	c.host.LoggedIn(c, true)

@@ -93,15 +93,12 @@ func (c *Client) gotPing() {
 	c.traceIn("[PING]")
 	c.traceOut("[PONG]")
 	c.line(natsproto.Pong)
-	if c.state.firstPong && c.state.async {
+	if c.state.pinged || !c.state.connected {
 		return
 	}
 	c.mu.Lock()
-	c.state.firstPong = true
-	info := c.state.connected && !c.state.async && c.opts.Protocol >= 1
-	if info {
-		c.state.async = true
-	}
+	c.state.pinged = true
+	info := c.async()
 	c.mu.Unlock()
 	if info {
 		i := c.host.Info(c)
@@ -149,11 +146,14 @@ func (c *Client) MeasureRTT() {
 	}
 }
 
+// async tells whether INFO may be sent at any time; mu is held.
+func (c *Client) async() bool { return c.state.pinged && c.opts.Protocol >= 1 }
+
 // SendInfo sends an INFO outside of the read loop, to clients that may get it at
 // any time; change edits it. It returns false for other clients.
 func (c *Client) SendInfo(change func(*natsproto.Info)) bool {
 	c.mu.Lock()
-	async, conn := c.state.async, c.conn
+	async, conn := c.async(), c.conn
 	c.mu.Unlock()
 	if !async || c.closed.Load() {
 		return false

@@ -25,7 +25,7 @@ func (c *Client) publish(op *natsproto.Op) {
 	c.in.msgs++
 	c.in.bytes += int64(op.Size)
 	b := c.bound.Load()
-	if b.pedantic {
+	if b.pedantic || c.judged {
 		c.checkPedantic(op.Subject)
 	}
 	m := &c.msg
@@ -72,9 +72,13 @@ func (c *Client) route(b *binding, conf *account.Config, m *account.Msg) {
 	}
 }
 
-// checkPedantic tells a pedantic client of a subject that matches nothing. The
-// message is taken all the same.
+// checkPedantic tells a pedantic client of a subject that matches nothing, before
+// the payload has come. The message is taken all the same.
 func (c *Client) checkPedantic(subject []byte) {
+	if c.judged {
+		c.judged = false
+		return
+	}
 	if c.bound.Load().pedantic && !subjecttree.PedanticLiteral(subject) {
 		c.errLine("Invalid Publish Subject")
 	}

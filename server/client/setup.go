@@ -265,7 +265,7 @@ func (w *writes) WriteFailed(err error) {
 func (w *writes) WriteTimeout(t transport.Timeout) bool {
 	c := (*Client)(w)
 	c.mu.Lock()
-	waiting := c.auth != nil && !c.state.connected
+	waiting := c.ident.Account == ""
 	was := c.slow
 	retry := c.host.Options().WriteTimeout == options.WriteTimeoutRetry && t.Written && c.tlsConn.state == nil && !waiting
 	c.slow = retry

@@ -39,7 +39,7 @@ func (c *Client) subscribe(op *natsproto.Op) {
 		c.subs = make(map[string]*account.Sub, 1)
 	}
 	_, exists := c.subs[s.SID]
-	over := !exists && c.maxSubs >= 0 && int64(len(c.subs)) >= c.maxSubs
+	over := c.maxSubs >= 0 && int64(len(c.subs)) >= c.maxSubs
 	// The number of a subscription that exists hides what is wrong with the new one.
 	valid := exists || subjecttree.Insertable(s.Subject)
 	if !exists && !over && valid {

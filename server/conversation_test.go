@@ -1,0 +1,130 @@
+package server
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+// Conversations of one client: what it sends (>) and what it gets before it sends
+// on (<). "< EOF" is the end. A line that is sent without its CR LF ends in a
+// backslash.
+var conversations = []struct{ name, conf, text string }{
+	{"a pedantic client is warned before the payload comes", "", `
+> CONNECT {"headers":true}
+< +OK
+> PUB a..b 5
+< -ERR 'Invalid Publish Subject'
+> hel\
+> lo
+< +OK
+> HPUB a.* 5 7
+< -ERR 'Invalid Publish Subject'
+> abcdexy
+< +OK
+> PUB *.a 0
+< -ERR 'Invalid Publish Subject'
+>
+< +OK
+`},
+	{"a full connection refuses a known SID, too", "max_subscriptions: 1", `
+> SUB a 1
+< +OK
+> SUB a 1
+< -ERR 'maximum subscriptions exceeded'
+> UNSUB 1
+< +OK
+> SUB a 1
+< +OK
+`},
+	{"nothing allows a subject with an empty token", `
+authorization { users: [ {user: a, password: p, permissions: { subscribe: ">" }}, {user: b, password: p, permissions: { subscribe: {deny: ">"} }} ] }`, `
+> CONNECT {"user":"a","pass":"p","verbose":false}
+> SUB a..b 1
+< -ERR 'Permissions Violation for Subscription to "a..b"'
+> SUB a.>.b 1
+< -ERR 'Invalid Subject'
+> SUB a.* 1
+> PING
+< PONG
+> CONNECT {"user":"b"}
+> SUB a..b 1
+< -ERR 'Invalid Subject'
+`},
+	{"a guest that logs in loses what it had subscribed to", `
+no_auth_user: guest
+authorization { users: [ {user: guest, password: p}, {user: a, password: p, permissions: { subscribe: {deny: x} }} ] }`, `
+> SUB > 1
+< +OK
+> CONNECT {"user":"a","pass":"p","verbose":false}
+> PUB x 1
+> y
+> PING
+< PONG
+> SUB > 1
+> PUB x 1
+> y
+> PUB z 1
+> y
+< MSG z 1 1
+< y
+`},
+	{"members of CONNECT that only servers use", "", `
+> CONNECT {"import":{"allow":["a"]},"export":null,"remote_account":"x","verbose":false}
+> PING
+< PONG
+> CONNECT {"import":5}
+< EOF
+`},
+	{"only the first PING behind a CONNECT is answered with INFO", "", `
+> PING
+< PONG
+> CONNECT {"protocol":0,"verbose":false}
+> PING
+< PONG
+> CONNECT {"protocol":1}
+> PING
+< PONG
+> PING
+< PONG
+`},
+	{"a PING before CONNECT does not count", "", `
+> PING
+< PONG
+> CONNECT {"protocol":1,"verbose":false}
+> PING
+< PONG
+< INFO
+> PING
+< PONG
+`},
+}
+
+func TestConversations(t *testing.T) {
+	for _, tt := range conversations {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, startConf(t, tt.conf), "")
+			for line := range strings.Lines(strings.TrimSpace(tt.text)) {
+				line = strings.TrimRight(line, "\n")
+				text := strings.TrimPrefix(line[1:], " ")
+				half := strings.HasSuffix(text, `\`)
+				switch {
+				case line[0] == '>' && half:
+					c.send("%s", strings.TrimSuffix(text, `\`))
+				case line[0] == '>':
+					c.send("%s\r\n", text)
+				case text == "EOF":
+					if got, err := io.ReadAll(c.r); len(got) > 0 || err != nil {
+						t.Fatalf("got %q, %v, want the end", got, err)
+					}
+				case text == "INFO":
+					if got := c.line(); !strings.HasPrefix(got, "INFO {") {
+						t.Fatalf("got %q, want INFO", got)
+					}
+				default:
+					c.expect(text)
+				}
+			}
+		})
+	}
+}
