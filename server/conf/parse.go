@@ -460,11 +460,11 @@ func (p *parser) block() (*Value, error) {
 }
 
 // word reads an unquoted string whose first runes, from start on, may have been read already: a boolean, a reference, or
-// text.
+// text. One with an escape sequence, or with a quote behind it, is always text.
 func (p *parser) word(start int, pos Pos) (*Value, error) {
 	var b strings.Builder
 	b.WriteString(p.text[start:p.pos])
-	escaped := false
+	literal := false
 	for {
 		r, ok := p.peek()
 		if !ok || endsWord(r) {
@@ -473,7 +473,7 @@ func (p *parser) word(start int, pos Pos) (*Value, error) {
 		from := p.pos
 		p.next()
 		if r == '\\' {
-			escaped = true
+			literal = true
 			if err := p.escape(&b); err != nil {
 				return nil, err
 			}
@@ -483,9 +483,10 @@ func (p *parser) word(start int, pos Pos) (*Value, error) {
 	}
 	if r, _ := p.peek(); r == '\'' {
 		p.next()
+		literal = true
 	}
 	text := b.String()
-	if escaped {
+	if literal {
 		return &Value{Kind: String, Pos: pos, Str: text, nodes: 1}, nil
 	}
 	switch strings.ToLower(text) {

@@ -29,8 +29,9 @@ var accountTable = newTable("accounts",
 		return nil
 	}).doc("public account key, for information"),
 	custom("users", "list of blocks", func(r *reader, e *conf.Entry, a *accountBlock) (err error) {
-		a.usersKey = e
-		a.Users, err = r.users(e)
+		if a.Users, err = r.users(e); a.Users != nil {
+			a.usersKey = e
+		}
 		return err
 	}).of(userTable).doc("users of the account"),
 	custom("default_permissions", "block", func(r *reader, e *conf.Entry, a *accountBlock) (err error) {
@@ -82,7 +83,7 @@ func readAccounts(r *reader, e *conf.Entry, o *Options) error {
 			name, err := asString(v)
 			switch {
 			case err != nil:
-				return err
+				return at(v, err)
 			case name == GlobalAccount:
 				r.errorf(v.Pos, "%q is a Reserved Account", name)
 			case seen[name]:
@@ -154,7 +155,7 @@ func accountSize(name string, at func(*AccountJetStream) *int64) *row[AccountJet
 	}).def("-1")
 }
 
-var accountJetStreamTable = newTable("jetstream",
+var accountJetStreamTable = stopping(newTable("jetstream",
 	accountSize("max_memory", func(j *AccountJetStream) *int64 { return &j.MaxMemory }).alias("max_mem", "mem", "memory").doc("bytes in memory"),
 	accountSize("max_store", func(j *AccountJetStream) *int64 { return &j.MaxStore }).alias("max_file", "max_disk", "store", "disk").doc("bytes in files"),
 	accountSize("max_streams", func(j *AccountJetStream) *int64 { return &j.MaxStreams }).alias("streams").doc("streams"),
@@ -180,7 +181,7 @@ var accountJetStreamTable = newTable("jetstream",
 		}
 		return nil
 	}).since("2.11").doc("account that carries the traffic of replicas: `system` or `owner`").def(`"system"`),
-)
+))
 
 // unlimitedJetStream are the limits of an account that configures none.
 func unlimitedJetStream() *AccountJetStream {
@@ -211,7 +212,7 @@ func readAccountJetStream(r *reader, e *conf.Entry, a *accountBlock) error {
 		a.JetStream = unlimitedJetStream()
 		accountJetStreamTable.read(r, e, a.JetStream)
 	default:
-		return fmt.Errorf("Expected map, bool or string to define JetStream, got %s", v.Kind)
+		return errPlain{fmt.Errorf("Expected map, bool or string to define JetStream, got %s", v.Kind)}
 	}
 	return nil
 }

@@ -47,8 +47,9 @@ var authorizationTable = newTable("authorization",
 	authTimeout("authorization", func(a *authBlock) *time.Duration { return &a.Timeout }).
 		live("authorization timeout"),
 	custom("users", "list of blocks", func(r *reader, e *conf.Entry, a *authBlock) (err error) {
-		a.usersKey = e
-		a.Users, err = r.users(e)
+		if a.Users, err = r.users(e); a.Users != nil {
+			a.usersKey = e
+		}
 		return err
 	}).of(userTable).doc("users").live("authorization users"),
 	custom("default_permissions", "block", func(r *reader, e *conf.Entry, a *authBlock) (err error) {
@@ -84,12 +85,12 @@ func readAuthorization(r *reader, e *conf.Entry, o *Options) error {
 	switch {
 	case single && a.Token != "":
 		r.errorf(e.Pos, "Cannot have a user/pass and token")
-	case single && (a.usersKey != nil || r.accountUsers):
+	case a.Username != "" && (a.usersKey != nil || r.accountUsers):
 		r.errorf(e.Pos, "Can not have a single user/pass and a users array")
 	case a.Token != "" && (a.usersKey != nil || r.accountUsers):
 		r.errorf(e.Pos, "Can not have a token and a users array")
 	}
-	r.singleUser, r.token = single, a.Token != ""
+	r.singleUser, r.token = a.Username != "", a.Token != ""
 	r.claimNames(e.Pos, a.Users)
 	o.Authorization = a.Authorization
 	return nil
@@ -237,15 +238,12 @@ var listenerAuthTable = newTable("authorization",
 // listenerAuthorization reads the authorization of websocket and mqtt.
 func listenerAuthorization[T any](at func(*T) *ListenerAuthorization) *row[T] {
 	return custom("authorization", "block", func(r *reader, e *conf.Entry, dst *T) error {
-		if err := asMap(e.Value); err != nil {
+		if err := asBlock(e.Value); err != nil {
 			return err
 		}
 		a := at(dst)
 		*a = ListenerAuthorization{}
 		listenerAuthTable.read(r, e, a)
-		if (a.Username != "" || a.Password != "") && a.Token != "" {
-			return errorText("Cannot have a user/pass and token")
-		}
 		return nil
 	}).alias("authentication").of(listenerAuthTable).doc("replaces the only user or the token of clients")
 }
@@ -253,7 +251,7 @@ func listenerAuthorization[T any](at func(*T) *ListenerAuthorization) *row[T] {
 // linkAuthorization reads the authorization of the blocks cluster and gateway, which what names.
 func linkAuthorization(what string, at func(*Options) *LinkAuthorization) *row[Options] {
 	return custom("authorization", "block", func(r *reader, e *conf.Entry, o *Options) error {
-		if err := asMap(e.Value); err != nil {
+		if err := asBlock(e.Value); err != nil {
 			return err
 		}
 		a := &authBlock{}

@@ -82,16 +82,14 @@ func readCluster(r *reader, e *conf.Entry, o *Options) error {
 
 // urls reads a list of URLs; kind names them in errors. Of duplicates the first is kept.
 func (r *reader) urls(e *conf.Entry, kind string) ([]*url.URL, error) {
-	if err := asArray(e.Value); err != nil {
+	texts, err := elements(e.Value)
+	if err != nil {
 		return nil, err
 	}
 	var list []*url.URL
 	seen := make(map[string]bool)
-	for _, v := range e.Value.Elems {
-		s, err := asString(v)
-		if err != nil {
-			return nil, err
-		}
+	for i, s := range texts {
+		v := e.Value.Elems[i]
 		s = strings.TrimSpace(s)
 		if seen[s] {
 			r.misuse(v.Pos, redactURL(s), "Duplicate %s entry detected", kind)
@@ -146,18 +144,15 @@ func compression[T any](at func(*T) *Compression, on string) *row[T] {
 var compressionTable = newTable("compression",
 	str("mode", func(c *Compression) *string { return &c.Mode }).doc("the mode"),
 	custom("rtt_thresholds", "list of durations", func(_ *reader, e *conf.Entry, c *Compression) error {
-		if err := asArray(e.Value); err != nil {
+		texts, err := elements(e.Value)
+		if err != nil {
 			return err
 		}
 		c.RTTThresholds = nil
-		for _, v := range e.Value.Elems {
-			s, err := asString(v)
-			if err != nil {
-				return err
-			}
+		for i, s := range texts {
 			d, err := time.ParseDuration(s)
 			if err != nil {
-				return err
+				return at(e.Value.Elems[i], err)
 			}
 			c.RTTThresholds = append(c.RTTThresholds, d)
 		}

@@ -40,23 +40,19 @@ var exportTable = newTable("exports",
 	exportSubject("stream"),
 	exportSubject("service"),
 	custom("accounts", "list", func(_ *reader, e *conf.Entry, x *exportBlock) error {
-		if err := asArray(e.Value); err != nil {
-			return err
-		}
-		list, err := asStrings(e.Value, "accounts")
+		list, err := elements(e.Value)
 		x.Accounts = list
 		return err
 	}).doc("accounts that may import it").def("all"),
 	custom("response", "string", func(_ *reader, e *conf.Entry, x *exportBlock) error {
-		s, err := asString(e.Value)
-		if err != nil {
-			return err
+		if e.Value.Kind != conf.String {
+			return fmt.Errorf("Expected response type to be string, got %s", e.Value.Kind)
 		}
 		if x.response {
 			return errorText("Duplicate response type definition")
 		}
 		x.response = true
-		switch strings.ToLower(s) {
+		switch s := e.Value.Str; strings.ToLower(s) {
 		case "single", "singleton":
 			x.Response = ResponseSingleton
 		case "stream":
@@ -146,20 +142,17 @@ func (r *reader) exports(e *conf.Entry) ([]Export, error) {
 		}
 		x, before := &exportBlock{}, len(r.errors)
 		exportTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, x)
-		if len(r.errors) > before {
-			continue
+		if x.kind == "stream" {
+			for _, d := range []struct {
+				name string
+				used bool
+			}{{"response", x.response}, {"latency", x.latency}, {"allow_trace", x.trace}} {
+				if d.used {
+					r.errorf(lastKey(v), "Detected %s directive on non-service", d.name)
+				}
+			}
 		}
-		pos := lastKey(v)
-		switch {
-		case x.kind == "":
-			r.errorf(pos, "Export Items should be a map with type entry, got %s", v.Kind)
-		case !x.Service && x.response:
-			r.errorf(pos, "Detected response directive on non-service")
-		case !x.Service && x.latency:
-			r.errorf(pos, "Detected latency directive on non-service")
-		case !x.Service && x.trace:
-			r.errorf(pos, "Detected allow_trace directive on non-service")
-		default:
+		if len(r.errors) == before && x.kind != "" {
 			list = append(list, x.Export)
 		}
 	}
@@ -183,9 +176,9 @@ func importSource(kind, title string) *row[importBlock] {
 			return fmt.Errorf("%s entry should be an account map, got %s", title, e.Value.Kind)
 		}
 		m.kind, m.Service = kind, kind == "service"
-		before := len(r.errors)
+		m.Account, m.Subject = "", ""
 		importSourceTable.read(r, e, &m.Import)
-		if len(r.errors) == before && (m.Account == "" || m.Subject == "") {
+		if m.Account == "" || m.Subject == "" {
 			return errorText("Expect an account name and a subject")
 		}
 		return nil
@@ -227,7 +220,6 @@ func (r *reader) imports(e *conf.Entry) ([]Import, error) {
 		pos := lastKey(v)
 		switch {
 		case m.kind == "":
-			r.errorf(pos, "Import Items should be a map with type entry, got %s", v.Kind)
 		case !m.Service && m.Prefix != "" && m.To != "":
 			r.errorf(pos, "Stream import can not have a 'prefix' and a 'to' property")
 		case m.Service && m.trace:

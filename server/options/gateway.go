@@ -82,7 +82,9 @@ func readRemoteGateways(r *reader, e *conf.Entry, o *Options) error {
 			continue
 		}
 		var g RemoteGateway
-		remoteGatewayTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, &g)
+		if remoteGatewayTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, &g) == errEnded {
+			return nil
+		}
 		o.Gateway.Gateways = append(o.Gateway.Gateways, g)
 	}
 	return nil

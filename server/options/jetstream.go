@@ -86,8 +86,7 @@ var jetStreamTable = func() *table[Options] {
 			if e.Value.Kind != conf.Map {
 				return fmt.Errorf("Expected a map to define JetStreamLimits, got %s", e.Value.Kind)
 			}
-			jetStreamLimitsTable.read(r, e, &o.JetStream.Limits)
-			return nil
+			return jetStreamLimitsTable.read(r, e, &o.JetStream.Limits)
 		}).of(jetStreamLimitsTable).since("2.8").doc("limits of what streams and consumers may ask").fixed("JetStreamLimits"),
 		storageSize("max_outstanding_catchup", "max_outstanding_catchup", func(o *Options) *int64 { return &o.JetStream.MaxOutstandingCatchup }).since("2.9").
 			def("64 MB").doc("bytes on the way to replicas that catch up").fixed("JetStreamMaxCatchup"),
@@ -122,6 +121,7 @@ var jetStreamTable = func() *table[Options] {
 			}),
 	)
 	t.atBlock = true
+	t.stops = true
 	return t
 }()
 
@@ -135,11 +135,10 @@ var jetStreamLimitsTable = func() *table[JetStreamLimits] {
 			if e.Value.Kind != conf.Map {
 				return fmt.Errorf("Expected a map to define batch limits, got %s", e.Value.Kind)
 			}
-			batchLimitsTable.read(r, e, &l.Batch)
-			return nil
+			return batchLimitsTable.read(r, e, &l.Batch)
 		}).of(batchLimitsTable).since("2.12").doc("limits of batched publishing"),
 	)
-	t.atBlock = true
+	t.outward = true
 	return t
 }()
 
@@ -159,12 +158,16 @@ func durationLimit[T any](name string, at func(*T) *time.Duration) *row[T] {
 	})
 }
 
-var batchLimitsTable = newTable("batch",
-	integer("max_inflight_per_stream", func(b *BatchLimits) *int64 { return &b.MaxInflightPerStream }).doc("open batches of a stream").def("50 atomic, 1000 fast"),
-	integer("max_inflight_total", func(b *BatchLimits) *int64 { return &b.MaxInflightTotal }).doc("open batches of the server").def("1000 atomic, 50000 fast"),
-	integer("max_msgs", func(b *BatchLimits) *int64 { return &b.MaxMsgs }).doc("messages of a batch").def("1000"),
-	durationLimit("timeout", func(b *BatchLimits) *time.Duration { return &b.Timeout }).doc("time a batch may wait for its next message").def("10s"),
-)
+var batchLimitsTable = func() *table[BatchLimits] {
+	t := newTable("batch",
+		integer("max_inflight_per_stream", func(b *BatchLimits) *int64 { return &b.MaxInflightPerStream }).doc("open batches of a stream").def("50 atomic, 1000 fast"),
+		integer("max_inflight_total", func(b *BatchLimits) *int64 { return &b.MaxInflightTotal }).doc("open batches of the server").def("1000 atomic, 50000 fast"),
+		integer("max_msgs", func(b *BatchLimits) *int64 { return &b.MaxMsgs }).doc("messages of a batch").def("1000"),
+		durationLimit("timeout", func(b *BatchLimits) *time.Duration { return &b.Timeout }).doc("time a batch may wait for its next message").def("10s"),
+	)
+	t.outward = true
+	return t
+}()
 
 var tpmTable = newTable("tpm",
 	str("keys_file", func(t *TPM) *string { return &t.KeysFile }).doc("file of the sealed keys"),

@@ -20,7 +20,7 @@ var leafNodesTable = newTable("leafnodes",
 	str("host", func(o *Options) *string { return &o.LeafNodes.Host }).alias("net").def(`"0.0.0.0"`).doc("host for leaf nodes"),
 	integer("port", func(o *Options) *int { return &o.LeafNodes.Port }).limits("-1 is a random port").def("off").doc("port for leaf nodes"),
 	custom("authorization", "block", func(r *reader, e *conf.Entry, o *Options) error {
-		if err := asMap(e.Value); err != nil {
+		if err := asBlock(e.Value); err != nil {
 			return err
 		}
 		o.LeafNodes.Authorization = LeafAuthorization{}
@@ -176,8 +176,8 @@ var leafRemoteTable = newTable("remotes",
 		return err
 	}).of(tlsTable).doc("TLS").live(""),
 	boolean("hub", func(l *leafRemote) *bool { return &l.Hub }).since("2.1.7").doc("this side is the hub"),
-	stringList("deny_imports", "deny_imports", func(l *leafRemote) *[]string { return &l.DenyImports }).alias("deny_import").since("2.1.7").doc("subjects that do not come in"),
-	stringList("deny_exports", "deny_exports", func(l *leafRemote) *[]string { return &l.DenyExports }).alias("deny_export").since("2.1.7").doc("subjects that do not go out"),
+	denied("deny_imports", func(l *leafRemote) *[]string { return &l.DenyImports }).alias("deny_import").since("2.1.7").doc("subjects that do not come in"),
+	denied("deny_exports", func(l *leafRemote) *[]string { return &l.DenyExports }).alias("deny_export").since("2.1.7").doc("subjects that do not go out"),
 	boolean("ws_compression", func(l *leafRemote) *bool { return &l.WSCompression }).alias("ws_compress", "websocket_compress", "websocket_compression").since("2.2").doc("compress over WebSocket"),
 	boolean("ws_no_masking", func(l *leafRemote) *bool { return &l.WSNoMasking }).alias("websocket_no_masking").since("2.2").doc("no masking over WebSocket"),
 	custom("jetstream_cluster_migrate", "boolean or block", func(r *reader, e *conf.Entry, l *leafRemote) error {
@@ -207,6 +207,14 @@ var leafMigrateTable = newTable("jetstream_cluster_migrate",
 	duration("leader_migrate_delay", func(l *leafRemote) *time.Duration { return &l.JetStreamClusterMigrateTime }).since("2.11").
 		doc("time before that"),
 )
+
+// denied reads subjects.
+func denied(name string, at func(*leafRemote) *[]string) *row[leafRemote] {
+	return custom(name, "string or list", func(_ *reader, e *conf.Entry, l *leafRemote) (err error) {
+		*at(l), err = subjects(e.Value, false)
+		return err
+	})
+}
 
 func (l *leafRemote) checkKeys() error {
 	if l.Credentials != "" && l.NKey != "" {
@@ -324,7 +332,9 @@ func readLeafRemotes(r *reader, e *conf.Entry, o *Options) error {
 			FirstInfoTimeout: time.Second,
 		}}
 		before := len(r.errors)
-		leafRemoteTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, l)
+		if leafRemoteTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, l) == errEnded {
+			return nil
+		}
 		if len(r.errors) > before {
 			continue
 		}

@@ -2,6 +2,7 @@ package options
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/natsd/natsd/server/conf"
 	"github.com/natsd/natsd/subjecttree"
@@ -19,7 +20,9 @@ var mappingTable = func() *table[destination] {
 		custom("weight", "percentage", func(_ *reader, e *conf.Entry, d *destination) error {
 			n, text, err := percent(e.Value)
 			switch {
-			case err != nil:
+			case err != nil && e.Value.Kind != conf.String:
+				return fmt.Errorf("Unknown entry type for weight of %v", e.Value)
+			case err != nil, strings.ContainsAny(text, " \t\n"):
 				return fmt.Errorf("Invalid weight %q for mapping destination", text)
 			case n < 0 || n > 100:
 				return fmt.Errorf("Invalid weight %d for mapping destination", n)
@@ -40,7 +43,7 @@ func readGlobalMappings(r *reader, e *conf.Entry, o *Options) (err error) {
 
 // mappings reads the mappings of an account.
 func (r *reader) mappings(e *conf.Entry) ([]Mapping, error) {
-	if err := asMap(e.Value); err != nil {
+	if err := asBlock(e.Value); err != nil {
 		return nil, err
 	}
 	var list []Mapping

@@ -45,6 +45,8 @@ var ocspTable = func() *table[OCSP] {
 	)
 	t.unknown = "error parsing ocsp config: unsupported field string%.0s"
 	t.strict = true
+	t.single = true
+	t.atBlock = true
 	t.caseSensitive = true
 	return t
 }()

@@ -2,6 +2,7 @@ package options
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -83,6 +84,7 @@ func readPreload(r *reader, e *conf.Entry, o *Options) error {
 type resolverBlock struct {
 	Resolver
 	sync, limit bool
+	pos         conf.Pos
 }
 
 // resolverTime reads a time of the resolver.
@@ -92,8 +94,10 @@ func resolverTime(name string, at func(*resolverBlock) *time.Duration) *row[reso
 		if err != nil {
 			return err
 		}
-		*at(r), err = time.ParseDuration(s)
-		return err
+		if *at(r), err = time.ParseDuration(s); err != nil {
+			return placed{err, r.pos}
+		}
+		return nil
 	})
 }
 
@@ -131,6 +135,9 @@ func readResolver(r *reader, e *conf.Entry, o *Options) error {
 	case conf.String:
 		switch m := resolverURL.FindStringSubmatch(v.Str); {
 		case m != nil:
+			if _, err := url.Parse(m[1]); err != nil {
+				return fmt.Errorf("error parsing account resolver url [%q]", redactURL(m[1]))
+			}
 			o.Resolver = &Resolver{Type: "url", URL: m[1], Timeout: defaultResolverTimeout}
 		case strings.Contains(strings.ToUpper(v.Str), "MEM"):
 			o.Resolver = &Resolver{Type: "mem", Timeout: defaultResolverTimeout}
@@ -139,7 +146,7 @@ func readResolver(r *reader, e *conf.Entry, o *Options) error {
 		}
 		return nil
 	case conf.Map:
-		b := &resolverBlock{Resolver: Resolver{Interval: defaultResolverInterval, Timeout: defaultResolverTimeout}}
+		b := &resolverBlock{Resolver: Resolver{Interval: defaultResolverInterval, Timeout: defaultResolverTimeout}, pos: e.Pos}
 		before := len(r.errors)
 		resolverTable.read(r, e, b)
 		if len(r.errors) > before {
@@ -156,16 +163,15 @@ func readResolver(r *reader, e *conf.Entry, o *Options) error {
 
 // check completes a resolver; it makes the directory of one that has it.
 func (b *resolverBlock) check() error {
-	switch b.Type {
-	case "mem", "memory":
+	if b.Type == "mem" || b.Type == "memory" {
 		b.Type = "mem"
 		return nil
-	case "full", "cache":
-	default:
-		return errResolver
 	}
 	if b.Dir == "" {
 		return errorText("dir has no value and needs to point to a directory")
+	}
+	if b.Type != "full" && b.Type != "cache" {
+		return errResolver
 	}
 	if err := usableDirectory(b.Dir); err != nil {
 		return err

@@ -33,20 +33,38 @@ func (e errorText) Error() string { return string(e) }
 // typeError is a value of another type than wanted. It ends the block.
 type typeError struct {
 	got, want conf.Kind
-	pos       conf.Pos // if it is not the key's
 }
 
 func (e *typeError) Error() string {
 	return fmt.Sprintf("interface conversion: interface {} is %s, not %s", e.got, e.want)
 }
 
+// ending is an error that ends the block.
+type ending struct{ error }
+
+func (e ending) Unwrap() error { return e.error }
+
 // errPlain is an error that is reported without a position.
 type errPlain struct{ error }
+
+// placed is an error with a position of its own, which is not that of the key.
+type placed struct {
+	error
+	pos conf.Pos
+}
+
+func (e placed) Unwrap() error { return e.error }
+
+// at places an error at an element of a list.
+func at(v *conf.Value, err error) error { return placed{err, v.Pos} }
 
 // add collects an error.
 func (r *reader) add(pos conf.Pos, err error) {
 	var plain errPlain
+	var own placed
 	switch {
+	case errors.As(err, &own): // the outermost place counts
+		r.errors = append(r.errors, own.pos.String()+": "+err.Error())
 	case errors.As(err, &plain):
 		r.errors = append(r.errors, err.Error())
 	default:
@@ -96,6 +114,14 @@ func asMap(v *conf.Value) error {
 	return nil
 }
 
+// asBlock is asMap for a block within another one, which goes on behind an error.
+func asBlock(v *conf.Value) error {
+	if err := asMap(v); err != nil {
+		return errorText(err.Error())
+	}
+	return nil
+}
+
 func asArray(v *conf.Value) error {
 	if v.Kind != conf.Array {
 		return &typeError{got: v.Kind, want: conf.Array}
@@ -112,13 +138,29 @@ func asStrings(v *conf.Value, what string) ([]string, error) {
 		list := make([]string, 0, len(v.Elems))
 		for _, e := range v.Elems {
 			if e.Kind != conf.String {
-				return nil, fmt.Errorf("error parsing %s: unsupported type in array %s", what, e.Kind)
+				return nil, at(e, fmt.Errorf("error parsing %s: unsupported type in array %s", what, e.Kind))
 			}
 			list = append(list, e.Str)
 		}
 		return list, nil
 	}
 	return nil, fmt.Errorf("error parsing %s: unsupported type %s", what, v.Kind)
+}
+
+// elements returns the strings of a list.
+func elements(v *conf.Value) ([]string, error) {
+	if err := asArray(v); err != nil {
+		return nil, err
+	}
+	list := make([]string, 0, len(v.Elems))
+	for _, e := range v.Elems {
+		s, err := asString(e)
+		if err != nil {
+			return nil, at(e, err)
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 // duration returns the duration of an entry.

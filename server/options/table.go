@@ -1,6 +1,7 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,9 +46,18 @@ type table[T any] struct {
 	lax bool
 	// atBlock: type errors are reported at the block's key.
 	atBlock bool
+	// outward: type errors are returned; they end the enclosing block, too.
+	outward bool
+	// stops: any error ends the block, but those about unknown keys.
+	stops bool
+	// single: the first error ends the block.
+	single bool
 
 	index map[string]*row[T]
 }
+
+// stopping makes any error end a block, but those about unknown keys.
+func stopping[T any](t *table[T]) *table[T] { t.stops = true; return t }
 
 const unknownField = "unknown field %q"
 
@@ -73,13 +83,21 @@ func (t *table[T]) lookup(key string) *row[T] {
 	return t.index[key]
 }
 
-// read reads the items of a block. Errors are collected; one of a wrong type ends the block.
-func (t *table[T]) read(r *reader, block *conf.Entry, dst *T) {
+// errEnded tells that an error ended a block before its end.
+var errEnded = errors.New("the block has not been read to its end")
+
+// read reads the items of a block. Errors are collected; one of a wrong type ends the block, which is what errEnded says.
+// Another error is returned only by tables whose errors are outward.
+func (t *table[T]) read(r *reader, block *conf.Entry, dst *T) error {
 	for _, e := range block.Value.Items {
 		row := t.lookup(e.Key)
 		if row == nil {
-			if !t.lax && (t.strict || !e.Used) {
-				r.errorf(e.Pos, t.unknown, e.Key)
+			if t.lax || e.Used && !t.strict {
+				continue
+			}
+			r.errorf(e.Pos, t.unknown, e.Key)
+			if t.single {
+				return errEnded
 			}
 			continue
 		}
@@ -87,19 +105,21 @@ func (t *table[T]) read(r *reader, block *conf.Entry, dst *T) {
 		if err == nil {
 			continue
 		}
-		pos := e.Pos
-		mismatch, wrongType := err.(*typeError)
-		if wrongType && mismatch.pos.Line != 0 {
-			pos = mismatch.pos
+		var mismatch *typeError
+		wrongType := errors.As(err, &mismatch)
+		if wrongType && t.outward {
+			return err
 		}
+		pos := e.Pos
 		if wrongType && t.atBlock {
-			pos = block.Pos
+			pos, err = block.Pos, mismatch
 		}
 		r.add(pos, err)
-		if wrongType && t.name != "" {
-			return
+		if t.single || t.stops || wrongType && t.name != "" || errors.As(err, new(ending)) {
+			return errEnded
 		}
 	}
+	return nil
 }
 
 // resetZeros replaces zeros that mean the default.

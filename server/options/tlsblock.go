@@ -160,12 +160,13 @@ var tlsTable = func() *table[tlsBlock] {
 	)
 	t.unknown = "error parsing tls config, unknown field %q"
 	t.strict = true
+	t.single = true
 	return t
 }()
 
 // tls reads a tls block and loads what it names.
 func (r *reader) tls(e *conf.Entry, role tlsRole) (*TLS, error) {
-	if err := asMap(e.Value); err != nil {
+	if err := asBlock(e.Value); err != nil {
 		return nil, err
 	}
 	before := len(r.errors)
@@ -295,21 +296,18 @@ func readCerts(r *reader, e *conf.Entry, t *tlsBlock) error {
 }
 
 func readCipherSuites(_ *reader, e *conf.Entry, t *tlsBlock) error {
-	if err := asArray(e.Value); err != nil {
+	names, err := elements(e.Value)
+	if err != nil {
 		return err
 	}
-	if len(e.Value.Elems) == 0 {
+	if len(names) == 0 {
 		return errorText("error parsing tls config, 'cipher_suites' cannot be empty")
 	}
 	t.ciphers = nil
-	for _, v := range e.Value.Elems {
-		name, err := asString(v)
-		if err != nil {
-			return err
-		}
+	for i, name := range names {
 		s := cipherSuite(name)
 		if s == nil {
-			return fmt.Errorf("unrecognized cipher %s", name)
+			return at(e.Value.Elems[i], fmt.Errorf("unrecognized cipher %s", name))
 		}
 		t.ciphers = append(t.ciphers, s)
 	}
@@ -340,26 +338,23 @@ var curves = []struct {
 }
 
 func readCurves(_ *reader, e *conf.Entry, t *tlsBlock) error {
-	if err := asArray(e.Value); err != nil {
+	names, err := elements(e.Value)
+	if err != nil {
 		return err
 	}
-	if len(e.Value.Elems) == 0 {
+	if len(names) == 0 {
 		return errorText("error parsing tls config, 'curve_preferences' cannot be empty")
 	}
 	t.curves = nil
 next:
-	for _, v := range e.Value.Elems {
-		name, err := asString(v)
-		if err != nil {
-			return err
-		}
+	for i, name := range names {
 		for _, k := range curves {
 			if k.name == name {
 				t.curves = append(t.curves, k.id)
 				continue next
 			}
 		}
-		return fmt.Errorf("unrecognized curve preference %s", name)
+		return at(e.Value.Elems[i], fmt.Errorf("unrecognized curve preference %s", name))
 	}
 	return nil
 }
@@ -382,17 +377,20 @@ func readMinVersion(_ *reader, e *conf.Entry, t *tlsBlock) error {
 
 var pinnedCert = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func readPinnedCerts(r *reader, e *conf.Entry, t *tlsBlock) error {
+func readPinnedCerts(_ *reader, e *conf.Entry, t *tlsBlock) error {
 	const what = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo"
 	if e.Value.Kind != conf.Array {
 		return errorText("error parsing tls config, expected 'pinned_certs' to be a list of " + what)
 	}
+	pins, err := elements(e.Value)
+	if err != nil {
+		return err
+	}
 	t.PinnedCerts = nil
-	for _, v := range e.Value.Elems {
-		pin := strings.ToLower(v.String())
-		if v.Kind != conf.String || !pinnedCert.MatchString(pin) {
-			r.errorf(v.Pos, "error parsing tls config, 'pinned_certs' key %s does not look like %s", pin, what)
-			continue
+	for i, pin := range pins {
+		pin = strings.ToLower(pin)
+		if !pinnedCert.MatchString(pin) {
+			return at(e.Value.Elems[i], fmt.Errorf("error parsing tls config, 'pinned_certs' key %s does not look like %s", pin, what))
 		}
 		if t.PinnedCerts == nil {
 			t.PinnedCerts = make(map[string]struct{})

@@ -54,9 +54,9 @@ var top = newTable("",
 		check(func(key string, o *Options) error {
 			switch {
 			case o.MaxSubTokens > math.MaxUint8:
-				return fmt.Errorf("%s value is too big", strings.ToLower(key))
+				return fmt.Errorf("%s value is too big", key)
 			case o.MaxSubTokens <= 0:
-				return fmt.Errorf("%s value can not be negative", strings.ToLower(key))
+				return fmt.Errorf("%s value can not be negative", key)
 			}
 			return nil
 		}),
@@ -245,7 +245,7 @@ func readStoreDir(r *reader, e *conf.Entry, o *Options) error {
 func readTags(_ *reader, e *conf.Entry, o *Options) error {
 	list, err := asStrings(e.Value, "tags")
 	if err != nil {
-		return err
+		return placed{err, e.Pos}
 	}
 	o.ServerTags = nil
 	for _, tag := range list {
@@ -273,7 +273,7 @@ func stringMap(v *conf.Value) (map[string]string, error) {
 	m := make(map[string]string, len(v.Items))
 	for _, e := range v.Items {
 		if e.Value.Kind != conf.String {
-			return nil, &typeError{got: e.Value.Kind, want: conf.String, pos: e.Pos}
+			return nil, placed{&typeError{got: e.Value.Kind, want: conf.String}, e.Pos}
 		}
 		m[e.Key] = e.Value.Str
 	}
@@ -289,12 +289,15 @@ func readSystemAccount(_ *reader, e *conf.Entry, o *Options) error {
 }
 
 func readDefaultJSDomain(_ *reader, e *conf.Entry, o *Options) error {
-	if err := asMap(e.Value); err != nil {
-		return err
+	if e.Value.Kind != conf.Map {
+		return fmt.Errorf("error default_js_domain config: unsupported type %s", e.Value.Kind)
 	}
 	m, err := stringMap(e.Value)
+	if err != nil {
+		return placed{err, e.Pos}
+	}
 	o.DefaultJSDomain = m
-	return err
+	return nil
 }
 
 func readFeatureFlags(r *reader, e *conf.Entry, o *Options) error {

@@ -20,7 +20,7 @@ var userTable = newTable("users",
 			return err
 		}
 		if !nkeys.IsValidPublicUserKey(s) {
-			return errorText("Not a valid public nkey for a user")
+			return ending{errorText("Not a valid public nkey for a user")}
 		}
 		u.NKey = s
 		return nil
@@ -34,7 +34,7 @@ var userTable = newTable("users",
 	boolean("proxy_required", func(u *User) *bool { return &u.ProxyRequired }).since("2.12").doc("the user must come through a trusted proxy"),
 )
 
-// users reads a list of users.
+// users reads a list of users, up to the first one that is not to be understood. It is nil if there is such a one.
 func (r *reader) users(e *conf.Entry) ([]*User, error) {
 	if e.Value.Kind != conf.Array {
 		return nil, fmt.Errorf("Expected users field to be an array, got %v", e.Value)
@@ -45,18 +45,17 @@ func (r *reader) users(e *conf.Entry) ([]*User, error) {
 			r.errorf(v.Pos, "Expected user entry to be a map/struct, got %v", v)
 			continue
 		}
-		u, before := &User{}, len(r.errors)
-		userTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, u)
-		pos := lastKey(v)
-		switch {
-		case len(r.errors) > before:
-		case u.NKey == "" && u.Username == "":
-			r.errorf(pos, "User entry requires a user")
-		case u.NKey != "" && (u.Username != "" || u.Password != ""):
-			r.errorf(pos, "Nkey users do not take usernames or passwords")
-		default:
-			users = append(users, u)
+		u := &User{}
+		if userTable.read(r, &conf.Entry{Key: e.Key, Pos: e.Pos, Value: v}, u) == errEnded {
+			return nil, nil
 		}
+		switch {
+		case u.NKey == "" && u.Username == "":
+			return nil, placed{errorText("User entry requires a user"), lastKey(v)}
+		case u.NKey != "" && (u.Username != "" || u.Password != ""):
+			return nil, placed{errorText("Nkey users do not take usernames or passwords"), lastKey(v)}
+		}
+		users = append(users, u)
 	}
 	return users, nil
 }
@@ -166,7 +165,7 @@ func subjects(v *conf.Value, queues bool) ([]string, error) {
 		list = []string{}
 		for _, e := range v.Elems {
 			if e.Kind != conf.String {
-				return nil, errorText("Subject in permissions array cannot be cast to string")
+				return nil, at(e, errorText("Subject in permissions array cannot be cast to string"))
 			}
 			list = append(list, e.Str)
 		}
@@ -204,11 +203,11 @@ var responsesTable = func() *table[ResponsePermissions] {
 			doc("messages; negative is unlimited").def("1"),
 		custom("expires", "duration text", func(_ *reader, e *conf.Entry, p *ResponsePermissions) error {
 			if e.Value.Kind != conf.String {
-				return errorText("error parsing expires, not a duration string")
+				return ending{errorText("error parsing expires, not a duration string")}
 			}
 			d, err := time.ParseDuration(e.Value.Str)
 			if err != nil {
-				return fmt.Errorf("error parsing expires: %w", err)
+				return ending{fmt.Errorf("error parsing expires: %w", err)}
 			}
 			p.Expires = d
 			return nil

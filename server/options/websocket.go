@@ -18,7 +18,7 @@ var webSocketTable = newTable("websocket",
 		return err
 	}).of(tlsTable).doc("TLS").live(""),
 	boolean("same_origin", func(o *Options) *bool { return &o.WebSocket.SameOrigin }).doc("the Origin header must be that of the request"),
-	stringList("allowed_origins", "allowed_origins", func(o *Options) *[]string { return &o.WebSocket.AllowedOrigins }).
+	stringList("allowed_origins", "allowed origins", func(o *Options) *[]string { return &o.WebSocket.AllowedOrigins }).
 		alias("allowed_origin", "allow_origins", "allow_origin", "origins", "origin").doc("Origin headers that are accepted").def("all"),
 	custom("handshake_timeout", "seconds or duration", func(_ *reader, e *conf.Entry, o *Options) (err error) {
 		switch e.Value.Kind {
