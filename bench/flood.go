@@ -80,7 +80,7 @@ func (o *floodOptions) run(ctx context.Context, w io.Writer) error {
 }
 
 // middle is the median of one number of the results.
-func middle[N int64 | float64 | time.Duration](rs []floodResult, number func(floodResult) N) N {
+func middle[R any, N int64 | float64 | time.Duration](rs []R, number func(R) N) N {
 	v := make([]N, 0, len(rs))
 	for _, r := range rs {
 		v = append(v, number(r))

@@ -17,29 +17,44 @@ import (
 // stuckCommand measures what one subscriber that does not read does to others.
 func stuckCommand() *cobra.Command {
 	var server string
+	var rounds int
 	cmd := &cobra.Command{
 		Use:   "stuck",
 		Short: "Latency and throughput of 99 subscribers while one more does not read",
-		Args:  cobra.NoArgs,
+		Long: `Latency and throughput of 99 subscribers while one more does not read, until it
+is cut off and some time longer. The latency is that of 500 messages a second, with
+a pending limit of 4 MB; the throughput is measured with the default limit.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, paced := range []bool{true, false} {
-				var res [2]fanoutResult
-				for i, stuck := range []int{0, 1} {
-					var err error
-					if res[i], err = fanout(cmd.Context(), server, 99, stuck, paced); err != nil {
-						return err
+			p999 := func(r fanoutResult) time.Duration { return r.p999 }
+			rate := func(r fanoutResult) float64 { return r.rate }
+			for _, f := range []fanout{
+				// 20 MiB: more than the limit and the kernel's buffers.
+				{config: "max_pending: 4MB", n: 10_000, every: 2 * time.Millisecond},
+				{n: 50_000},
+			} {
+				var quiet, stuck []fanoutResult
+				for range rounds {
+					for i, to := range []*[]fanoutResult{&quiet, &stuck} {
+						r, err := f.run(cmd.Context(), server, 99, i)
+						if err != nil {
+							return err
+						}
+						*to = append(*to, r)
 					}
 				}
-				if paced {
-					fmt.Fprintf(cmd.OutOrStdout(), "p99.9 latency: %v quiet, %v with one stuck\n", res[0].p999, res[1].p999)
+				if f.every > 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "p99.9 latency: %v quiet, %v with one stuck\n", middle(quiet, p999), middle(stuck, p999))
 				} else {
-					fmt.Fprintf(cmd.OutOrStdout(), "throughput: %.0f msgs/s quiet, %.0f with one stuck: %.2fx\n", res[0].rate, res[1].rate, res[1].rate/res[0].rate)
+					q, s := middle(quiet, rate), middle(stuck, rate)
+					fmt.Fprintf(cmd.OutOrStdout(), "throughput: %.0f msgs/s quiet, %.0f with one stuck: %.2fx\n", q, s, s/q)
 				}
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&server, "server", "./natsd", "the server `binary`")
+	cmd.Flags().IntVar(&rounds, "rounds", 1, "how often each is measured; the table shows medians")
 	return cmd
 }
 
@@ -48,18 +63,22 @@ type fanoutResult struct {
 	rate float64 // published messages per second
 }
 
-// fanout publishes 2 KiB messages to healthy subscribers and to stuck ones,
-// which never read: paced far below what the server can do, or as fast as it
-// takes them. The paced run goes on until the stuck one's buffers and the
-// server's pending limit are passed.
-func fanout(ctx context.Context, binaryPath string, healthy, stuck int, paced bool) (fanoutResult, error) {
-	srv, err := StartServer(ctx, binaryPath, "max_pending: 4MB")
+// fanout is n messages of 2 KiB to healthy subscribers and to stuck ones, which
+// never read.
+type fanout struct {
+	config string
+	n      int
+	every  time.Duration // far more than a message takes; 0: as fast as the server takes them
+}
+
+func (f fanout) run(ctx context.Context, binaryPath string, healthy, stuck int) (fanoutResult, error) {
+	srv, err := StartServer(ctx, binaryPath, f.config)
 	if err != nil {
 		return fanoutResult{}, err
 	}
 	defer srv.Stop()
-	const size, perSecond = 2 << 10, 500
-	n := 10_000 // 20 MiB: more than the pending limit and the kernel's buffers
+	const size = 2 << 10
+	n := f.n
 	want := int64(n) * int64(healthy)
 	head := fmt.Appendf(nil, "MSG %s 1 %d\r\n", subject, size)
 	var got atomic.Int64
@@ -117,11 +136,13 @@ func fanout(ctx context.Context, binaryPath string, healthy, stuck int, paced bo
 	at := len(msg)
 	msg = append(append(msg, make([]byte, size)...), '\r', '\n')
 	began := time.Now()
-	tick := time.NewTicker(time.Second / perSecond)
-	defer tick.Stop()
+	var tick <-chan time.Time
+	if f.every > 0 {
+		tick = time.Tick(f.every)
+	}
 	for range n {
-		if paced {
-			<-tick.C
+		if tick != nil {
+			<-tick
 		}
 		binary.LittleEndian.PutUint64(msg[at:], uint64(time.Since(epoch)))
 		if _, err := pub.Write(msg); err != nil {

@@ -54,6 +54,7 @@ type Client struct {
 
 	inMsgs, inBytes atomic.Int64
 	stalls          atomic.Int64
+	stuck           stuckTurn
 	lastActivity    atomic.Int64 // Unix nanoseconds
 	grants          grants
 
@@ -295,6 +296,7 @@ func (c *Client) data(b []byte) error {
 	c.takeRevision()
 	p := &c.prod
 	p.Out.Expect(len(b))
+	p.Out.Yielding = !c.host.Options().NoFastProducerStall
 	p.Stall, p.Stalled = maxStall, 0
 	err := c.operations(b)
 	if c.in.msgs > 0 {

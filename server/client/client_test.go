@@ -152,3 +152,28 @@ func TestDigits(t *testing.T) {
 		}
 	}
 }
+
+// TestStuckTurn: a receiver is waited for each time until it is stuck, and now and
+// then after that.
+func TestStuckTurn(t *testing.T) {
+	var s stuckTurn
+	begin := time.Unix(1000, 0)
+	for _, tt := range []struct {
+		at, still time.Duration
+		want      bool
+	}{
+		{0, 0, true},
+		{time.Millisecond, stuckAfter, true},
+		{2 * time.Millisecond, stuckAfter + 1, true},
+		{3 * time.Millisecond, stuckAfter + time.Millisecond, false},
+		{2*time.Millisecond + stuckStall - 1, stuckAfter + stuckStall, false},
+		{2*time.Millisecond + stuckStall, stuckAfter + stuckStall, true},
+		{3*time.Millisecond + stuckStall, stuckAfter + stuckStall, false},
+		{4*time.Millisecond + stuckStall, 0, true}, // it read something
+		{5*time.Millisecond + stuckStall, time.Millisecond, true},
+	} {
+		if got := s.turn(tt.still, begin.Add(tt.at)); got != tt.want {
+			t.Errorf("at %v, still for %v: %v", tt.at, tt.still, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/natsd/natsd/natsproto"
@@ -17,6 +18,13 @@ const (
 	maxStall      = 10 * time.Millisecond
 	// noticedStall is the total from which a warning is logged.
 	noticedStall = 5 * time.Millisecond
+	// stuckAfter is how long a receiver has to have taken nothing until it is taken
+	// for stuck, and stuckStall how often it is waited for then, by all producers
+	// together: it is going to be cut off, and others who are sent the same should
+	// not notice. It is as long as the waits for a receiver last that stops reading
+	// with the default limits, so that nobody is cut off earlier for it.
+	stuckAfter = 2 * time.Second
+	stuckStall = 50 * time.Millisecond
 )
 
 // Deliver stages a message for the client.
@@ -122,6 +130,18 @@ func (c *Client) skip(s *account.Sub, m *account.Msg, why string) bool {
 	return false
 }
 
+// stuckTurn says whether it is time to wait for a receiver. Safe for concurrent use.
+type stuckTurn struct{ last atomic.Int64 } // Unix nanoseconds
+
+// turn is asked before each wait; still is how long the receiver has taken nothing.
+func (s *stuckTurn) turn(still time.Duration, now time.Time) bool {
+	if still <= stuckAfter {
+		return true
+	}
+	last := s.last.Load()
+	return now.UnixNano()-last >= int64(stuckStall) && s.last.CompareAndSwap(last, now.UnixNano())
+}
+
 // stall makes a producer wait for this slow receiver. It returns false if the
 // message is not to be delivered instead.
 func (c *Client) stall(p *account.Producer) bool {
@@ -142,9 +162,12 @@ func (c *Client) stall(p *account.Producer) bool {
 	if !c.conn.Gated() {
 		return true
 	}
+	start := time.Now()
+	if !c.stuck.turn(c.conn.Still(), start) {
+		return true
+	}
 	c.stalls.Add(1)
 	c.host.Stalled()
-	start := time.Now()
 	lifted := c.conn.Wait(wait)
 	took := time.Since(start)
 	p.Stall -= took

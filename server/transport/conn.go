@@ -12,11 +12,6 @@ import (
 // maxWriteChunks is how many buffers one write call takes (IOV_MAX on Linux).
 const maxWriteChunks = 1024
 
-// yieldAbove is how many bytes may wait for a connection's writer before a
-// producer lets it run first: what it writes next was queued last, and leaves the
-// processor's cache, and what is queued is memory.
-const yieldAbove = 1 << 20
-
 // directRounds is how many more writes a producer makes for what others queued
 // during its own, before a writer goroutine takes over.
 const directRounds = 4
@@ -80,7 +75,12 @@ type Conn struct {
 	// Pending counts the bytes reserved and not yet written.
 	pending atomic.Int64
 	gated   atomic.Bool
+	ebbing  atomic.Bool // somebody waits for the ebb
 	closed  atomic.Bool // also true while draining
+
+	// moved is when the peer last took something of what had to wait for it, or
+	// when the waiting began, since epoch.
+	moved atomic.Int64
 
 	outMsgs, outBytes atomic.Int64
 
@@ -90,6 +90,7 @@ type Conn struct {
 	state   state
 	writing bool          // the writer token is taken; if not, queue is empty
 	gate    chan struct{} // closed when the gate lifts
+	ebb     chan struct{} // closed when the queue has become short
 	queue   []chunk
 	sharers sharers
 
@@ -178,6 +179,11 @@ func (c *Conn) giveBack(n int64, all bool) {
 	if c.gated.Load() && (all || p <= c.cfg.GateAbove) {
 		c.mu.Lock()
 		c.liftGate()
+		c.mu.Unlock()
+	}
+	if p <= ebbTo && c.ebbing.Load() {
+		c.mu.Lock()
+		c.endEbb()
 		c.mu.Unlock()
 	}
 }
@@ -293,6 +299,7 @@ func (c *Conn) writeDirect(chunks []chunk, total int) {
 		rest := consume(chunks, int64(n))
 		c.mu.Lock()
 		if len(rest) > 0 {
+			c.move()
 			front := make([]chunk, 0, len(rest)+len(c.queue))
 			for i := range rest {
 				front = append(front, keep(&rest[i]))
@@ -361,6 +368,7 @@ func (c *Conn) release() {
 	if dropped > 0 {
 		c.pending.Add(-dropped)
 		c.liftGate()
+		c.endEbb()
 	}
 	c.writing = false
 	if c.state == draining {
@@ -373,6 +381,7 @@ func (c *Conn) die() {
 	c.state = dead
 	c.closed.Store(true)
 	c.liftGate()
+	c.endEbb()
 	c.nc.Close()
 }
 
@@ -381,7 +390,6 @@ func (c *Conn) die() {
 func (c *Conn) write() {
 	var (
 		batch    []chunk
-		iov      net.Buffers
 		deadline bool // one is set on the socket
 		slow     bool // a write timed out and is being retried
 		since    time.Time
@@ -413,10 +421,8 @@ func (c *Conn) write() {
 		last := c.state == draining
 		c.mu.Unlock()
 
-		iov = iov[:0]
 		var size int64
 		for i := range batch {
-			iov = append(iov, batch[i].b)
 			size += int64(len(batch[i].b))
 		}
 		if since.IsZero() || !slow {
@@ -428,11 +434,7 @@ func (c *Conn) write() {
 			c.nc.SetWriteDeadline(time.Now().Add(d))
 			deadline = true
 		}
-		out := iov // WriteTo consumes its receiver
-		wrote, err := out.WriteTo(c.nc)
-		clear(iov)
-		rest := consume(batch, wrote)
-		c.giveBack(wrote, err == nil)
+		wrote, rest, err := c.writeBatch(batch)
 		if err == nil {
 			if slow {
 				slow = false
@@ -460,6 +462,30 @@ func (c *Conn) write() {
 		c.Abort()
 		c.cfg.Owner.WriteFailed(err)
 	}
+}
+
+// writeBatch writes chunks and waits for the socket. What the peer took is neither
+// pending nor held in memory from then on, whatever the rest does.
+func (c *Conn) writeBatch(chunks []chunk) (wrote int64, rest []chunk, err error) {
+	rest = chunks
+	took := func(n int) []chunk {
+		wrote += int64(n)
+		rest = consume(rest, int64(n))
+		c.move()
+		c.giveBack(int64(n), len(rest) == 0)
+		return rest
+	}
+	if c.raw != nil {
+		err = c.raw.writeAll(chunks, took)
+		return wrote, rest, err
+	}
+	for len(rest) > 0 && err == nil {
+		var n int
+		if n, err = c.nc.Write(rest[0].b); n > 0 {
+			took(n)
+		}
+	}
+	return wrote, rest, err
 }
 
 // Close takes nothing more, lets the queue be written, and closes the socket.

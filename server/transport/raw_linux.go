@@ -25,6 +25,8 @@ type rawConn struct {
 	wrote   int
 	werr    error
 	onWrite func(fd uintptr) bool
+	onRest  func(fd uintptr) bool
+	took    func(n int) (rest []chunk) // while a write waits for the socket
 
 	// Owned by the goroutine that reads.
 	buf    []byte
@@ -44,7 +46,7 @@ func newRawConn(nc net.Conn) *rawConn {
 		return nil
 	}
 	r := &rawConn{rc: rc, size: hugeBuffer}
-	r.onWrite, r.onRead = r.writeOnce, r.readOnce
+	r.onWrite, r.onRest, r.onRead = r.writeOnce, r.writeRest, r.readOnce
 	return r
 }
 
@@ -58,6 +60,33 @@ func (r *rawConn) write(chunks []chunk) (n int, err error) {
 	n = r.wrote
 	r.chunks, r.werr = nil, nil
 	return n, err
+}
+
+// writeAll writes all chunks, waiting for the socket. It calls took for each part
+// that is written, and goes on with what that returns.
+func (r *rawConn) writeAll(chunks []chunk, took func(n int) (rest []chunk)) error {
+	r.chunks, r.werr, r.took = chunks, nil, took
+	err := r.rc.Write(r.onRest)
+	if err == nil {
+		err = r.werr
+	}
+	r.chunks, r.werr, r.took = nil, nil, nil
+	return err
+}
+
+func (r *rawConn) writeRest(fd uintptr) bool {
+	for len(r.chunks) > 0 {
+		r.wrote = 0
+		r.writeOnce(fd)
+		if r.werr != nil {
+			return true
+		}
+		if r.wrote == 0 {
+			return false // wait until there is room
+		}
+		r.chunks = r.took(r.wrote)
+	}
+	return true
 }
 
 // writeOnce and readOnce never wait, so the runtime need not be told of the call:

@@ -9,5 +9,8 @@ type rawConn struct{}
 
 func newRawConn(net.Conn) *rawConn { return nil }
 
-func (*rawConn) write([]chunk) (int, error)        { panic("transport: no raw connection") }
+func (*rawConn) write([]chunk) (int, error) { panic("transport: no raw connection") }
+func (*rawConn) writeAll([]chunk, func(int) []chunk) error {
+	panic("transport: no raw connection")
+}
 func (*rawConn) readLoop(func([]byte) error) error { panic("transport: no raw connection") }

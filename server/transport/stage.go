@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"runtime"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 const (
 	// ShareFrom is the payload size from which a stage refers to the bytes of
@@ -207,6 +204,9 @@ type Outbox struct {
 	// that are ready have for the same connection.
 	Patient bool
 
+	// Yielding lets the flush wait a moment for connections with long queues.
+	Yielding bool
+
 	shared     []*Shared // of this batch
 	sharedFree []*Shared
 	scratch    []byte
@@ -273,14 +273,24 @@ func (o *Outbox) Flush() {
 	if o.n == 0 {
 		return
 	}
-	if o.behind {
-		// Not for the goroutines that wait, but for their memory.
-		o.behind = false
-		defer runtime.Gosched()
-	}
 	o.ending = true
 	for _, s := range o.stages[:o.n] {
 		s.Flush()
+	}
+	o.ending = false
+	if len(o.late) > 0 {
+		o.writeLate()
+	}
+	var w ebbWait
+	if o.behind {
+		w = o.lag()
+	}
+	o.reset()
+	w.wait()
+}
+
+func (o *Outbox) reset() {
+	for _, s := range o.stages[:o.n] {
 		if s.tail != nil {
 			PutBuffer(s.tail)
 			s.tail = nil
@@ -289,10 +299,6 @@ func (o *Outbox) Flush() {
 		if cap(s.chunks) > keptStages {
 			s.chunks = nil
 		}
-	}
-	o.ending = false
-	if len(o.late) > 0 {
-		o.writeLate()
 	}
 	if len(o.stages) > keptStages {
 		o.stages = append([]*Stage(nil), o.stages[:keptStages]...)
@@ -303,7 +309,7 @@ func (o *Outbox) Flush() {
 			o.index = nil
 		}
 	}
-	o.n, o.hint = 0, 0
+	o.n, o.hint, o.behind = 0, 0, false
 	for _, s := range o.shared {
 		if s.owned {
 			s.release()

@@ -1,0 +1,114 @@
+package transport
+
+import (
+	"runtime"
+	"time"
+)
+
+// What waits in the queue of a connection is memory, and what its writer writes next
+// was queued last and leaves the processor's cache. A producer that is faster than a
+// connection therefore waits, behind its batch and for a moment, until the queue is
+// short again. Only while the peer takes what it is sent: somebody who does not read
+// is not waited for, and somebody who is slow gets a long queue in the end, as the
+// limits say. The waits are bounded, so that a connection that sends to itself, or two
+// that send to each other, go on.
+const (
+	// ebbFrom is the length of a queue in bytes from which its producers wait, and
+	// ebbTo the one at which they go on: what a socket takes while they wake up.
+	ebbFrom = 2 << 20
+	ebbTo   = 1 << 20
+	// ebbMost is the length from which a connection cannot keep up: others who are
+	// sent the same do not wait for it.
+	ebbMost = 16 << 20
+	// ebbSome bounds the wait of a batch for one of its connections, and ebbAll the
+	// wait when all of them have long queues, since that holds up none of them.
+	ebbSome = 2 * time.Millisecond
+	ebbAll  = 5 * time.Millisecond
+	// ebbMoving is how lately the peer must have taken something. A socket says that
+	// it takes more when a third of its buffer is free, a megabyte or so.
+	ebbMoving = 50 * time.Millisecond
+	// yieldAbove is how many bytes may wait for a connection's writer before a
+	// producer that does not wait lets it run first.
+	yieldAbove = 1 << 20
+)
+
+// epoch is where the clock of moves begins.
+var epoch = time.Now()
+
+// move notes that the peer took something, or that it is waited for from here on.
+func (c *Conn) move() { c.moved.Store(int64(time.Since(epoch))) }
+
+// Still is how long the peer has taken nothing of what waits for it. It means
+// nothing while nothing waits.
+func (c *Conn) Still() time.Duration {
+	return time.Since(epoch) - time.Duration(c.moved.Load())
+}
+
+// ebbWait is what a producer does behind its batch for those who do not keep up.
+type ebbWait struct {
+	yield bool
+	conn  *Conn // nil: nobody is waited for
+	most  time.Duration
+}
+
+// lag tells what to do about the connections of the batch.
+func (o *Outbox) lag() ebbWait {
+	w := ebbWait{yield: true}
+	if !o.Yielding {
+		return w
+	}
+	var some, all *Conn // the longest of those waited for, and the shortest of all
+	for _, s := range o.stages[:o.n] {
+		p := s.conn.pending.Load()
+		if all == nil || p < all.pending.Load() {
+			all = s.conn
+		}
+		if p > ebbFrom && p < ebbMost && (some == nil || p > some.pending.Load()) && s.conn.Still() < ebbMoving {
+			some = s.conn
+		}
+	}
+	switch {
+	case all.pending.Load() > ebbFrom && all.Still() < ebbMoving:
+		w.conn, w.most = all, ebbAll
+	case some != nil:
+		w.conn, w.most = some, ebbSome
+	}
+	return w
+}
+
+func (w ebbWait) wait() {
+	if w.conn != nil {
+		w.conn.waitEbb(w.most)
+	} else if w.yield {
+		runtime.Gosched()
+	}
+}
+
+// waitEbb waits until the queue is short, at most d.
+func (c *Conn) waitEbb(d time.Duration) {
+	c.mu.Lock()
+	if c.ebb == nil {
+		c.ebb = make(chan struct{})
+	}
+	ebb := c.ebb
+	c.ebbing.Store(true)
+	if c.pending.Load() <= ebbTo || c.state == dead {
+		c.endEbb()
+	}
+	c.mu.Unlock()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ebb:
+	case <-t.C:
+	}
+}
+
+// endEbb lets those go on who wait; mu is held.
+func (c *Conn) endEbb() {
+	if c.ebb != nil {
+		close(c.ebb)
+		c.ebb = nil
+		c.ebbing.Store(false)
+	}
+}
