@@ -67,7 +67,7 @@ func (s *Server) decide(c *client.Client, r *auth.Request, l outcome) (auth.Iden
 	co := s.calloutFor(l.loaded)
 	if co.decides(&l, r) {
 		var err error
-		if l.id, err = co.ask(c, r); err != nil {
+		if l.id, err = co.ask(c, r, l.id.Claims); err != nil {
 			s.log.Warnf("%s - %s", c.Label(), firstUpper(err.Error()))
 			if errors.Is(err, operator.ErrProxyRequired) {
 				return l.id, auth.ProxyRequired
@@ -150,8 +150,9 @@ func (h *host) JudgeClaims(id auth.Identity) (auth.Identity, auth.Failure) {
 	return id, auth.Accepted
 }
 
-// ask puts a request to the service and waits for the answer.
-func (co *callout) ask(c *client.Client, r *auth.Request) (auth.Identity, error) {
+// ask puts a request to the service and waits for the answer. claims are those
+// that the connection came with, nil for none.
+func (co *callout) ask(c *client.Client, r *auth.Request, claims *auth.Claims) (auth.Identity, error) {
 	var none auth.Identity
 	user, err := nkeys.CreateUser()
 	if err != nil {
@@ -162,7 +163,7 @@ func (co *callout) ask(c *client.Client, r *auth.Request) (auth.Identity, error)
 		return none, err
 	}
 	timeout := co.s.Options().Authorization.Timeout
-	body, header, err := co.request(c, r, userKey, timeout)
+	body, header, err := co.request(c, r, claims, userKey, timeout)
 	if err != nil {
 		return none, err
 	}
@@ -198,7 +199,7 @@ func (co *callout) ask(c *client.Client, r *auth.Request) (auth.Identity, error)
 }
 
 // request is the signed question, and its headers.
-func (co *callout) request(c *client.Client, r *auth.Request, userKey string, timeout time.Duration) (body, header []byte, err error) {
+func (co *callout) request(c *client.Client, r *auth.Request, claims *auth.Claims, userKey string, timeout time.Duration) (body, header []byte, err error) {
 	s := co.s
 	info := c.Info()
 	opts := c.ConnectOptions()
@@ -210,6 +211,9 @@ func (co *callout) request(c *client.Client, r *auth.Request, userKey string, ti
 	q.UserNkey = userKey
 	q.ClientInformation = jwt.ClientInformation{
 		Host: info.Host, ID: info.ID, User: r.User, Name: info.Name, Kind: c.Kind().String(), Type: info.ClientType,
+	}
+	if claims != nil {
+		q.ClientInformation.NameTag, q.ClientInformation.Tags = claims.Name, claims.Tags
 	}
 	if r.Sig != "" {
 		q.ClientInformation.Nonce = r.Nonce
@@ -299,10 +303,8 @@ func (co *callout) judge(c *client.Client, r *auth.Request, userKey string, answ
 	if u.Subject != userKey {
 		return none, fmt.Errorf("expected authorized user of %q but got %q on account %q", userKey, u.Subject, name)
 	}
-	uvr := jwt.CreateValidationResults()
-	u.Validate(uvr)
-	if uvr.IsBlocking(true) {
-		return none, fmt.Errorf("error validating user JWT: %w", errors.Join(uvr.Errors()...))
+	if err := operator.CheckUser(u); err != nil {
+		return none, fmt.Errorf("error validating user JWT: %w", err)
 	}
 	proxy, _ := co.s.users.Load().Proxy(r)
 	login := &operator.Login{Type: r.Type, IP: c.IP(), Proxied: proxy != "", Trusted: true, Now: time.Now()}

@@ -66,6 +66,30 @@ func TestServiceChain(t *testing.T) {
 	c.expect("HMSG in 7 37 37", "NATS/1.0 503", "Nats-Subject: local", "", "")
 }
 
+// TestChainShares: what the last service of a chain is told about the requester is
+// up to the import that the request came in by.
+func TestChainShares(t *testing.T) {
+	for _, tt := range []struct {
+		first, second string
+		shared        bool
+	}{{"false", "true", false}, {"true", "false", true}} {
+		s := startConf(t, chain(
+			`exports: [{service: svc}]`,
+			fmt.Sprintf(`imports: [{service: {account: A, subject: svc}, to: mid, share: %s}], exports: [{service: mid}]`, tt.second),
+			fmt.Sprintf(`imports: [{service: {account: B, subject: mid}, share: %s}]`, tt.first)))
+		a, c := login(t, s, "a"), login(t, s, "c")
+		a.send("SUB svc 1\r\nPING\r\n")
+		a.expect("PONG")
+		c.send("PUB mid in 0\r\n\r\n")
+		a.line()
+		a.expect("NATS/1.0")
+		info := a.line()
+		if !strings.Contains(info, `"acc":"C"`) || !strings.Contains(info, `"svc":"B"`) || strings.Contains(info, `"user":"c"`) != tt.shared {
+			t.Errorf("first %s, second %s: %s", tt.first, tt.second, info)
+		}
+	}
+}
+
 // TestServiceResponses: how many answers each type of response lets through.
 func TestServiceResponses(t *testing.T) {
 	s := startConf(t, chain(

@@ -28,6 +28,9 @@ type operatorMode struct {
 	// wiring is held while accounts are configured: an account's imports depend
 	// on the claims of others. It is taken before mu.
 	wiring sync.Mutex
+	// found are the accounts that came into use because another one imports from
+	// them, until configureFound; guarded by wiring.
+	found []string
 
 	mu       sync.Mutex        // guards the rest
 	pinned   map[string]bool   // nil: all accounts may log in
@@ -41,6 +44,7 @@ type loadedAccount struct {
 	acc     *account.Account
 	claims  *operator.Account
 	deleted bool      // its claims were deleted: nobody may log in
+	ended   bool      // the time of its claims has passed, and its connections were closed
 	fetched time.Time // when the resolver was last asked
 	// incomplete: an import is not authorized or its exporter not known.
 	incomplete bool
@@ -49,7 +53,7 @@ type loadedAccount struct {
 }
 
 func (l *loadedAccount) expired(now time.Time) bool {
-	return l.deleted || l.claims.Expired(now)
+	return l.deleted || l.ended || l.claims.Expired(now)
 }
 
 // refetchAfter bounds how often the resolver is asked for one account.
@@ -169,11 +173,12 @@ func (m *operatorMode) use(key string, a *operator.Account) *loadedAccount {
 	before := l.claims
 	l.claims, l.fetched = a, time.Now()
 	revived := l.deleted
-	l.deleted = false
+	l.deleted, l.ended = false, false
 	m.mu.Unlock()
 	m.configure(l)
 	m.armExpiry(l)
 	m.configureImporters(key)
+	m.configureFound()
 	m.s.accountJetStream(l.acc, a.JetStream())
 	if before != nil || revived {
 		m.reconsider(l, before)
@@ -194,6 +199,16 @@ func (m *operatorMode) configureImporters(key string) {
 	m.mu.Unlock()
 	for _, l := range importers {
 		m.configure(l)
+	}
+}
+
+// configureFound configures the accounts again that import from exporters which
+// were not known before; wiring is held.
+func (m *operatorMode) configureFound() {
+	for len(m.found) > 0 {
+		key := m.found[0]
+		m.found = m.found[1:]
+		m.configureImporters(key)
 	}
 }
 
@@ -309,6 +324,7 @@ func (m *operatorMode) exporter(key string) *loadedAccount {
 		return nil
 	}
 	l := &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions()), claims: a, fetched: time.Now()}
+	m.found = append(m.found, key)
 	m.mu.Lock()
 	m.loaded[key] = l
 	m.mu.Unlock()
@@ -328,14 +344,22 @@ func (m *operatorMode) armExpiry(l *loadedAccount) {
 		l.expiry = nil
 	}
 	if e := l.claims.Claims.Expires; e != 0 {
-		// Whole seconds: the claims hold until the second is over.
-		l.expiry = time.AfterFunc(time.Until(time.Unix(e, 0)), func() { m.endLogins(l) })
+		a := l.claims
+		l.expiry = time.AfterFunc(time.Until(time.Unix(e, 0)), func() { m.endLogins(l, a) })
 	}
 }
 
-// endLogins closes all connections of an account whose claims do not hold any
-// more.
-func (m *operatorMode) endLogins(l *loadedAccount) {
+// endLogins closes all connections of an account whose claims a do not hold any
+// more. Until there are others nobody may log in: who did in the rest of the
+// second would stay.
+func (m *operatorMode) endLogins(l *loadedAccount, a *operator.Account) {
+	m.mu.Lock()
+	current := l.claims == a
+	l.ended = l.ended || current
+	m.mu.Unlock()
+	if !current {
+		return
+	}
 	for _, c := range m.s.clientsOf(l.acc) {
 		c.CloseErr("Account Authentication Expired", client.AuthenticationExpired)
 	}
@@ -395,14 +419,20 @@ func (m *operatorMode) jetStreamConfigs() map[string]*jetstream.AccountConfig {
 // login judges a connection by its user JWT.
 func (m *operatorMode) login(c *client.Client, r *auth.Request, proxyKey string) (auth.Identity, *loadedAccount, error) {
 	token := r.JWT
-	if _, err := jwt.DecodeUserClaims(token); err != nil {
+	u, err := jwt.DecodeUserClaims(token)
+	if err != nil {
 		if token = m.s.Options().DefaultSentinel; token == "" {
 			return auth.Identity{}, nil, errors.New("authentication requires a user JWT")
 		}
+		if u, err = jwt.DecodeUserClaims(token); err != nil {
+			return auth.Identity{}, nil, err
+		}
 	}
-	u, err := operator.OpenUser(token)
-	if err != nil {
-		return auth.Identity{}, nil, err
+	if u.ProxyRequired && proxyKey == "" {
+		return auth.Identity{}, nil, operator.ErrProxyRequired
+	}
+	if err := operator.CheckUser(u); err != nil {
+		return auth.Identity{}, nil, fmt.Errorf("user JWT is not valid: %w", err)
 	}
 	key := operator.IssuerAccount(u)
 	m.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -188,6 +189,53 @@ func TestReloadResolver(t *testing.T) {
 	}
 	if err := s.reload(o.line); err == nil {
 		t.Error("a reload takes the resolver away")
+	}
+}
+
+// When the time of an account's claims has passed its users are out, and do not come back in the rest of that second.
+func TestAccountExpiry(t *testing.T) {
+	o := newTestOperator(t)
+	short := o.account("A", func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(3 * time.Second).Unix() })
+	s := startConf(t, o.line+"resolver: MEMORY\n"+o.preload(map[string]string{"SYS": o.account("SYS", nil), "A": short}))
+	user := o.login("A")
+	nc := connect(t, s, user, nats.NoReconnect())
+	waitFor(t, nc.IsClosed)
+	if nc, err := nats.Connect("nats://"+s.Addr().String(), user, nats.Timeout(patience)); err == nil {
+		nc.Close()
+		t.Error("a user of an expired account is let in")
+	}
+	admin := connect(t, s, o.login("SYS"))
+	if got := claimsRequest(t, admin, "$SYS.REQ.ACCOUNT."+o.pub("A")+".CLAIMS.UPDATE", o.account("A", nil)); !strings.Contains(got, `"jwt updated"`) {
+		t.Error(got)
+	}
+	connect(t, s, user)
+}
+
+// An account that waits for the claims of an exporter has its import as soon as another account brings them in.
+func TestExporterFound(t *testing.T) {
+	o := newTestOperator(t)
+	dir := t.TempDir()
+	from := func(name string) string {
+		return o.account(name, func(c *jwt.AccountClaims) {
+			c.Imports.Add(&jwt.Import{Subject: "x", Account: o.pub("E"), Type: jwt.Stream})
+		})
+	}
+	s := startConf(t, o.line+fmt.Sprintf("resolver: { type: full, dir: %q }\n", dir)+o.preload(map[string]string{
+		"SYS": o.account("SYS", nil), "A": from("A"), "B": from("B"),
+	}))
+	connect(t, s, o.login("A"))
+	if _, complete, _ := s.AccountClaims(o.pub("A")); complete {
+		t.Error("complete without its exporter")
+	}
+	exporter := o.account("E", func(c *jwt.AccountClaims) { c.Exports.Add(&jwt.Export{Subject: "x", Type: jwt.Stream}) })
+	if err := os.WriteFile(filepath.Join(dir, o.pub("E")+".jwt"), []byte(exporter), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	connect(t, s, o.login("B"))
+	for _, name := range []string{"A", "B"} {
+		if _, complete, _ := s.AccountClaims(o.pub(name)); !complete {
+			t.Errorf("%s is not complete", name)
+		}
 	}
 }
 

@@ -90,6 +90,15 @@ func (p *passage) through(imp *ServiceImport) bool {
 	return false
 }
 
+// shares tells whether the service is told all about who asked: that is up to the
+// import that the request came in by, the first of a chain that leads to imp.
+func (p *passage) shares(imp *ServiceImport) bool {
+	for ; p != nil; p = p.prev {
+		imp = p.imp
+	}
+	return imp.Share
+}
+
 // Imported tells that the message came through a service import.
 func (m *Msg) Imported() bool { return m.via != nil }
 

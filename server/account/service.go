@@ -189,7 +189,7 @@ func (p *Producer) requestInfo(imp *ServiceImport, m *Msg) []byte {
 			dst = append(dst, natsproto.HeaderLine...)
 		}
 		dst = append(dst, RequestInfo+": "...)
-		dst = m.From.AppendRequestInfo(dst, imp.Share, svc, imp.Exporter)
+		dst = m.From.AppendRequestInfo(dst, m.via.shares(imp), svc, imp.Exporter)
 		return append(dst, "\r\n\r\n"...)
 	})
 }

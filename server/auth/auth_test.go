@@ -145,6 +145,8 @@ func TestLogin(t *testing.T) {
 		{"connection type", users, Request{User: "ws", Password: "pw"}, "", "", Refused},
 		{"nobody", users, Request{}, "", "", Refused},
 		{"no_auth_user", &noAuth, Request{}, "A", "a", Accepted},
+		{"no_auth_user, an nkey where there are none", &options.Options{NoAuthUser: "a", Accounts: users.Accounts}, Request{NKey: key}, "A", "a", Accepted},
+		{"no_auth_user, an unknown nkey", &noAuth, Request{NKey: proxyKey}, "", "", Refused},
 		{"no_auth_user, but a token", &noAuth, Request{Token: "t"}, "", "", Refused},
 		{"no_auth_user named with a wrong password", &noAuth, Request{User: "a", Password: "b"}, "", "", Refused},
 		{"no_auth_user nkey", &noAuthKey, Request{}, "$G", key, Accepted},

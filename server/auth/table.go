@@ -296,11 +296,12 @@ func (t *Table) Login(r *Request) (Identity, Failure) {
 	if r.NoAuthUser != "" {
 		noAuth = r.NoAuthUser
 	}
-	anonymous := r.User == "" && r.Password == "" && r.Token == "" && r.NKey == ""
+	// An nkey counts only where there are some.
+	anonymous := r.User == "" && r.Password == "" && r.Token == ""
 	var u *User
 	if len(t.nkeys) > 0 {
 		key := r.NKey
-		if anonymous && t.nkeys[noAuth] != nil && !r.MapCertificate {
+		if anonymous && key == "" && t.nkeys[noAuth] != nil && !r.MapCertificate {
 			key = noAuth
 		}
 		if key != "" {

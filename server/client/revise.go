@@ -44,7 +44,7 @@ func (c *Client) Revise(users *auth.Table) {
 		req := c.request(&opts)
 		req.Before = &before
 		id, failure = c.host.Judge(req)
-		anonymous := opts.User == "" && opts.Pass == "" && opts.Token == "" && opts.NKey == ""
+		anonymous := opts.User == "" && opts.Pass == "" && opts.Token == ""
 		if failure == auth.Accepted && anonymous && before.User != nil && !before.User.SameSecret(id.User) {
 			failure = auth.Refused // It holds the old secret.
 		}

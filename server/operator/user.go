@@ -36,18 +36,17 @@ var (
 	ErrOutsideTimes   = errors.New("outside of valid connect times")
 )
 
-// OpenUser decodes a user JWT and judges what does not need its account.
-func OpenUser(token string) (*jwt.UserClaims, error) {
-	u, err := jwt.DecodeUserClaims(token)
-	if err != nil {
-		return nil, err
-	}
+// CheckUser judges what does not need the account of a user.
+func CheckUser(u *jwt.UserClaims) error {
 	vr := jwt.CreateValidationResults()
 	u.Validate(vr)
-	if vr.IsBlocking(true) {
-		return nil, fmt.Errorf("user JWT is not valid: %w", errors.Join(vr.Errors()...))
+	var errs []error
+	for _, i := range vr.Issues {
+		if i.Blocking || i.TimeCheck {
+			errs = append(errs, i)
+		}
 	}
-	return u, nil
+	return errors.Join(errs...)
 }
 
 // IssuerAccount is the account that a user belongs to.
@@ -62,8 +61,7 @@ func IssuerAccount(u *jwt.UserClaims) string {
 // in the order of the specification; the first that fails is the error.
 func (a *Account) Identify(u *jwt.UserClaims, token string, l *Login) (auth.Identity, error) {
 	var none auth.Identity
-	proxyRequired := u.ProxyRequired
-	if proxyRequired && !l.Proxied {
+	if u.ProxyRequired && !l.Proxied {
 		return none, ErrProxyRequired
 	}
 	scope, ok := a.Signer(u.Issuer)
