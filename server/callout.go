@@ -32,12 +32,12 @@ const calloutSubject = "$SYS.REQ.USER.AUTH"
 type callout struct {
 	s       *Server
 	account *account.Account
-	l       *loadedAccount // operator mode, nil in others
-	issuer  string         // configuration mode: of the users
-	subject string         // of requests: the issuer, or the account in operator mode
-	xkey    string         // requests are sealed for it; empty: they are not
-	allowed []string       // accounts that users may be put in; operator mode may have "*"
-	users   []string       // who do without it
+	claims  *operator.Account // operator mode, nil in others
+	issuer  string            // configuration mode: of the users
+	subject string            // of requests: the issuer, or the account in operator mode
+	xkey    string            // requests are sealed for it; empty: they are not
+	allowed []string          // accounts that users may be put in; operator mode may have "*"
+	users   []string          // who do without it
 }
 
 // outcome is how a login went before a callout is asked.
@@ -84,11 +84,15 @@ func (s *Server) decide(c *client.Client, r *auth.Request, l outcome) (auth.Iden
 // operator mode; nil if there is none.
 func (s *Server) calloutFor(l *loadedAccount) *callout {
 	if s.operator != nil {
-		if l == nil || !l.claims.Claims.HasExternalAuthorization() {
+		if l == nil {
 			return nil
 		}
-		a := &l.claims.Claims.Authorization
-		return &callout{s: s, account: l.acc, l: l, subject: l.claims.Key(), xkey: a.XKey, allowed: a.AllowedAccounts, users: a.AuthUsers}
+		claims, _ := s.operator.claimsOf(l)
+		if !claims.Claims.HasExternalAuthorization() {
+			return nil
+		}
+		a := &claims.Claims.Authorization
+		return &callout{s: s, account: l.acc, claims: claims, subject: claims.Key(), xkey: a.XKey, allowed: a.AllowedAccounts, users: a.AuthUsers}
 	}
 	o := s.Options().Authorization.Callout
 	if o == nil {
@@ -109,7 +113,7 @@ func (co *callout) decides(l *outcome, r *auth.Request) bool {
 	if user := l.user(r); user != "" && slices.Contains(co.users, user) {
 		return false
 	}
-	if co.l != nil || l.failure != auth.Accepted || l.id.Account == options.GlobalAccount {
+	if co.claims != nil || l.failure != auth.Accepted || l.id.Account == options.GlobalAccount {
 		return true
 	}
 	return len(co.allowed) == 0 || slices.Contains(co.allowed, l.id.Account)
@@ -287,7 +291,7 @@ func (co *callout) judge(c *client.Client, r *auth.Request, userKey string, answ
 		return none, errors.New("auth callout violation: auth callout response is not for expected user")
 	case res.Audience != co.s.id:
 		return none, errors.New("auth callout violation: auth callout response is not for server")
-	case co.l != nil && !sealed && !co.signs(res):
+	case co.claims != nil && !sealed && !co.signs(res):
 		return none, errors.New("auth callout signing key is unknown")
 	case res.Error != "":
 		return none, fmt.Errorf("auth callout service returned an error: %v", res.Error)
@@ -309,7 +313,7 @@ func (co *callout) judge(c *client.Client, r *auth.Request, userKey string, answ
 	proxy, _ := co.s.users.Load().Proxy(r)
 	login := &operator.Login{Type: r.Type, IP: c.IP(), Proxied: proxy != "", Trusted: true, Now: time.Now()}
 	var id auth.Identity
-	if co.l == nil {
+	if co.claims == nil {
 		id, err = co.configured(u, res.Jwt, login)
 	} else {
 		id, err = co.operated(u, res.Jwt, login)
@@ -327,10 +331,10 @@ func (co *callout) judge(c *client.Client, r *auth.Request, userKey string, answ
 
 // signs tells whether the service's account signed an answer.
 func (co *callout) signs(res *jwt.AuthorizationResponseClaims) bool {
-	if res.IssuerAccount != "" && res.IssuerAccount != co.l.claims.Key() {
+	if res.IssuerAccount != "" && res.IssuerAccount != co.claims.Key() {
 		return false
 	}
-	_, ok := co.l.claims.Signer(res.Issuer)
+	_, ok := co.claims.Signer(res.Issuer)
 	return ok
 }
 
@@ -364,20 +368,24 @@ func (co *callout) configured(u *jwt.UserClaims, token string, login *operator.L
 func (co *callout) operated(u *jwt.UserClaims, token string, login *operator.Login) (auth.Identity, error) {
 	key := operator.IssuerAccount(u)
 	name := co.account.Name()
-	target := co.l
-	if key != co.l.claims.Key() {
+	target := co.claims
+	if key != co.claims.Key() {
 		if !slices.Contains(co.allowed, key) && !slices.Contains(co.allowed, "*") {
 			return auth.Identity{}, fmt.Errorf("account %q not permitted as valid account option for auth callout for account %q", key, name)
 		}
-		var err error
-		if target, err = co.s.operator.load(key); err != nil {
+		l, err := co.s.operator.load(key)
+		if err != nil {
 			return auth.Identity{}, fmt.Errorf("no valid account %q for auth callout response on account %q: account missing", key, name)
 		}
+		expired := false
+		if target, expired = co.s.operator.claimsOf(l); expired {
+			return auth.Identity{}, fmt.Errorf("no valid account %q for auth callout response on account %q: account expired", key, name)
+		}
 	}
-	if _, ok := target.claims.Signer(u.Issuer); !ok {
+	if _, ok := target.Signer(u.Issuer); !ok {
 		return auth.Identity{}, fmt.Errorf("user JWT issuer %q is not known", u.Issuer)
 	}
-	id, err := target.claims.Identify(u, token, login)
+	id, err := target.Identify(u, token, login)
 	return id, co.reword(err)
 }
 

@@ -187,8 +187,11 @@ func about(token []byte, key string) bool {
 
 // apply makes a token count for an account in use.
 func (m *operatorMode) apply(key, token string) error {
-	l := m.get(key)
-	if l == nil || l.claims.JWT == token && !l.deleted {
+	m.mu.Lock()
+	l := m.loaded[key]
+	same := l == nil || l.claims.JWT == token && !l.deleted
+	m.mu.Unlock()
+	if same {
 		return nil
 	}
 	a, err := m.trust.Open(key, token)

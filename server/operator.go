@@ -149,6 +149,9 @@ func (m *operatorMode) load(key string) (*loadedAccount, error) {
 		}
 		return nil, err
 	}
+	if l != nil && m.ended(l, token) {
+		return l, nil
+	}
 	a, err := m.trust.Open(key, token)
 	if err != nil {
 		if l != nil {
@@ -157,6 +160,20 @@ func (m *operatorMode) load(key string) (*loadedAccount, error) {
 		return nil, err
 	}
 	return m.use(key, a), nil
+}
+
+// claimsOf are the present claims of an account in use; expired tells that nobody may log in by them.
+func (m *operatorMode) claimsOf(l *loadedAccount) (a *operator.Account, expired bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return l.claims, l.expired(time.Now())
+}
+
+// ended tells whether a token is that of an account whose time has passed.
+func (m *operatorMode) ended(l *loadedAccount, token string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return l.ended && !l.deleted && l.claims.JWT == token
 }
 
 // use makes claims count, for a new account or one in use, and for those that
@@ -451,10 +468,11 @@ func (m *operatorMode) login(c *client.Client, r *auth.Request, proxyKey string)
 	if err != nil {
 		return auth.Identity{}, nil, err
 	}
-	if l.expired(time.Now()) {
+	a, expired := m.claimsOf(l)
+	if expired {
 		return auth.Identity{}, l, errors.New("account JWT has expired")
 	}
-	id, err := l.claims.Identify(u, token, &operator.Login{
+	id, err := a.Identify(u, token, &operator.Login{
 		Sig: r.Sig, Nonce: r.Nonce, Type: r.Type, IP: c.IP(), Proxied: proxyKey != "", Now: time.Now(),
 	})
 	id.ProxyKey = proxyKey
