@@ -79,9 +79,7 @@ func (s *store) applyKind(o *op, b *block, r *record.Record) {
 	switch r.Kind {
 	case record.Message:
 		s.applyMsg(o, b, r)
-		if s.cfg.Discard == DiscardOld {
-			s.limitAll(o)
-		}
+		s.limitAll(o)
 	case record.Skip, record.Erased:
 		s.applySkip(b, r)
 	}
@@ -142,57 +140,6 @@ func (s *store) applySkip(b *block, r *record.Record) {
 			s.first = seqTime{seq: r.Seq + 1}
 		}
 	}
-}
-
-// limitAll removes the oldest messages until max_msgs and max_bytes hold.
-func (s *store) limitAll(o *op) {
-	for s.cfg.MaxMsgs > 0 && s.msgs > uint64(s.cfg.MaxMsgs) ||
-		s.cfg.MaxBytes > 0 && s.bytes > uint64(s.cfg.MaxBytes) {
-		if !s.limitOne(o, s.first.seq) {
-			return
-		}
-	}
-}
-
-// limitSubject removes the oldest messages of a subject until max remain.
-func (s *store) limitSubject(o *op, subject []byte, max uint64) {
-	for {
-		info := s.index.get(stringOf(subject))
-		if info == nil || info.total <= max {
-			return
-		}
-		seq, err := s.firstSeqLoading(subject, info)
-		if err != nil || !s.limitOne(o, seq) {
-			return
-		}
-	}
-}
-
-// limitSubjects removes what is too much of every subject.
-func (s *store) limitSubjects(o *op) {
-	p := uint64(s.cfg.MaxMsgsPerSubject)
-	if p == 0 || s.index == nil {
-		return
-	}
-	var over [][]byte
-	s.index.matchAny(nil, func(subject []byte, i *subjectInfo) bool {
-		if i.total > p {
-			over = append(over, bytes.Clone(subject))
-		}
-		return true
-	})
-	for _, subject := range over {
-		s.limitSubject(o, subject, p)
-	}
-}
-
-// limitOne removes a live message because of a limit.
-func (s *store) limitOne(o *op, seq uint64) bool {
-	b, i := s.blockFor(seq)
-	if b == nil {
-		return false
-	}
-	return s.drop(o, b, i, seq, false)
 }
 
 // blockFor returns the block with the live message seq, and its position.

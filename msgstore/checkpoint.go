@@ -104,11 +104,11 @@ func (r *recovery) locate() {
 	}
 	b := r.newBlock(e)
 	if sum, err := r.d.lastSum(b, e.size); err == nil && sum == x.LastChecksum {
-		r.place.offset, r.place.ok = endOfBlock, true
+		r.place.offset, r.place.size, r.place.ok = endOfBlock, e.size, true
 		return
 	}
 	// Written to since.
-	content, _, _ := plain(r.d.contentOf(b))
+	content, compressed, _ := plain(r.d.contentOf(b))
 	for off := 0; off < len(content); {
 		rec, err := record.Parse(content[off:])
 		if err != nil {
@@ -117,6 +117,9 @@ func (r *recovery) locate() {
 		off += rec.Size
 		if [8]byte(content[off-8:off]) == x.LastChecksum {
 			r.place.offset, r.place.ok = int64(off), true
+			if r.place.size = int64(off); compressed {
+				r.place.size = e.size
+			}
 			return
 		}
 	}
@@ -160,6 +163,7 @@ func (r *recovery) adopt() {
 	r.adopted = true
 	r.stamp = x.LastSeq + 1
 	s.msgs, s.bytes = x.Msgs, x.Bytes
+	r.beyond = s.overLimit()
 	s.first = seqTime{x.FirstSeq, x.FirstTime}
 	s.last = seqTime{x.LastSeq, x.LastTime}
 	r.d.tailSum = x.LastChecksum
@@ -186,6 +190,9 @@ func (r *recovery) adopt() {
 			b.first = seqTime{seq: b.last.seq + 1}
 			b.deleted = newSet()
 		}
+		if e.Number == x.LastBlock {
+			b.size = r.place.size // what is behind is not judged yet
+		}
 		prev = b.last
 		s.blocks = append(s.blocks, b)
 		first[e.Number] = b
@@ -198,6 +205,9 @@ func (r *recovery) adopt() {
 			}
 			if b := first[e.LastBlock]; b != nil {
 				hi = b.last.seq
+			}
+			if p := s.cfg.MaxMsgsPerSubject; p > 0 && e.Total > uint64(p) {
+				r.beyond = true
 			}
 			s.index.tree.Insert(e.Name, subjectInfo{total: e.Total, first: lo | inexact, last: hi | inexact})
 		}

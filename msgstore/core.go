@@ -198,11 +198,9 @@ func (n *notifier) add(o *op) {
 	n.mu.Lock()
 	n.queue = append(n.queue, o)
 	n.added++
-	for i := range o.acts {
-		if o.acts[i].began {
-			n.slicing--
-			n.removal = n.added
-		}
+	if o.slicing {
+		n.slicing--
+		n.removal = n.added
 	}
 	for i := range o.changes {
 		if o.changes[i].msgs < 0 {
@@ -213,8 +211,13 @@ func (n *notifier) add(o *op) {
 	n.mu.Unlock()
 }
 
-// begin says that an op, which is not queued yet, begins to remove messages.
-func (n *notifier) begin() {
+// begin says that an op, which is not queued yet, removes messages already. The
+// caller holds store.mu.
+func (n *notifier) begin(o *op) {
+	if o.slicing {
+		return
+	}
+	o.slicing = true
 	n.mu.Lock()
 	n.slicing++
 	n.mu.Unlock()

@@ -440,13 +440,15 @@ func (d *disk) hold(b *block, c *cache) {
 	}
 }
 
-// beforeUpdate writes the meta files of a new configuration, and index.db, which
-// says what the old one's limits removed.
-func (d *disk) beforeUpdate(cfg *Config) error {
-	if err := d.writeMeta(cfg.metaJSON()); err != nil {
+// saveAlone makes everything durable and writes index.db, which describes it. The
+// caller holds maintaining and wmu, and nothing is in flight.
+func (d *disk) saveAlone() error {
+	if err := d.closeTail(); err != nil {
 		return err
 	}
-	d.maintaining.Lock()
-	defer d.maintaining.Unlock()
-	return d.checkpointNow(true)
+	x, err := d.stateOf()
+	if err == nil {
+		err = d.saveState(x)
+	}
+	return err
 }

@@ -33,14 +33,7 @@ func (d *disk) erase(o *op) {
 // removed. The caller holds maintaining and wmu, and nothing is in flight.
 func (d *disk) overwrite(seqs []uint64) error {
 	s := d.s
-	if err := d.closeTail(); err != nil {
-		return err
-	}
-	x, err := d.stateOf()
-	if err == nil {
-		err = d.saveState(x)
-	}
-	if err != nil {
+	if err := d.saveAlone(); err != nil {
 		return err
 	}
 	byBlock := make(map[*block][]uint64)

@@ -155,8 +155,8 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 }
 
 // settle does the operations that an open store may need before it is used: the
-// last sequence is kept where its block is lost, limits hold, and the first
-// sequence is the configured one.
+// last sequence is kept where its block is lost, and the first sequence is the
+// configured one.
 func (f *FileStore) settle() error {
 	s := &f.store
 	d := s.disk
@@ -174,14 +174,6 @@ func (f *FileStore) settle() error {
 		}
 		d.owed = nil
 	}
-	o := newOp()
-	s.mu.Lock()
-	if s.cfg.Discard == DiscardOld {
-		s.limitAll(o)
-	}
-	s.limitSubjects(o)
-	s.mu.Unlock()
-	o.free()
 	if first := s.cfg.FirstSeq; first > 0 && s.first.seq < first {
 		if _, err := f.Compact(first); err != nil {
 			return err

@@ -17,7 +17,7 @@ import (
 // cut the stream must be exactly as after some number of steps, no fewer than
 // those that were reported durable.
 type ledger struct {
-	cfg   Config
+	name  string
 	began book // before the steps
 	steps []step
 	now   book // after them
@@ -40,7 +40,8 @@ type stored struct{ seq, id uint64 }
 type step struct {
 	kind stepKind
 	seq  uint64
-	id   uint64 // of the message stored
+	id   uint64  // of the message stored
+	cfg  *Config // with the new limits
 }
 
 type stepKind uint8
@@ -51,10 +52,11 @@ const (
 	stepRemove                   // the message seq
 	stepFloor                    // everything below seq; the next message gets at least seq
 	stepTruncate                 // everything above seq; the next message gets seq + 1
+	stepLimits                   // the limits become those of cfg
 )
 
 func (s step) String() string {
-	return fmt.Sprintf("%s %d", [...]string{"store", "skip", "remove", "floor", "truncate"}[s.kind], s.seq+s.id)
+	return fmt.Sprintf("%s %d", [...]string{"store", "skip", "remove", "floor", "truncate", "limits"}[s.kind], s.seq+s.id)
 }
 
 // book is the state of a stream: the message that each sequence has.
@@ -62,9 +64,13 @@ type book struct {
 	live  map[uint64]uint64
 	last  uint64
 	bytes uint64
+	cfg   *Config // its limits are in force; nil: none
 }
 
-func (b *book) clone() book { return book{maps.Clone(b.live), b.last, b.bytes} }
+func (b *book) clone() book { return book{maps.Clone(b.live), b.last, b.bytes, b.cfg} }
+
+// unlimited is a clone that keeps everything.
+func (b *book) unlimited() book { return book{maps.Clone(b.live), b.last, b.bytes, nil} }
 
 func (b *book) seqs() []uint64 { return slices.Sorted(maps.Keys(b.live)) }
 
@@ -104,20 +110,14 @@ func (b *book) matching(subject string) (seqs []uint64) {
 	return seqs
 }
 
-func (b *book) apply(cfg *Config, s step) {
+func (b *book) apply(s step) {
 	switch s.kind {
 	case stepStore:
 		b.last++
 		b.live[b.last] = s.id
 		b.bytes += messageSize(s.id)
-		if n := int(cfg.MaxMsgsPerSubject); n > 0 {
-			for same := b.matching(messageSubject(s.id)); len(same) > n; same = same[1:] {
-				b.drop(same[0])
-			}
-		}
-		for len(b.live) > 0 && (cfg.MaxMsgs > 0 && len(b.live) > int(cfg.MaxMsgs) || cfg.MaxBytes > 0 && b.bytes > uint64(cfg.MaxBytes)) {
-			b.drop(b.first())
-		}
+		b.limitSubject(messageSubject(s.id))
+		b.limitAll()
 	case stepSkip:
 		b.last += s.seq
 	case stepRemove:
@@ -128,16 +128,43 @@ func (b *book) apply(cfg *Config, s step) {
 	case stepTruncate:
 		b.dropIf(func(seq uint64) bool { return seq > s.seq })
 		b.last = s.seq
+	case stepLimits:
+		if b.cfg == nil {
+			return
+		}
+		b.cfg = s.cfg
+		b.limitAll()
+		for id := range uint64(3) {
+			b.limitSubject(messageSubject(id))
+		}
+	}
+}
+
+func (b *book) limitSubject(subject string) {
+	if b.cfg == nil || b.cfg.MaxMsgsPerSubject == 0 {
+		return
+	}
+	for same := b.matching(subject); len(same) > int(b.cfg.MaxMsgsPerSubject); same = same[1:] {
+		b.drop(same[0])
+	}
+}
+
+func (b *book) limitAll() {
+	for c := b.cfg; c != nil && len(b.live) > 0 && (c.MaxMsgs > 0 && len(b.live) > int(c.MaxMsgs) || c.MaxBytes > 0 && b.bytes > uint64(c.MaxBytes)); {
+		b.drop(b.first())
 	}
 }
 
 func (b *book) same(o *book) bool {
-	return b.last == o.last && maps.Equal(b.live, o.live)
+	return b.last == o.last && maps.Equal(b.live, o.live) && (b.cfg == nil || b.cfg.sameLimits(o.cfg))
 }
 
 func (b *book) String() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "last %d,", b.last)
+	if c := b.cfg; c != nil {
+		fmt.Fprintf(&w, " limits %d %d %d,", c.MaxMsgs, c.MaxBytes, c.MaxMsgsPerSubject)
+	}
 	for _, seq := range b.seqs() {
 		fmt.Fprintf(&w, " %d:%d", seq, b.live[seq])
 	}
@@ -145,7 +172,8 @@ func (b *book) String() string {
 }
 
 func newLedger(cfg Config) *ledger {
-	return &ledger{cfg: cfg, began: book{live: map[uint64]uint64{}}, now: book{live: map[uint64]uint64{}}, ever: map[stored]bool{}}
+	b := book{live: map[uint64]uint64{}, cfg: &cfg}
+	return &ledger{name: cfg.Name, began: b, now: b.clone(), ever: map[stored]bool{}}
 }
 
 func messageSubject(id uint64) string { return string(rune('a'+id%3)) + ".x" }
@@ -189,7 +217,7 @@ func messageID(sm *StoredMsg) (uint64, error) {
 // add notes a step and applies it.
 func (l *ledger) add(s step) {
 	l.steps = append(l.steps, s)
-	l.now.apply(&l.cfg, s)
+	l.now.apply(s)
 }
 
 // durable notes that the first n steps were reported durable.
@@ -216,20 +244,20 @@ func (l *ledger) settle(found book) error {
 		if n == len(l.steps) {
 			break
 		}
-		b.apply(&l.cfg, l.steps[n])
+		b.apply(l.steps[n])
 	}
 	sure := l.began.clone()
 	for _, s := range l.steps[:l.safe] {
-		sure.apply(&l.cfg, s)
+		sure.apply(s)
 	}
 	return fmt.Errorf("found %v;\ndurable were at least %d steps: %v;\nthen %v;\nat the end: %v", &found, l.safe, &sure, l.steps[l.safe:], &l.now)
 }
 
 // noteEver notes what was stored and purged in this life.
 func (l *ledger) noteEver() {
-	b := l.began.clone()
+	b := l.began.unlimited()
 	for _, s := range l.steps {
-		b.apply(&Config{}, s)
+		b.apply(s)
 		switch s.kind {
 		case stepStore:
 			l.ever[stored{b.last, s.id}] = true
@@ -248,12 +276,12 @@ func (l *ledger) settleVisit(found book) error {
 		return fmt.Errorf("found %v, but another server had stored %d as %d", &found, v.id, v.seq)
 	}
 	recent := map[stored]bool{}
-	was := l.began.clone()
+	was := l.began.unlimited()
 	for seq, id := range was.live {
 		recent[stored{seq, id}] = true
 	}
 	for _, s := range l.steps {
-		was.apply(&Config{}, s)
+		was.apply(s)
 		if s.kind == stepStore {
 			recent[stored{was.last, s.id}] = true
 		}

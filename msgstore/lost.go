@@ -184,8 +184,9 @@ func (r *recovery) noteMissing(m *indexdb.Block) error {
 // sequence that a tombstone names was removed since.
 func (r *recovery) readNotes() {
 	s, d := r.s, r.d
+	found := len(d.noted) // by this start, in what the replay had to load
 	d.eachNote(func(_ string, n *quarantineNote) {
-		if n.Torn {
+		if n.Torn || slices.ContainsFunc(d.noted[:found], func(x quarantineNote) bool { return x.Block == n.Block && x.Offset == n.Offset && x.Size == n.Size }) {
 			return
 		}
 		d.noted = append(d.noted, *n)

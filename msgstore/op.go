@@ -29,8 +29,9 @@ type op struct {
 	changes      []change
 	heard        func(msgs, bytes int64, seq uint64, subject string)
 
-	done func(*op)
-	next *op // changes nothing; its callbacks follow those of this op
+	slicing bool // it removes messages before it is queued
+	done    func(*op)
+	next    *op // changes nothing; its callbacks follow those of this op
 }
 
 // segment is a part of an op's records that goes into one block.
@@ -56,7 +57,6 @@ type action struct {
 	bulk bool // one change for all
 
 	// What slices have removed already.
-	began          bool
 	removed, bytes uint64
 }
 

@@ -1,8 +1,10 @@
 package msgstore
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -33,6 +35,8 @@ type proof struct {
 	ledger  []*ledger
 	nextID  uint64
 	visited bool // another server uses the directory between two lives
+	removes bool // much is removed, and compacted
+	limited bool // there are limits, or will be
 
 	mu  sync.Mutex // events come from several goroutines
 	log []string
@@ -86,11 +90,12 @@ func newProof(seed uint64, m mutation.Set) *proof {
 			}
 		},
 	}
+	p.removes, p.limited = rng.IntN(2) == 0, rng.IntN(2) == 0 || cfg.MaxMsgs+cfg.MaxBytes+cfg.MaxMsgsPerSubject > 0
 	stores := 1 + rng.IntN(4)
 	if p.visited = rng.IntN(4) == 0; p.visited {
 		// What others find is plain, and what the message that they take away had
 		// pushed out would be a matter of opinion. Much is in the journal.
-		stores = 3
+		stores, p.limited = 3, false
 		p.opts.Keys, p.opts.Durability = KeyRing{}, Always
 		cfg.MaxMsgs, cfg.MaxBytes, cfg.MaxMsgsPerSubject = 0, 0, 0
 		p.host.Commit.NoJournal, p.host.Commit.JournalFiles = false, 1
@@ -154,6 +159,7 @@ func (p *proof) run() error {
 				return fmt.Errorf("life %d: visit: %w", life, err)
 			}
 		}
+		p.forgetIndex()
 	}
 	return nil
 }
@@ -193,22 +199,27 @@ func (p *proof) life(how end, last bool) error {
 	}
 	for _, l := range p.ledger {
 		if verbose {
-			p.note("%s", dump(p.disk, path.Join("/store/jetstream/A/streams", l.cfg.Name, "msgs"), l.cfg.Name))
+			p.note("%s", dump(p.disk, path.Join("/store/jetstream/A/streams", l.name, "msgs"), l.name))
 		}
-		f, err := OpenFileStore(h, l.cfg, p.opts)
+		cfg, err := p.config(l)
 		if err != nil {
-			return fail(fmt.Errorf("open %s: %w", l.cfg.Name, err))
+			return fail(fmt.Errorf("meta of %s: %w", l.name, err))
+		}
+		f, err := OpenFileStore(h, *cfg, p.opts)
+		if err != nil {
+			return fail(fmt.Errorf("open %s: %w", l.name, err))
 		}
 		s := &provedStore{FileStore: f, p: p, l: l}
 		stores = append(stores, s)
 		found, err := inspect(f)
+		found.cfg = cfg
 		if err == nil {
 			err = l.settle(found)
 		}
 		if err != nil {
-			return fail(fmt.Errorf("store %s: %w", l.cfg.Name, err))
+			return fail(fmt.Errorf("store %s: %w", l.name, err))
 		}
-		p.note("store %s: %v", l.cfg.Name, &found)
+		p.note("store %s: %v", l.name, &found)
 	}
 	for range 150 + p.rng.IntN(300) {
 		if last || p.disk.IsCut() {
@@ -235,7 +246,7 @@ func (p *proof) life(how end, last bool) error {
 
 // finished returns a callback for an operation that ends with the steps so far.
 func (s *provedStore) finished(what string, args ...any) func(error) {
-	s.p.note("%s: "+what+" (%d)", slices.Concat([]any{s.l.cfg.Name}, args, []any{len(s.l.steps)})...)
+	s.p.note("%s: "+what+" (%d)", slices.Concat([]any{s.l.name}, args, []any{len(s.l.steps)})...)
 	n := len(s.l.steps)
 	s.wait.Add(1)
 	return func(err error) {
@@ -251,9 +262,17 @@ func (s *provedStore) step() {
 	l, rng := s.l, s.p.rng
 	removed := func(done func(error)) func(uint64, error) { return func(_ uint64, err error) { done(err) } }
 	live := l.now.seqs()
-	switch x := rng.IntN(1000); {
-	case x < 660:
+	x := rng.IntN(1000)
+	if s.p.removes && rng.IntN(3) == 0 {
+		x = []int{660, 945}[rng.IntN(2)]
+	}
+	switch {
+	case x < 650:
 		s.store()
+	case x < 660:
+		if s.p.limited {
+			s.limit()
+		}
 	case x < 820:
 		var seqs []uint64
 		for range 1 + rng.IntN(3) {
@@ -311,8 +330,8 @@ func (s *provedStore) step() {
 		if _, err := s.FlushAllPending(); err == nil {
 			l.durable(n)
 		}
-		s.p.note("%s: flush", l.cfg.Name)
-	case x < 945:
+		s.p.note("%s: flush", l.name)
+	case x < 930:
 		s.wait.Wait()
 	case x < 965:
 		s.p.note("maintain")
@@ -327,7 +346,7 @@ func (s *provedStore) step() {
 		b := book{live: map[uint64]uint64{}, last: l.began.last}
 		for n, x := range l.steps {
 			if x.kind == stepStore || x.kind == stepSkip || x.kind == stepFloor {
-				b.apply(&Config{}, x)
+				b.apply(x)
 			}
 			if b.last == state.LastSeq && b.last > l.began.last {
 				l.durable(n + 1)
@@ -335,6 +354,68 @@ func (s *provedStore) step() {
 			}
 		}
 	}
+}
+
+// limit changes the limits.
+func (s *provedStore) limit() {
+	l, rng := s.l, s.p.rng
+	cfg := *l.now.cfg
+	for _, x := range []struct {
+		limit *int64
+		most  int64
+	}{{&cfg.MaxMsgs, 60}, {&cfg.MaxBytes, 8000}, {&cfg.MaxMsgsPerSubject, 20}} {
+		switch rng.IntN(4) {
+		case 0:
+			*x.limit = 0
+		case 1:
+			*x.limit = 1 + rng.Int64N(x.most)
+		}
+	}
+	same := cfg.sameLimits(l.now.cfg)
+	l.add(step{kind: stepLimits, cfg: &cfg})
+	n := len(l.steps)
+	done := s.finished("limits %d %d %d", cfg.MaxMsgs, cfg.MaxBytes, cfg.MaxMsgsPerSubject)
+	err := s.UpdateConfig(cfg)
+	if err == nil && !same {
+		l.durable(n) // in all modes
+	}
+	done(err)
+}
+
+// config is the configuration that is in force in the next life.
+func (p *proof) config(l *ledger) (*Config, error) {
+	cfg := *l.began.cfg
+	raw, err := ReadStreamMeta(p.disk, path.Join("/store/jetstream/A/streams", l.name), "A", p.opts.Keys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &cfg, nil // the stream was never made
+	}
+	if err != nil {
+		return nil, err
+	}
+	var x struct {
+		Msgs  int64 `json:"max_msgs"`
+		Bytes int64 `json:"max_bytes"`
+		Per   int64 `json:"max_msgs_per_subject"`
+	}
+	if err := json.Unmarshal(raw, &x); err != nil {
+		return nil, err
+	}
+	cfg.MaxMsgs, cfg.MaxBytes, cfg.MaxMsgsPerSubject = limit(x.Msgs), limit(x.Bytes), limit(x.Per)
+	return &cfg, nil
+}
+
+// forgetIndex takes index.db away, as one does who changes blocks. The manifest stands
+// in for it.
+func (p *proof) forgetIndex() {
+	if p.rng.IntN(4) > 0 {
+		return
+	}
+	for _, l := range p.ledger {
+		msgs := path.Join("/store/jetstream/A/streams", l.name, "msgs")
+		p.disk.Remove(path.Join(msgs, indexFile))
+		p.disk.SyncDir(msgs)
+	}
+	p.note("=== no index.db")
 }
 
 // store stores a batch.
@@ -377,7 +458,7 @@ func (p *proof) visit() error {
 	if l.visitor.id != 0 {
 		return nil // nobody has seen yet what the one before left
 	}
-	msgs := path.Join("/store/jetstream/A/streams", l.cfg.Name, "msgs")
+	msgs := path.Join("/store/jetstream/A/streams", l.name, "msgs")
 	entries, err := p.disk.ReadDir(msgs)
 	if err != nil {
 		return nil // the stream was never made
@@ -398,7 +479,7 @@ func (p *proof) visit() error {
 	if err != nil || len(content) == 0 || blockcomp.Is(content) {
 		return nil
 	}
-	key := record.NewKey(l.cfg.Name, last)
+	key := record.NewKey(l.name, last)
 	var r record.Record
 	at := 0
 	for off := 0; off < len(content); off += r.Size {
@@ -431,7 +512,7 @@ func (p *proof) visit() error {
 	p.disk.Remove(path.Join(msgs, indexFile))
 	l.visitor = step{seq: r.Seq, id: p.nextID}
 	l.safe = 0
-	p.note("%s: a visitor stored %d as %d", l.cfg.Name, p.nextID, r.Seq)
+	p.note("%s: a visitor stored %d as %d", l.name, p.nextID, r.Seq)
 	return p.disk.SyncDir(msgs)
 }
 

@@ -28,6 +28,7 @@ type recovery struct {
 	obsolete []string // its files, which have served when there is an index.db
 
 	adopted bool   // the state was taken over from index.db
+	beyond  bool   // it is more than the limits allow
 	stamp   uint64 // messages below were
 	// dead holds the sequences of tombstones without a live message.
 	dead      map[uint64]struct{}
@@ -49,6 +50,7 @@ type blockEntry struct {
 type position struct {
 	file   int   // in recovery.files
 	offset int64 // in the content, or endOfBlock
+	size   int64 // of the file up to it
 	ok     bool
 }
 

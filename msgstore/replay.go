@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
@@ -17,7 +18,10 @@ func (r *recovery) replay() error {
 		from, offset = r.place.file, r.place.offset
 	}
 	limits := r.s.cfg
-	if !r.adopted && r.place.ok {
+	switch {
+	case r.adopted && r.beyond:
+		r.enforce()
+	case !r.adopted && r.place.ok:
 		r.unlimit()
 	}
 	defer func() { r.s.cfg = limits }()
@@ -55,11 +59,20 @@ func (r *recovery) unlimit() {
 // limit puts the limits in force, when the replay has come to the place that the
 // index describes.
 func (r *recovery) limit(limits Config) {
-	s := r.s
-	if s.cfg.MaxMsgs == limits.MaxMsgs && s.cfg.MaxBytes == limits.MaxBytes && s.cfg.MaxMsgsPerSubject == limits.MaxMsgsPerSubject {
+	if r.s.cfg.sameLimits(&limits) {
 		return
 	}
-	s.cfg = limits
+	r.s.cfg = limits
+	r.enforce()
+}
+
+// enforce makes the limits hold. Where they were changed, index.db describes the
+// stream right before.
+func (r *recovery) enforce() {
+	e := enforcement{s: r.s, o: newOp()}
+	for e.some(time.Now()) {
+	}
+	e.o.free()
 }
 
 // scanBlock finds the records of b, which is r.files[i], and what is wrong with

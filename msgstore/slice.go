@@ -68,10 +68,7 @@ func (s *store) nextGone(o *op, a *action) (seq uint64, more bool) {
 // sliceOf removes messages until it has taken long enough, or needs the content of a
 // block that is not in memory. The caller holds store.mu.
 func (s *store) sliceOf(o *op, a *action) {
-	if !a.began {
-		a.began = true
-		s.notify.begin()
-	}
+	s.notify.begin(o)
 	msgs, bytes := o.removed, o.removedBytes
 	var loaded *block
 	for end := time.Now().Add(sliceTime); time.Now().Before(end); {

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/natsd/natsd/msgstore/commit"
+	"github.com/natsd/natsd/msgstore/internal/indexdb"
+	"github.com/natsd/natsd/msgstore/internal/manifest"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/msgstore/internal/truncation"
@@ -109,9 +111,6 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 		return err
 	}
 	if err := d.removeFiles(waiting, p.Keep); err != nil {
-		return err
-	}
-	if err := d.replace(path.Join(d.msgs, manifestFile), x.manifest); err != nil {
 		return err
 	}
 	d.saved = x.changes
@@ -236,8 +235,11 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 			return err
 		}
 	}
-	for _, name := range []string{ttlFile, schedFile, floorFile, manifestFile} {
+	for _, name := range []string{ttlFile, schedFile, floorFile} {
 		d.fs.Remove(path.Join(d.msgs, name))
+	}
+	if err := d.manifestOf(p.Index); err != nil {
+		return err
 	}
 	if err := vfs.ReplaceFile(d.fs, path.Join(d.msgs, indexFile), p.Index, 0o600); err != nil {
 		return err
@@ -248,6 +250,21 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 		return err
 	}
 	return d.fs.SyncDir(d.msgs)
+}
+
+// manifestOf writes the manifest that goes with the content of an index.db.
+func (d *disk) manifestOf(index []byte) error {
+	name := path.Join(d.msgs, manifestFile)
+	plain, err := indexdb.Unseal(index, d.s.cfg.Name, d.key)
+	if err != nil {
+		d.fs.Remove(name) // it is sealed with the key before: index.db will not do, either
+		return nil
+	}
+	x, err := indexdb.Decode(plain)
+	if err != nil {
+		return err
+	}
+	return vfs.ReplaceFile(d.fs, name, manifest.Append(nil, x, d.s.cfg.Name), 0o600)
 }
 
 // setTailAt makes a block of the stream the tail. The caller holds wmu and mu.

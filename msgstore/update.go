@@ -27,19 +27,39 @@ func (s *store) UpdateConfig(cfg Config) error {
 	if cfg.Created.IsZero() {
 		cfg.Created = s.cfg.Created
 	}
-	if s.disk != nil {
-		// What the old limits removed must stay removed under the new ones: the
-		// state is saved before they are in force.
-		if err := s.disk.beforeUpdate(&cfg); err != nil {
+	if s.disk == nil {
+		s.wmu.Lock()
+		defer s.runCallbacks()
+		defer s.wmu.Unlock()
+		if err := s.writable(); err != nil {
 			return err
 		}
+		s.replaceConfig(cfg)
+		return nil
 	}
+	d := s.disk
+	d.maintaining.Lock()
+	defer d.maintaining.Unlock()
+	return d.alone(func() error {
+		if !s.cfg.sameLimits(&cfg) {
+			// The replay applies the old limits up to the place that index.db
+			// describes, and the new ones from there on.
+			if err := d.saveAlone(); err != nil {
+				return err
+			}
+		}
+		if err := d.writeMeta(cfg.metaJSON()); err != nil {
+			return err
+		}
+		s.replaceConfig(cfg)
+		return nil
+	})
+}
+
+// replaceConfig puts a configuration in force. The caller holds wmu, and nothing is
+// in flight.
+func (s *store) replaceConfig(cfg Config) {
 	o := newOp()
-	s.wmu.Lock()
-	if err := s.writable(); err != nil {
-		s.wmu.Unlock()
-		return err
-	}
 	s.mu.Lock()
 	old := s.cfg
 	cfg.Name, cfg.FirstSeq = old.Name, old.FirstSeq
@@ -61,20 +81,16 @@ func (s *store) UpdateConfig(cfg Config) error {
 		s.rescan(!hadTTL, !hadSched, newSources)
 	}
 	o.heard = s.updates
-	if s.cfg.Discard == DiscardOld {
-		s.limitAll(o)
+	s.mu.Unlock()
+	if !old.sameLimits(&cfg) {
+		s.enforce(o)
 	}
-	if p := cfg.MaxMsgsPerSubject; p > 0 && (old.MaxMsgsPerSubject == 0 || p < old.MaxMsgsPerSubject) {
-		s.limitSubjects(o)
-	}
+	s.mu.Lock()
 	if s.disk != nil {
 		s.disk.changes++
 	}
 	s.notify.add(o)
 	s.mu.Unlock()
-	s.wmu.Unlock()
-	s.runCallbacks()
-	return nil
 }
 
 // rescan registers what the headers of all messages ask for. The caller holds

@@ -200,14 +200,14 @@ type clientError struct{ error }
 // listen notes what a push consumer delivers and what is republished.
 func (w *witness) listen(p *powered) error {
 	inbox := p.nc.NewInbox()
-	if _, err := p.nc.Subscribe(inbox, func(m *nats.Msg) {
+	if err := p.hear(inbox, func(m *nats.Msg) {
 		if meta, err := m.Metadata(); err == nil {
 			w.show(meta.Sequence.Stream, m.Subject, string(m.Data))
 		}
 	}); err != nil {
 		return err
 	}
-	if _, err := p.nc.Subscribe("again."+w.stream+".>", func(m *nats.Msg) {
+	if err := p.hear("again."+w.stream+".>", func(m *nats.Msg) {
 		if seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64); err == nil {
 			w.show(seq, strings.TrimPrefix(m.Subject, "again."), string(m.Data))
 		}
@@ -260,7 +260,7 @@ func (sc *streams) mirrored(ctx context.Context, p *powered) error {
 		sc.mirror = true
 	}
 	inbox := p.nc.NewInbox()
-	if _, err := p.nc.Subscribe(inbox, func(m *nats.Msg) {
+	if err := p.hear(inbox, func(m *nats.Msg) {
 		if meta, err := m.Metadata(); err == nil {
 			sc.ws[0].show(meta.Sequence.Stream, m.Subject, string(m.Data))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -71,10 +72,11 @@ type scenario interface {
 
 // powered is a server on a simulated disk, and a client.
 type powered struct {
-	disk *crashfs.FS
-	s    *Server
-	nc   *nats.Conn
-	js   nats.JetStreamContext
+	disk    *crashfs.FS
+	s       *Server
+	nc      *nats.Conn
+	js      nats.JetStreamContext
+	hearing sync.WaitGroup
 }
 
 // powerOn starts a server on the disk. An error that comes from a power cut is no
@@ -115,10 +117,31 @@ func powerOn(disk *crashfs.FS, f fault, configure func(*options.JetStream), log 
 	return p, nil
 }
 
+// hear calls fn with each message on a subject, one at a time, until the client is
+// closed. None of the calls outlasts the life: what one life was shown must not be
+// taken for what the next one shows.
+func (p *powered) hear(subject string, fn func(*nats.Msg)) error {
+	sub, err := p.nc.SubscribeSync(subject)
+	if err != nil {
+		return err
+	}
+	p.hearing.Go(func() {
+		for {
+			m, err := sub.NextMsgWithContext(context.Background())
+			if err != nil {
+				return
+			}
+			fn(m)
+		}
+	})
+	return nil
+}
+
 func (p *powered) off() {
 	if p.nc != nil {
 		p.nc.Close()
 	}
+	p.hearing.Wait()
 	p.s.Shutdown()
 }
 
@@ -128,6 +151,7 @@ func (p *powered) live(sc scenario, rng *rand.Rand, life int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stuckAfter)
 	defer cancel()
 	stuck := false
+	var where []byte
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		select {
@@ -135,19 +159,26 @@ func (p *powered) live(sc scenario, rng *rand.Rand, life int) error {
 			p.nc.FlushTimeout(time.Second)
 		case <-ctx.Done():
 			stuck = true
+			where = make([]byte, 1<<20)
+			where = where[:runtime.Stack(where, true)]
 		}
 		cancel()
 		p.nc.Close()
 	})
 	err := sc.work(ctx, p, rng, life)
-	if !p.disk.IsCut() && err != nil {
+	failed := !p.disk.IsCut() && err != nil
+	timeUp := ctx.Err() != nil
+	if failed {
 		cancel()
-		wg.Wait()
-		return err
 	}
 	wg.Wait()
-	if stuck {
-		return errors.New("no progress")
+	switch {
+	case stuck && timeUp && err != nil:
+		return fmt.Errorf("no progress (%w)\n%s", err, where)
+	case stuck && timeUp:
+		return fmt.Errorf("no progress\n%s", where)
+	case failed:
+		return err
 	}
 	return nil
 }
