@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/natsd/natsd/msgstore/check"
 	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
 	"github.com/natsd/natsd/msgstore/internal/mutation"
@@ -173,6 +175,10 @@ type provedStore struct {
 }
 
 func (p *proof) life(how end, last bool) error {
+	told, err := p.examine()
+	if err != nil {
+		return err
+	}
 	opts := p.host
 	opts.FS = p.disk
 	h, err := NewHost("/store", opts)
@@ -215,6 +221,9 @@ func (p *proof) life(how end, last bool) error {
 		found.cfg = cfg
 		if err == nil {
 			err = l.settle(found)
+		}
+		if x := told[l.name]; err == nil && p.judged() && x != nil && (x.last != found.last || !maps.Equal(x.live, found.live)) {
+			err = fmt.Errorf("the checker sees %v;\nthe store has %v", x, &found)
 		}
 		if err != nil {
 			return fail(fmt.Errorf("store %s: %w", l.name, err))
@@ -380,6 +389,38 @@ func (s *provedStore) limit() {
 		l.durable(n) // in all modes
 	}
 	done(err)
+}
+
+// judged says whether the checker knows as much as the store. What is lost in a visit
+// is a matter of opinion, and it does not know that the caller has a log of its own.
+func (p *proof) judged() bool { return !p.visited && p.opts.Durability != External }
+
+// examine returns what the offline checker sees of the streams, before a store opens
+// them. It finds no damage.
+func (p *proof) examine() (map[string]*book, error) {
+	opts := check.Options{FS: p.disk, Keys: p.opts.Keys}
+	told := map[string]*book{}
+	rep, err := check.Verify("/store", opts)
+	if errors.Is(err, check.ErrNoStore) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	for _, f := range rep.Findings {
+		if f.Severity == check.Damage && p.judged() {
+			return nil, fmt.Errorf("verify: %s", f)
+		}
+	}
+	for _, st := range rep.Streams {
+		told[st.Stream] = &book{live: map[uint64]uint64{}, last: st.LastSeq}
+	}
+	err = check.Messages("/store", opts, func(m *check.Message) error {
+		id, err := messageID(&StoredMsg{Seq: m.Seq, Subject: m.Subject, Header: m.Header, Data: m.Data, Time: m.Time})
+		told[m.Stream].live[m.Seq] = id
+		return err
+	})
+	return told, err
 }
 
 // config is the configuration that is in force in the next life.

@@ -108,13 +108,15 @@ func (p *powered) readStream(name string) (map[uint64]stored, error) {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
+	ctx, cancel := patient(answerWithin)
+	defer cancel()
 	found := map[uint64]stored{}
 	for next := uint64(1); ; {
 		if err := p.nc.PublishRequest("$JS.API.DIRECT.GET."+name, inbox, fmt.Appendf(nil, `{"seq":%d,"batch":100000}`, next)); err != nil {
 			return nil, err
 		}
 		for more := true; more; {
-			m, err := sub.NextMsg(answerWithin)
+			m, err := sub.NextMsgWithContext(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("reading stream %s behind %d messages: %w", name, len(found), err)
 			}
@@ -148,7 +150,7 @@ func (p *powered) consumeStream(name string) (map[uint64]stored, error) {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	ctx, cancel := patient(answerWithin)
 	defer cancel()
 	a, err := p.ask(ctx, "$JS.API.CONSUMER.CREATE."+name, fmt.Sprintf(`{"stream_name":%q,"config":{"ack_policy":"none","mem_storage":true}}`, name))
 	if err == nil && a.NumPending > 0 {
@@ -186,7 +188,9 @@ func (p *powered) drain(stream, name, push string) (map[uint64]bool, error) {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	for came, since := 0, time.Now(); ; {
+	ctx, cancel := patient(answerWithin)
+	defer func() { cancel() }()
+	for came := 0; ; {
 		// What was acknowledged and removed before the cut counts as pending until its
 		// time has come: so ask again.
 		ci, err := p.js.ConsumerInfo(stream, name)
@@ -198,9 +202,11 @@ func (p *powered) drain(stream, name, push string) (map[uint64]bool, error) {
 			return seen, nil
 		}
 		if len(seen) > came {
-			came, since = len(seen), time.Now()
+			cancel()
+			came = len(seen)
+			ctx, cancel = patient(answerWithin)
 		}
-		if time.Since(since) > answerWithin {
+		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%d messages are left, of which %d came", left, len(seen))
 		}
 		if push == "" {

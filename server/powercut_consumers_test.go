@@ -107,7 +107,7 @@ func (sc *consumers) forgetAcks() {
 }
 
 func (sc *consumers) verify(p *powered) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*answerWithin)
+	ctx, cancel := patient(3 * answerWithin)
 	defer cancel()
 	for _, f := range sc.streams {
 		a, err := p.ask(ctx, "$JS.API.STREAM.INFO."+f.name, "")

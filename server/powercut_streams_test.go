@@ -80,7 +80,7 @@ func (sc *streams) config(w *witness, version int) string {
 }
 
 func (sc *streams) verify(p *powered) error {
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	ctx, cancel := patient(answerWithin)
 	defer cancel()
 	for i, w := range sc.ws {
 		a, err := p.ask(ctx, "$JS.API.STREAM.INFO."+w.stream, "")

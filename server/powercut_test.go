@@ -31,6 +31,26 @@ import (
 // reaches its cut.
 const stuckAfter = 60 * time.Second
 
+// patient is a context with a timeout that counts only while this process runs: a
+// machine that stands still for a minute has not hung the server.
+func patient(timeout time.Duration) (context.Context, context.CancelFunc) {
+	const step = 100 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		t := time.NewTicker(step) // drops the ticks that nobody took
+		defer t.Stop()
+		for range timeout / step {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
 // forged is a disk that lies about its syncs.
 type forged struct{ vfs.FS }
 
@@ -106,9 +126,9 @@ func powerOn(disk *crashfs.FS, f fault, configure func(*options.JetStream), log 
 		return nil, err
 	}
 	p := &powered{disk: disk, s: s}
-	p.nc, err = nats.Connect("nats://"+s.Addr().String(), nats.NoReconnect(), nats.Timeout(answerWithin))
+	p.nc, err = nats.Connect("nats://"+s.Addr().String(), nats.NoReconnect(), nats.Timeout(5*answerWithin))
 	if err == nil {
-		p.js, err = p.nc.JetStream(nats.MaxWait(20*time.Second), nats.PublishAsyncMaxPending(256))
+		p.js, err = p.nc.JetStream(nats.MaxWait(5*answerWithin), nats.PublishAsyncMaxPending(256))
 	}
 	if err != nil {
 		p.off()
@@ -148,7 +168,7 @@ func (p *powered) off() {
 // live lets the clients work until the power goes off. What the server sent up to
 // the cut still reaches them.
 func (p *powered) live(sc scenario, rng *rand.Rand, life int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stuckAfter)
+	ctx, cancel := patient(stuckAfter)
 	defer cancel()
 	stuck := false
 	var where []byte

@@ -31,6 +31,7 @@ type block struct {
 	messages   uint64 // live
 	unreadable error
 	oldKey     bool // readable with <N>.key.old only
+	last       bool // no later block holds anything
 
 	after, before uint64 // see scan.Block
 }
@@ -183,7 +184,7 @@ func (s *stream) firstSequence(b *block, c *content) uint64 {
 func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 	sb := &scan.Block{
 		Content: c.bytes, Stream: s.stream, Number: uint32(b.number),
-		Last:  b == s.blocks[len(s.blocks)-1],
+		Last:  b.last,
 		After: b.after, Before: b.before, Unreadable: c.bad, Raw: c.file,
 		Evidence: s.evidence(b.number),
 	}

@@ -100,7 +100,7 @@ func sealFile(fsys vfs.FS, path string, content []byte, key *keys.Key) error {
 // the last block, by which its age is judged, are not changed by a conversion.
 func (c *conversion) index(s *stream, key *keys.Key) error {
 	path := filepath.Join(s.msgs, "index.db")
-	if s.index == nil {
+	if s.index == nil || s.manifest {
 		return removeIfThere(s.opts.fs(), path) // nobody could read it any more
 	}
 	file, err := indexdb.Seal(s.index.Append(nil, s.index.Subjects()), s.stream, key)

@@ -192,7 +192,7 @@ func (s *stream) writeArchive(w io.Writer, consumers []*consumer) error {
 			return err
 		}
 	}
-	if s.exact {
+	if s.exact && !s.manifest {
 		if err := put("msgs/index.db", highway.Append(s.stream, s.index.Append(nil, s.index.Subjects()))); err != nil {
 			return err
 		}

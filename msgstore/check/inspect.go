@@ -110,11 +110,12 @@ func (s *stream) inspect(opts *InspectOptions) (*Inspection, error) {
 		x.Encryption = s.keys.opened.Cipher.String()
 	}
 	switch {
-	case s.exact:
+	case !s.indexFile:
+	case s.exact && !s.manifest:
 		x.Index = "exact"
-	case s.ahead:
+	case s.ahead && !s.manifest:
 		x.Index = "ahead"
-	case s.indexFile:
+	default:
 		x.Index = "stale"
 	}
 	for _, b := range s.blocks {

@@ -60,13 +60,30 @@ func (h *history) message(seq uint64, size int, name []byte) {
 	if h.told {
 		return
 	}
-	for e.subj != nil && e.subj.live > h.cfg.MaxPer {
-		oldest := e.subj.seqs[0]
-		e.subj.seqs = e.subj.seqs[1:]
+	h.limitSubject(e.subj)
+	h.limitAll()
+}
+
+// limit applies the limits to what is there.
+func (h *history) limit() {
+	h.limitAll()
+	for _, x := range h.subjects {
+		h.limitSubject(x)
+	}
+}
+
+func (h *history) limitSubject(x *subject) {
+	for x != nil && x.live > h.cfg.MaxPer {
+		oldest := x.seqs[0]
+		x.seqs = x.seqs[1:]
 		if h.remove(oldest) {
 			h.limited = max(h.limited, oldest)
 		}
 	}
+}
+
+// limitAll removes the oldest messages until max_msgs and max_bytes hold.
+func (h *history) limitAll() {
 	if h.cfg.Discard == "new" {
 		return
 	}

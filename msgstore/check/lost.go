@@ -4,15 +4,29 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+
+	"github.com/natsd/natsd/msgstore/internal/indexdb"
 )
 
 // loses adds the sequences of [first, last] that had been live to the lost ones
 // and returns their bounds.
 func (p *pass) loses(b uint64, first, last uint64, reason string) (lo, hi uint64) {
-	if last == 0 {
+	return p.lose(p.unaccounted(b, first, last, reason))
+}
+
+// lose adds ranges to the lost ones and returns their bounds.
+func (p *pass) lose(parts []Lost) (lo, hi uint64) {
+	if len(parts) == 0 {
 		return 0, 0
 	}
-	for seq := first; seq <= last; {
+	p.lost = append(p.lost, parts...)
+	return parts[0].FirstSeq, parts[len(parts)-1].LastSeq
+}
+
+// unaccounted are the parts of [first, last] that can have been live, are not there,
+// and that no tombstone names.
+func (p *pass) unaccounted(b uint64, first, last uint64, reason string) (parts []Lost) {
+	for seq := first; last > 0 && seq <= last; {
 		switch {
 		case p.present.Contains(seq):
 			seq = p.present.NextAbsent(seq)
@@ -29,26 +43,22 @@ func (p *pass) loses(b uint64, first, last uint64, reason string) (lo, hi uint64
 			end = min(end, next-1)
 		}
 		for _, r := range p.possible(b, seq, end) {
-			if lo == 0 {
-				lo = r.FirstSeq
-			}
-			hi = r.LastSeq
 			r.Reason = reason
-			p.lost = append(p.lost, r)
+			parts = append(parts, r)
 		}
 		if end == last {
 			break
 		}
 		seq = end + 1
 	}
-	return lo, hi
+	return parts
 }
 
 // possible are the parts of [first, last] that can have been live: what
 // index.db knows to be gone was not, nor what a limit had removed.
 func (p *pass) possible(number, first, last uint64) (parts []Lost) {
-	if p.floor != nil {
-		first = max(first, p.floor.Seq)
+	if p.told != nil {
+		first = max(first, p.told.Seq)
 	}
 	if first = max(first, p.history.limited+1); first > last {
 		return nil
@@ -113,16 +123,19 @@ func (p *pass) reportMissingBlocks() {
 		}
 		for i := range p.index.Blocks {
 			k := &p.index.Blocks[i]
-			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 || p.gone(k.Number) {
+			if k.Msgs() == 0 || have(k.Number) || p.onlyBlock != 0 || p.explained(k) {
 				continue
 			}
+			parts := p.unaccounted(k.Number, k.FirstSeq, k.LastSeq, "block file is missing")
 			current := p.exact || p.ahead
-			if !current && (p.removed.CountRange(k.FirstSeq, k.LastSeq) > 0 || k.FirstSeq <= p.history.limited || !p.between(k.Number)) {
-				continue // removed since: by tombstones, by limits, or from the front
+			if !current && (p.removed.CountRange(k.FirstSeq, k.LastSeq) > 0 && count(parts) <= 1 || k.FirstSeq <= p.history.limited || !p.between(k.Number)) {
+				// Removed since: by tombstones, but for the last one, with which the file
+				// goes; by limits; or from the front.
+				continue
 			}
 			path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", k.Number))
-			lo, hi := p.loses(k.Number, k.FirstSeq, k.LastSeq, "block file is missing")
-			f := p.find(Damage, KindMissingBlock, path, fmt.Sprintf("index.db lists this block with %d messages", k.Msgs()))
+			lo, hi := p.lose(parts)
+			f := p.find(Damage, KindMissingBlock, path, fmt.Sprintf("%s lists this block with %d messages", filepath.Base(p.evidencePath()), k.Msgs()))
 			f.FirstSeq, f.LastSeq = lo, hi
 		}
 		return
@@ -144,6 +157,20 @@ func (p *pass) reportMissingBlocks() {
 		f := p.find(Damage, KindMissingBlock, path, "the sequences between its neighbours are gone and nothing says that they were removed")
 		f.FirstSeq, f.LastSeq = lo, hi
 	}
+}
+
+// explained says whether floor.db says that the messages of a block are gone.
+func (p *pass) explained(k *indexdb.Block) bool {
+	f := p.told
+	return f != nil && (slices.Contains(f.Gone, uint32(k.Number)) || k.LastSeq < f.Seq)
+}
+
+// count is the number of sequences in ranges.
+func count(parts []Lost) (n uint64) {
+	for _, l := range parts {
+		n += l.LastSeq - l.FirstSeq + 1
+	}
+	return n
 }
 
 // between says whether a block number lies between existing blocks.

@@ -14,6 +14,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/floordb"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/manifest"
 	"github.com/natsd/natsd/msgstore/internal/meta"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/msgstore/internal/scheddb"
@@ -60,11 +61,14 @@ type stream struct {
 	cfg     config
 	keys    sealer
 
-	msgs         string // the directory of the blocks
-	index        *indexdb.Index
-	indexFile    bool
-	exact, ahead bool // index.db is as old as the blocks, or newer than them
+	msgs         string         // the directory of the blocks
+	index        *indexdb.Index // index.db, or else the manifest; nil without either
+	indexFile    bool           // there is an index.db
+	manifest     bool           // index is the manifest
+	exact, ahead bool           // it is as old as the blocks, or newer than them
+	place        place          // which it describes, where it is older
 	floor        *floordb.Mark
+	told         *floordb.Mark    // floor.db, also where others have written since
 	plan         *truncation.Plan // of an interrupted truncation, or nil
 	blocks       []*block
 	missing      []uint64 // numbers of blocks that are gone
@@ -103,6 +107,9 @@ func openStream(t *tree, loc location, opts *Options) (*stream, error) {
 	}
 	s.readTruncation()
 	s.readIndex()
+	if s.index == nil {
+		s.readManifest()
+	}
 	s.readFloor()
 	s.readDerived()
 	if s.keys.pending && s.keys.sealed {
@@ -285,6 +292,32 @@ func (s *stream) readIndex() {
 	}
 }
 
+// readManifest reads manifest.db, which only natsd writes: it says what index.db does,
+// without the subjects.
+func (s *stream) readManifest() {
+	path := filepath.Join(s.msgs, "manifest.db")
+	b, err := s.read(path, maxState)
+	if s.plan != nil || b == nil && err == nil {
+		return // a truncation replaces it
+	}
+	if err == nil {
+		s.index, err = manifest.Decode(b, s.stream)
+	}
+	if err != nil {
+		s.find(Repairable, KindDerived, path, err.Error())
+		return
+	}
+	s.manifest = true
+}
+
+// evidencePath is the file that index was read from.
+func (s *stream) evidencePath() string {
+	if s.manifest {
+		return filepath.Join(s.msgs, "manifest.db")
+	}
+	return filepath.Join(s.msgs, "index.db")
+}
+
 // readFloor reads floor.db, which only natsd writes.
 func (s *stream) readFloor() {
 	if s.plan != nil {
@@ -294,6 +327,7 @@ func (s *stream) readFloor() {
 	b, err := s.read(path, maxState)
 	if err == nil && b != nil {
 		s.floor, err = floordb.Decode(b, s.stream)
+		s.told = s.floor
 	}
 	if err != nil {
 		s.find(Repairable, KindDerived, path, err.Error())

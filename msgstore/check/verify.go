@@ -99,6 +99,9 @@ func examineAll(path string, passes int64, groups bool, opts *Options, fn func(*
 
 // scan reads all blocks and decides what is live and what is lost.
 func (s *stream) scan() error {
+	if err := s.findEnd(); err != nil {
+		return err
+	}
 	if err := s.placeFloor(); err != nil {
 		return err
 	}
@@ -109,8 +112,11 @@ func (s *stream) scan() error {
 		}
 		return gone
 	})
-	s.placeIndex()
+	if err := s.placeIndex(); err != nil {
+		return err
+	}
 	p := pass{stream: s, history: newHistory(&s.cfg), present: new(seqset.Set), removed: new(seqset.Set), subjects: make(map[string]uint64)}
+	p.settleIndex()
 	var err error
 	if p.acked, err = s.released(); err != nil {
 		return err
@@ -153,45 +159,6 @@ func (s *stream) indexedFirst(blocks []*block) uint64 {
 	return 0
 }
 
-// placeIndex finds out how old index.db is: exact, behind the blocks, or ahead
-// of them, when the end of a block or the last block is gone.
-func (s *stream) placeIndex() {
-	if s.index == nil || s.onlyBlock != 0 {
-		return
-	}
-	if len(s.blocks) == 0 || s.blocks[len(s.blocks)-1].number < s.index.LastBlock {
-		s.ahead = s.index.LastSeq > 0
-		s.exact = !s.ahead
-		return
-	}
-	last := s.blocks[len(s.blocks)-1]
-	if last.number > s.index.LastBlock {
-		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "newer blocks exist: the state is rebuilt from the blocks")
-		return
-	}
-	c, err := s.load(last)
-	if err != nil || last.unreadable != nil {
-		s.ahead = true
-		return
-	}
-	if c.last == s.index.LastChecksum {
-		s.exact = true
-		return
-	}
-	sb := s.scanBlock(last, &c)
-	found := s.index.LastChecksum == [record.SumSize]byte{}
-	scan.Run(sb, func(at int, r *record.Record) error {
-		end := at + r.Size
-		found = found || [record.SumSize]byte(c.bytes[end-record.SumSize:end]) == s.index.LastChecksum
-		return nil
-	})
-	if s.ahead = !found; s.ahead {
-		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "the last block does not hold the record that was its last one")
-	} else {
-		s.find(Repairable, KindIndexStale, filepath.Join(s.msgs, "index.db"), "the last block has additional entries: the state is rebuilt from the blocks")
-	}
-}
-
 // pass is one reading of all blocks of a stream.
 type pass struct {
 	*stream
@@ -203,6 +170,7 @@ type pass struct {
 	acked    *seqset.Set       // of a work queue: acknowledged in the journal
 	settled  []entry           // those of them whose record is here
 	damages  []blockDamage
+	beyond   bool            // the limits remove more of what the index says
 	old      *oldindex.Index // what a server before 2.10 says of this block
 	last     uint64
 	prev     uint64 // number of the block before
@@ -243,8 +211,11 @@ func (p *pass) block(b *block, c *content) error {
 	if p.old, err = p.oldIndex(b, c); err != nil {
 		return err
 	}
-	p.history.told = p.old != nil
-	p.atFloor(b, 0)
+	told := p.old != nil || p.toldAt(b, 0)
+	if p.history.told && !told {
+		p.history.limit()
+	}
+	p.history.told = told
 	res, err := scan.Run(sb, func(at int, r *record.Record) error {
 		if r.Kind == record.Tombstone {
 			p.tombstone(r)
@@ -259,7 +230,7 @@ func (p *pass) block(b *block, c *content) error {
 				p.message(b, r, e)
 			}
 		}
-		p.atFloor(b, at+r.Size)
+		p.atPlace(b, at+r.Size)
 		return nil
 	})
 	if err != nil {
@@ -302,14 +273,6 @@ func (s *stream) placeFloor() error {
 	return nil
 }
 
-// atFloor applies floor.db behind the record that it was written after: then,
-// and not at the end, since limits look at what is live.
-func (p *pass) atFloor(b *block, end int) {
-	if f := p.floor; f != nil && uint64(f.Block) == b.number && f.Offset == int64(end) && f.Seq <= p.state.LastSeq+1 {
-		p.history.floor(f.Seq)
-	}
-}
-
 // gone says whether floor.db says that a block is gone.
 func (s *stream) gone(number uint64) bool {
 	return s.floor != nil && slices.Contains(s.floor.Gone, uint32(number))
@@ -336,8 +299,10 @@ func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 			return // index.db knows that it is gone, and what is gone does not come back
 		}
 		if p.exact || p.ahead {
-			p.live.Insert(r.Seq)
 			p.subjects[string(r.Subject)]++
+		}
+		if p.byIndex() {
+			p.live.Insert(r.Seq)
 			p.bytes += uint64(r.Size)
 			return
 		}
@@ -350,7 +315,7 @@ func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 func (p *pass) free() {
 	for _, e := range p.settled {
 		p.removed.Insert(e.seq)
-		if !p.exact && !p.ahead {
+		if !p.byIndex() {
 			p.history.remove(e.seq)
 		} else if p.live.Delete(e.seq) {
 			p.bytes -= uint64(e.size)
@@ -375,20 +340,26 @@ const maxMissing = 1 << 16
 // finish decides what is live, lost and wrong, after all blocks were read.
 func (p *pass) finish() {
 	p.free()
-	if p.exact || p.ahead {
+	if p.byIndex() {
 		p.state.Bytes = p.bytes
-		if p.index.LastSeq >= p.state.LastSeq {
-			p.state.LastSeq, p.lastTime = p.index.LastSeq, p.index.LastTime
-		}
 	} else {
+		if p.history.told {
+			p.history.limit()
+		}
+		if f := p.floor; f != nil && f.Seq > 0 {
+			// The record that carries the last sequence of a purge follows floor.db.
+			p.history.floor(f.Seq)
+			p.state.LastSeq = max(p.state.LastSeq, f.Seq-1)
+		}
 		p.live = p.history.live
 		p.state.Bytes = p.history.bytes
-		if p.index != nil && p.index.LastSeq > p.state.LastSeq {
-			p.state.LastSeq, p.lastTime = p.index.LastSeq, p.index.LastTime
-		}
+	}
+	if x := p.index; x != nil && (x.LastSeq > p.state.LastSeq || x.LastSeq == p.state.LastSeq && (p.exact || p.ahead)) {
+		p.state.LastSeq, p.lastTime = x.LastSeq, x.LastTime
 	}
 	p.reportDamages()
 	p.reportMissingBlocks()
+	p.reportMissingRecords()
 	if p.exact {
 		p.compareSubjects()
 	}
