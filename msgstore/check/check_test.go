@@ -281,7 +281,7 @@ func TestFloor(t *testing.T) {
 		{floordb.Mark{Block: 1, Offset: mark.Offset, Seq: 9}, 1},
 		{floordb.Mark{Block: 2, Offset: mark.Offset, Sum: mark.Sum, Seq: 9}, 1},
 		{floordb.Mark{Block: 1, Offset: mark.Offset + 1, Sum: mark.Sum, Seq: 9}, 1},
-		{floordb.Mark{Block: 1, Offset: mark.Offset, Sum: mark.Sum, Seq: 17}, 1}, // more than there was then
+		{floordb.Mark{Block: 1, Offset: mark.Offset, Sum: mark.Sum, Seq: 17}, 17}, // the next one got 17
 	} {
 		if err := os.WriteFile(filepath.Join(msgs, "floor.db"), tc.mark.Append(nil, "S"), 0o600); err != nil {
 			t.Fatal(err)
