@@ -1,6 +1,9 @@
 package msgstore
 
 import (
+	"errors"
+	"syscall"
+
 	"github.com/natsd/natsd/msgstore/commit"
 )
 
@@ -41,7 +44,7 @@ func (d *disk) maintain(now int64) {
 	defer d.maintaining.Unlock()
 	s := d.s
 	if s.failed.Load() != nil {
-		d.repair()
+		d.repair(false)
 		return
 	}
 	if d.mode == Interval && now-d.syncAt >= d.every {
@@ -275,9 +278,24 @@ func (d *disk) forget(b *block) error {
 	return d.queue.Perform(&commit.Op{Forget: d.relPath(b)})
 }
 
+// repairNow repairs a failed store before it is refused what may free the space that
+// it failed for. It must not be called from a completion callback.
+func (d *disk) repairNow() {
+	if d.s.failed.Load() == nil {
+		return
+	}
+	d.maintaining.Lock()
+	defer d.maintaining.Unlock()
+	if d.s.failed.Load() != nil {
+		d.repair(true)
+	}
+}
+
 // repair makes a store writable again after a failed write or sync: everything
-// that is visible, and so was durable, goes to a new file of the tail.
-func (d *disk) repair() {
+// that is visible, and so was durable, goes to a new file of the tail. With shrink a
+// full disk gets room for it from the journal's spare segments: they are kept for
+// those who are about to free space.
+func (d *disk) repair(shrink bool) {
 	s := d.s
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -298,7 +316,13 @@ func (d *disk) repair() {
 	if err != nil || len(c.bad) > 0 || int64(len(c.buf)) != b.size {
 		return // it cannot be read now
 	}
-	if err := d.rewrite(b, c, nil); err != nil {
+	err = d.rewrite(b, c, nil)
+	if shrink && errors.Is(err, syscall.ENOSPC) {
+		if shrunk, _ := d.host.Committer().Shrink(); shrunk {
+			err = d.rewrite(b, c, nil)
+		}
+	}
+	if err != nil {
 		return
 	}
 	// Only now: until the new file was durable, the journal alone may have held a

@@ -280,6 +280,9 @@ func (s *store) compact(seq uint64, done func(*op)) {
 
 // operate runs an operation that place prepares under wmu.
 func (s *store) operate(done func(*op), place func(*op) error) {
+	if s.disk != nil {
+		s.disk.repairNow()
+	}
 	o := newOp()
 	o.done = done
 	s.wmu.Lock()

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -132,6 +133,18 @@ func (f *File) leave() {
 	}
 }
 
+// broke makes the file and its queue refuse everything from here on, after a write
+// or sync of it has failed. It returns the error with the file's name in the store
+// directory: the one it was opened with may be that of a stream that was not in place
+// yet, and what clients are shown does not tell where the store is.
+func (f *File) broke(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		err = &fs.PathError{Op: at.Op, Path: f.path, Err: at.Err}
+	}
+	f.fail(err)
+	return err
+}
+
 // fail makes the file and its queue refuse everything from here on.
 func (f *File) fail(err error) {
 	q := f.queue
@@ -236,7 +249,7 @@ func (c *Committer) plain(f *File, ops []*Op, w *workspace) {
 			}
 		}
 		if err != nil {
-			f.fail(err)
+			err = f.broke(err)
 		} else {
 			f.advance(end, tail, needSync)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -22,6 +23,7 @@ type journal struct {
 	preparing bool
 	check     bool // a segment may have become free
 	alone     int  // small appends that were synced in their own file
+	cramped   bool // the disk had no room for another segment
 
 	cur     *segment
 	free    []*segment // empty and durable
@@ -29,7 +31,8 @@ type journal struct {
 	nextSeq uint64
 	number  uint64 // of the next frame
 	space   int64  // left in cur
-	files   int    // number of segment files made
+	files   int    // number of segment files
+	made    int    // number of names used for them
 
 	taken []*File // what a round works on
 }
@@ -66,6 +69,12 @@ func (j *journal) wantsSegment(c *Committer) bool {
 	if len(j.full) > 0 && j.check {
 		return true
 	}
+	if j.alone >= c.opts.SyncsAlone {
+		j.cramped = false // time to look again
+	}
+	if j.cramped {
+		return false
+	}
 	if c.small.len() >= c.opts.JournalFiles || j.alone >= c.opts.SyncsAlone {
 		j.wanted = true
 	}
@@ -99,7 +108,11 @@ func (c *Committer) doSegment() {
 	case old.settled() || c.opts.Mutations.FreeBeforeSync:
 		s, err = old, c.recycle(old)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case old == nil:
+		c.notMade(err)
+	default:
 		c.journalFailed(err)
 	}
 	c.mu.Lock()
@@ -112,6 +125,7 @@ func (c *Committer) doSegment() {
 	if s == old {
 		j.full = append(j.full[:0], j.full[1:]...)
 		j.check = true // the next may be free as well
+		j.cramped = false
 	}
 	j.free = append(j.free, s)
 }
@@ -146,21 +160,42 @@ func (c *Committer) newSegment() (*segment, error) {
 	}
 	c.mu.Lock()
 	j.files++
-	n := j.files
+	j.made++
+	n := j.made
 	j.nextSeq++
 	seq := j.nextSeq
 	c.mu.Unlock()
 	s := &segment{name: path.Join(j.dir, fmt.Sprintf("journal-%d", n)), seq: seq}
 	f, err := c.opts.FS.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err == nil {
+		s.file = f
+		if err = c.fill(s); err == nil {
+			err = c.opts.FS.SyncDir(j.dir)
+		}
+		if err != nil {
+			f.Close()
+			c.opts.FS.Remove(s.name) // it holds nothing; a full disk needs the space
+		}
+	}
 	if err != nil {
+		c.mu.Lock()
+		j.files--
+		c.mu.Unlock()
 		return nil, err
 	}
-	s.file = f
-	if err := c.fill(s); err != nil {
-		f.Close()
-		return nil, err
+	return s, nil
+}
+
+// notMade is called when no segment could be made. On a full disk the journal goes on
+// with the segments it has; anything else ends its use.
+func (c *Committer) notMade(err error) {
+	if !errors.Is(err, syscall.ENOSPC) {
+		c.journalFailed(err)
+		return
 	}
-	return s, c.opts.FS.SyncDir(j.dir)
+	c.mu.Lock()
+	c.journal.cramped, c.journal.alone = true, 0
+	c.mu.Unlock()
 }
 
 // fillBytes is how much of a new segment is synced at a time: a sync that somebody
@@ -264,6 +299,8 @@ func (c *Committer) doJournal() {
 			c.journalFailed(err)
 			err = fmt.Errorf("%w: %w", ErrNoJournal, err)
 		}
+	} else if runs > 0 {
+		c.journalFailed(errNoRoom) // behind a run that is refused none may be kept
 	}
 	c.mu.Lock()
 	c.letJournalGo()
@@ -345,29 +382,67 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 	return entries, size
 }
 
+// Shrink removes the spare segments of the journal, for an owner that needs room on a
+// full disk to write a file anew, and reports whether there were any. Others are made
+// when there is room again. It waits for a round in flight.
+func (c *Committer) Shrink() (bool, error) {
+	j := &c.journal
+	c.mu.Lock()
+	for j.busy || j.preparing { // one of them may be about to be used, or to be there
+		c.released.Wait()
+	}
+	spare := j.free
+	if len(spare) > 0 {
+		j.free = nil
+		j.files -= len(spare)
+		j.cramped, j.alone = true, 0
+	}
+	c.mu.Unlock()
+	for _, s := range spare {
+		s.file.Close()
+		if err := c.opts.FS.Remove(s.name); err != nil {
+			return false, err
+		}
+	}
+	if len(spare) == 0 {
+		return false, nil
+	}
+	return true, c.opts.FS.SyncDir(j.dir)
+}
+
 // room returns the segment that takes a frame of size bytes, or nil if the journal
 // cannot take it. With must a segment is made above the usual number.
 func (c *Committer) room(size int, must bool) *segment {
 	j := &c.journal
 	c.mu.Lock()
-	if !j.usable || int64(size) > c.opts.SegmentSize-frameAlign {
+	limit := c.opts.SegmentSize - c.forgetReserve()
+	if !j.usable || int64(size) > limit-frameAlign {
 		c.mu.Unlock()
 		return nil
 	}
-	if j.cur != nil && j.cur.off+int64(size) <= c.opts.SegmentSize {
+	if j.cur != nil && j.cur.off+int64(size) <= limit {
 		defer c.mu.Unlock()
 		return j.cur
 	}
 	old := j.cur
 	if len(j.free) == 0 {
-		make := must || (j.files < c.opts.Segments && !j.preparing)
+		make := must || (!j.cramped && j.files < c.opts.Segments && !j.preparing)
+		if !make && j.cramped && old != nil && len(j.full) == 0 {
+			// The only segment there is: it is used again when it is settled.
+			j.cur, j.space = nil, 0
+			has := append([]held(nil), old.has...)
+			j.full = append(j.full, old)
+			c.mu.Unlock()
+			c.syncHeld(has)
+			return nil
+		}
 		c.mu.Unlock()
 		if !make {
 			return nil
 		}
 		s, err := c.newSegment()
 		if err != nil {
-			c.journalFailed(err)
+			c.notMade(err)
 			return nil
 		}
 		c.mu.Lock()
@@ -406,6 +481,13 @@ func (c *Committer) syncHeld(has []held) {
 		c.settleLazy(h.f)
 	}
 	c.unblock()
+}
+
+// forgetReserve is the end of each segment that only Forgets are written to, so that
+// what frees space on a full disk - the removal of a file or of a stream - does not
+// wait for a segment.
+func (c *Committer) forgetReserve() int64 {
+	return min(64<<10, alignFrame(c.opts.SegmentSize/16))
 }
 
 // encode makes the frame of a round, and notes what the segment then holds.
@@ -488,7 +570,7 @@ func (c *Committer) writeBack(e *entry, w *workspace) {
 		err = f.vf.SyncData()
 	}
 	if err != nil {
-		f.fail(err)
+		err = f.broke(err)
 	} else {
 		q := f.queue
 		q.mu.Lock()
@@ -556,7 +638,7 @@ func (c *Committer) syncNow(f *File) error {
 	q.mu.Unlock()
 	if need {
 		if err = f.vf.SyncData(); err != nil {
-			f.fail(err)
+			err = f.broke(err)
 		} else {
 			q.mu.Lock()
 			f.synced = max(f.synced, end)
@@ -598,7 +680,15 @@ func (c *Committer) writeForget(name string) error {
 		return nil
 	}
 	b := appendForget(make([]byte, frameHeader), name)
-	s := c.room(len(b), true)
+	c.mu.Lock()
+	s := j.cur
+	if !j.usable || s == nil || s.off+int64(len(b)) > c.opts.SegmentSize {
+		s = nil
+	}
+	c.mu.Unlock()
+	if s == nil {
+		s = c.room(len(b), true)
+	}
 	if s == nil {
 		return c.removeSegments()
 	}
@@ -637,7 +727,7 @@ func (c *Committer) removeSegments() error {
 		}
 	}
 	c.mu.Lock()
-	j.full, j.cur, j.free, j.space = nil, nil, nil, 0
+	j.full, j.cur, j.free, j.space, j.files = nil, nil, nil, 0, 0
 	c.mu.Unlock()
 	return nil
 }
@@ -647,4 +737,7 @@ func within(p, dir string) bool {
 	return len(p) >= len(dir) && p[:len(dir)] == dir && (len(p) == len(dir) || p[len(dir)] == '/')
 }
 
-var errForget = errors.New("commit: the journal failed, and holds content that is not durable elsewhere")
+var (
+	errNoRoom = errors.New("commit: the disk has no room for another segment of the journal")
+	errForget = errors.New("commit: the journal failed, and holds content that is not durable elsewhere")
+)

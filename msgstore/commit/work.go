@@ -302,7 +302,7 @@ func (c *Committer) doLazy(f *File) {
 	if mine {
 		start := time.Now()
 		if err := vf.SyncData(); err != nil {
-			f.fail(err)
+			f.broke(err)
 		} else {
 			c.synced(f, 0, 0, time.Since(start))
 			q.mu.Lock()

@@ -212,6 +212,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		if off < 0 {
 			return fs.ErrInvalid
 		}
+		if err := f.fs.room(f.n, off+int64(n)); err != nil {
+			return err
+		}
 		if part {
 			n = f.fs.rng.IntN(len(p) + 1)
 		}
@@ -236,6 +239,9 @@ func (f *file) Truncate(size int64) error {
 
 func (f *file) Preallocate(size int64) error {
 	return f.change(Call{Kind: Preallocate, Name: f.name}, func(bool) error {
+		if err := f.fs.room(f.n, size); err != nil {
+			return err
+		}
 		if size > int64(len(f.n.file.data)) {
 			f.n.file.truncate(size)
 		}

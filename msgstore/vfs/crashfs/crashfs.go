@@ -37,6 +37,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -103,6 +104,7 @@ type FS struct {
 	locks   map[string]bool
 	cutOnce sync.Once
 	avail   int64
+	limit   int64 // on the sum of the sizes of all files; 0 if there is none
 	nextIno uint64
 }
 
@@ -160,6 +162,42 @@ func (f *FS) SetAvailable(n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.avail = n
+}
+
+// SetCapacity bounds the sum of the sizes of all files that have a name: what would
+// make a file longer fails with ENOSPC then, and does nothing. 0 takes the bound away.
+func (f *FS) SetCapacity(n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = n
+}
+
+// Used is the sum of the sizes of all files that have a name.
+func (f *FS) Used() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.root.bytes()
+}
+
+// room is ENOSPC if the disk has none for a file of that size. Called with f.mu held.
+func (f *FS) room(n *node, size int64) error {
+	more := size - int64(len(n.file.data))
+	if f.limit == 0 || more <= 0 || f.root.bytes()+more <= f.limit {
+		return nil
+	}
+	return syscall.ENOSPC
+}
+
+// bytes is the sum of the sizes of the files of a tree.
+func (n *node) bytes() int64 {
+	if !n.dir {
+		return int64(len(n.file.data))
+	}
+	sum := int64(0)
+	for _, c := range n.entries {
+		sum += c.bytes()
+	}
+	return sum
 }
 
 // begin counts a call and asks the hook. cut reports that the power goes off with
