@@ -42,9 +42,10 @@ type origin struct {
 	retry    timer
 	health   timer
 	session  int // counts attempts, so that late answers are told apart
-	// anyDelivery: the first delivery says where the numbers begin.
-	anyDelivery bool
-	stopped     bool
+	// awaitReset: the user's consumer is being reset. What it delivers before its
+	// first delivery is from an earlier life, behind which others may be missing.
+	awaitReset bool
+	stopped    bool
 
 	pending atomic.Uint64 // at the origin, behind the last message
 	active  atomic.Int64  // ns of the last message or heartbeat; 0: never
@@ -336,8 +337,13 @@ func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64)
 	if !ok || meta.deliveries > 1 {
 		return
 	}
-	if o.anyDelivery {
-		o.anyDelivery, o.delivery = false, meta.delivery-1
+	if o.config.Consumer != nil {
+		if meta.delivery == 1 {
+			o.awaitReset, o.delivery = false, 0
+		}
+		if o.awaitReset {
+			return
+		}
 	}
 	if meta.delivery != o.delivery+1 {
 		if meta.delivery > o.delivery {
@@ -365,6 +371,13 @@ func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64)
 // control answers heartbeats and flow control.
 func (o *origin) control(p *proposal, m *publish) {
 	st := o.stream
+	if o.awaitReset {
+		last := natsproto.HeaderValue(m.header, "Nats-Last-Consumer")
+		if o.consumer != "" && len(last) > 0 && string(last) != "0" {
+			o.restart() // its first delivery went to somebody else
+		}
+		return
+	}
 	if len(m.reply) > 0 { // answered when all that came before is durable
 		h := appendNumber([]byte(natsproto.HeaderLine), "Nats-Last-Consumer", o.delivery)
 		h = append(appendNumber(h, "Nats-Last-Stream", o.seq), "\r\n"...)
@@ -379,7 +392,6 @@ func (o *origin) control(p *proposal, m *publish) {
 		return
 	}
 	switch {
-	case o.anyDelivery: // the numbers are not known yet
 	case last != o.delivery:
 		o.restart() // something was lost on the way
 	case o.pending.Load() == 0:

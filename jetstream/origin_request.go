@@ -22,7 +22,6 @@ const (
 	compatFull     = iota
 	compatLevel4   // sources: without the stream's identity
 	compatUnnamed  // a plain direct consumer with a name of its own
-	compatUnknown  // beyond: nothing more to try
 	sourceAckWait  = 22 * time.Hour
 	originIdle     = time.Second
 	originInactive = 10 * time.Second
@@ -39,7 +38,7 @@ func (o *origin) start() {
 	}
 	o.cancel()
 	o.lastTry = time.Now()
-	o.delivery, o.anyDelivery = 0, o.config.Consumer != nil
+	o.delivery, o.awaitReset = 0, o.config.Consumer != nil
 	o.takePosition()
 	session := o.session
 	inbox := "_INBOX." + newID()
@@ -55,8 +54,10 @@ func (o *origin) start() {
 	timeout := originTimeout
 	if c := o.config.Consumer; c != nil {
 		timeout = originReset
-		o.listen(c.DeliverSubject)
-		st.turn.publisher.Publish([]byte(o.api("CONSUMER.RESET."+o.config.Name+"."+c.Name)), []byte(inbox), nil, nil)
+		if o.mirror || o.identity != "" { // else what comes must wait for the identity
+			o.listen(c.DeliverSubject)
+		}
+		st.turn.publisher.Publish([]byte(o.api("CONSUMER.RESET."+o.config.Name+"."+c.Name)), []byte(inbox), o.header(), nil)
 	} else {
 		subject, header, body := o.request()
 		st.turn.publisher.Publish([]byte(subject), []byte(inbox), header, body)
@@ -115,22 +116,28 @@ func (o *origin) request() (subject string, header, body []byte) {
 		}
 	}
 	o.setStart(&cfg)
-	switch {
-	case o.compat == compatUnnamed:
+	if o.compat == compatUnnamed {
 		cfg.Sourcing = false
 		cfg.Name += "_" + randomID(8)
-	case o.mirror || o.compat == compatLevel4:
-		header = natsproto.AppendHeader(nil, requiredLevelHeader, "4")
-	default:
-		header = natsproto.AppendHeader(nil, requiredLevelHeader, "5")
-		header = natsproto.AppendHeader(header, hdrStreamIdent, o.identity)
 	}
 	tail := "CONSUMER.CREATE." + c.Name
 	if cfg.FilterSubject != "" {
 		tail += "." + cfg.Name + "." + cfg.FilterSubject
 	}
 	body, _ = json.Marshal(&jsapi.ConsumerCreateRequest{Stream: c.Name, Config: cfg}) // always marshals
-	return o.api(tail), header, body
+	return o.api(tail), o.header(), body
+}
+
+// header says what a request needs of the origin's server.
+func (o *origin) header() []byte {
+	switch {
+	case o.compat == compatUnnamed:
+		return nil
+	case o.mirror || o.compat == compatLevel4:
+		return natsproto.AppendHeader(nil, requiredLevelHeader, "4")
+	}
+	header := natsproto.AppendHeader(nil, requiredLevelHeader, "5")
+	return natsproto.AppendHeader(header, hdrStreamIdent, o.identity)
 }
 
 // setStart says where the consumer is to begin.
@@ -195,17 +202,25 @@ func (o *origin) answered(session int, header, body []byte) {
 	o.attempt = 0
 	o.setError(nil)
 	if id := natsproto.HeaderValue(header, hdrStreamIdent); len(id) > 0 {
+		if o.config.Consumer != nil && o.identity != "" && o.identity != string(id) {
+			o.forget() // nobody else compares the two
+		}
 		o.identity = string(id)
 	}
 	o.consumer = reply.Name
 	o.active.Store(time.Now().UnixNano())
 	st.engine.timers.disarm(&o.retry)
-	o.pending.Store(reply.NumPending)
+	if o.config.Consumer == nil || o.awaitReset { // else a delivery has told already
+		o.pending.Store(reply.NumPending)
+	}
 	if o.config.Consumer == nil && reply.Delivered.Stream > o.seq {
 		o.beginAt(reply.Delivered.Stream)
 	}
-	if o.config.Consumer == nil {
+	switch {
+	case o.config.Consumer == nil:
 		o.listen(reply.Config.DeliverSubject)
+	case o.sub == nil:
+		o.listen(o.config.Consumer.DeliverSubject)
 	}
 	o.answer(reply.NumPending < mirrorDirectLag)
 }
@@ -227,24 +242,43 @@ func (o *origin) beginAt(seq uint64) {
 
 // refused decides what an error in the answer means.
 func (o *origin) refused(err *jsapi.Error) {
-	st := o.stream
 	switch {
 	case err.ErrCode == jsapi.ErrConsumerStreamIdentityMismatch.ErrCode:
-		st.engine.event(WarningEvent{"JetStream source stream \"" + o.config.Name + "\" for stream '" + st.account.name + " > " + st.name + "' was recreated, resetting source state"})
-		o.identity, o.seq = "", 0
-		progress := st.store.SourceProgress()
-		delete(progress, o.index)
-		st.store.SetSourceProgress(progress)
+		o.forget()
 		o.restart()
-	case (err.ErrCode == jsapi.ErrRequiredApiLevel.ErrCode || err.ErrCode == jsapi.ErrInvalidJSON.ErrCode) && o.compat+1 < compatUnknown && o.config.Consumer == nil:
-		o.compat++
-		if o.mirror {
-			o.compat = compatUnnamed
-		}
+	case (err.ErrCode == jsapi.ErrRequiredApiLevel.ErrCode || err.ErrCode == jsapi.ErrInvalidJSON.ErrCode) && o.stepBack():
 		o.start()
 	default:
 		o.fail(err)
 	}
+}
+
+// forget gives the position up, since the origin was made anew.
+func (o *origin) forget() {
+	st := o.stream
+	st.engine.event(WarningEvent{"JetStream source stream \"" + o.config.Name + "\" for stream '" + st.account.name + " > " + st.name + "' was recreated, resetting source state"})
+	o.identity, o.seq = "", 0
+	progress := st.store.SourceProgress()
+	delete(progress, o.index)
+	st.store.SetSourceProgress(progress)
+}
+
+// stepBack makes the next request one that older servers understand, if there is
+// such a one.
+func (o *origin) stepBack() bool {
+	most := compatUnnamed
+	if o.config.Consumer != nil {
+		most = compatLevel4 // the user's consumer has its name
+	}
+	next := o.compat + 1
+	if o.mirror {
+		next = compatUnnamed
+	}
+	if o.compat == compatUnnamed || next > most {
+		return false
+	}
+	o.compat = next
+	return true
 }
 
 // listen subscribes to what the consumer delivers.
