@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/natsproto"
 )
 
 // Fast ingest: the control data of a batch are in its messages' reply subjects,
@@ -195,6 +196,12 @@ func (st *Stream) fastMessage(p *proposal, cfg *jsapi.StreamConfig, m *publish, 
 		st.endFast(p, m.reply, b)
 		return
 	}
+	if m.h != nil && m.h.requiredLevel != nil {
+		m.header = natsproto.RemoveHeader(m.header, requiredLevelHeader)
+		if m.h.parse(m.header); m.header == nil {
+			m.h = nil
+		}
+	}
 	if err := st.checkReplicated(p, cfg, m, now, nil); err != nil {
 		if !st.fastRefused(p, m.reply, b, f, first, err) {
 			return
@@ -216,21 +223,23 @@ func (st *Stream) fastMessage(p *proposal, cfg *jsapi.StreamConfig, m *publish, 
 // fastRefused answers a message that was not accepted, and reports whether the
 // batch goes on.
 func (st *Stream) fastRefused(p *proposal, reply []byte, b *fastBatch, f *fastReply, first bool, err error) bool {
-	if dup := (*duplicateError)(nil); errors.As(err, &dup) {
-		if f.op == fastStart {
-			st.fastAck(p, reply, 0, b.every)
-		}
-		if first && f.op == fastCommit {
+	dup := (*duplicateError)(nil)
+	repeated := errors.As(err, &dup)
+	if first && !f.ok && !repeated {
+		st.dropFast(b)
+		st.refuse(reply, err)
+		return false
+	}
+	if f.op == fastStart {
+		st.fastAck(p, reply, 0, b.every)
+	}
+	if repeated {
+		if first && f.op == fastCommit && !f.ok {
 			st.dropFast(b)
 			st.replyDuplicate(p, reply, pubAck{seq: dup.seq, duplicate: true, batch: b.id, count: 1})
 			return false
 		}
 		return true // counts as handled
-	}
-	if first && !f.ok {
-		st.dropFast(b)
-		st.refuse(reply, err)
-		return false
 	}
 	body := append([]byte(`{"type":"err","seq":`), strconv.FormatUint(f.seq, 10)...)
 	body = append(body, `,"error":`...)
