@@ -62,9 +62,9 @@ func createConsumer(r *request, p *jsapi.ConsumerInfoResponse, legacy bool) *jsa
 	if cfg.Replicas > 1 {
 		return jsapi.ErrStreamReplicasNotSupported
 	}
-	st := r.account.Stream(r.args[0])
-	if st == nil {
-		return jsapi.ErrStreamNotFound
+	st, err := r.stream()
+	if err != nil {
+		return err
 	}
 	if v := natsproto.HeaderValue(r.header, identityHeader); len(v) > 0 && string(v) != streamIdentity(st.created) {
 		return jsapi.ErrConsumerStreamIdentityMismatch.With(string(v))
@@ -148,9 +148,9 @@ func (r *request) checkCreateSubject(q *jsapi.ConsumerCreateRequest, legacy bool
 
 // lookup finds the stream and the consumer that a request names.
 func (r *request) lookup() (*Consumer, *jsapi.Error) {
-	st := r.account.Stream(r.args[0])
-	if st == nil {
-		return nil, jsapi.ErrStreamNotFound
+	st, err := r.stream()
+	if err != nil {
+		return nil, err
 	}
 	if c := st.consumers.get([]byte(r.args[1])); c != nil {
 		return c, nil
@@ -168,9 +168,9 @@ func (r *request) page(p *jsapi.Paging, limit int) ([]*Consumer, *jsapi.Error) {
 	if err := r.decodeOptional(&q); err != nil {
 		return nil, err
 	}
-	st := r.account.Stream(r.args[0])
-	if st == nil {
-		return nil, jsapi.ErrStreamNotFound
+	st, err := r.stream()
+	if err != nil {
+		return nil, err
 	}
 	all := st.consumers.list()
 	shown := all[:0]

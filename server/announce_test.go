@@ -64,6 +64,29 @@ func TestLameDuckStopsJetStream(t *testing.T) {
 	<-done
 }
 
+// A server that stops tells those who wait for messages.
+func TestShutdownEndsPullRequests(t *testing.T) {
+	s := startFile(t, fmt.Sprintf("jetstream { store_dir: %q }", t.TempDir()))
+	js, err := connect(t, s.Server).JetStream(nats.MaxWait(patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddConsumer("S", &nats.ConsumerConfig{Durable: "c", AckPolicy: nats.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, s.Server, plain)
+	c.send("SUB in 1\r\nPUB $JS.API.CONSUMER.MSG.NEXT.S.c in 27\r\n{\"batch\":2,\"max_bytes\":70 }\r\n")
+	waitFor(t, func() bool {
+		i, err := js.ConsumerInfo("S", "c")
+		return err == nil && i.NumWaiting == 1
+	})
+	s.Shutdown()
+	c.expect("HMSG in 1 82 82", "NATS/1.0 409 Server Shutdown", "Nats-Pending-Messages: 2", "Nats-Pending-Bytes: 70", "", "")
+}
+
 // Subscriptions of clients are counted, for a client and for another server.
 func TestCountSubscribers(t *testing.T) {
 	s := startConf(t, `accounts {

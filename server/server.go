@@ -275,12 +275,12 @@ func (s *Server) Shutdown() {
 	if s.events != nil {
 		s.events.Shutdown()
 	}
+	s.stopJetStream() // while clients can still hear how their requests end
 	for _, c := range clients {
 		c.Close(client.ServerShutdown)
 	}
 	s.stopOCSP()
 	s.tasks.wait()
-	s.stopJetStream()
 	if s.operator != nil {
 		s.operator.stop()
 	}
