@@ -24,6 +24,8 @@ type Row struct {
 	Goals []Goal
 	// Run drives the server at addr and verifies what it got.
 	Run func(ctx context.Context, srv *Server) (Load, error)
+	// PeerRun is the same with fewer messages, where the peer needs minutes.
+	PeerRun func(ctx context.Context, srv *Server) (Load, error)
 }
 
 // Load is what a run of a row did.
@@ -83,7 +85,7 @@ func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
 		}
 		for round := range rounds {
 			o.progress("%d/%d %s, %s, round %d of %d", i+1, len(rows), row.Name, row.Driver, round+1, rounds)
-			s, err := measure(ctx, o.Server, row.Conf, row)
+			s, err := measure(ctx, o.Server, row.Conf, row.Run)
 			if err != nil {
 				return nil, fmt.Errorf("%s (%s) on natsd: %w", row.Name, row.Driver, err)
 			}
@@ -91,11 +93,14 @@ func Compare(ctx context.Context, o Options, rows []Row) ([]Result, error) {
 			if o.Peer == "" || row.NoPeer {
 				continue
 			}
-			conf := row.Conf
+			conf, run := row.Conf, row.Run
 			if row.PeerConf != "" {
 				conf = row.PeerConf
 			}
-			s, err = measure(ctx, o.Peer, conf, row)
+			if row.PeerRun != nil {
+				run = row.PeerRun
+			}
+			s, err = measure(ctx, o.Peer, conf, run)
 			if err != nil {
 				return nil, fmt.Errorf("%s (%s) on the peer: %w", row.Name, row.Driver, err)
 			}
@@ -126,7 +131,7 @@ func (o Options) progress(format string, args ...any) {
 // otherwise be waited for without end.
 const rowTimeout = 5 * time.Minute
 
-func measure(ctx context.Context, binary, conf string, row Row) (Sample, error) {
+func measure(ctx context.Context, binary, conf string, run func(context.Context, *Server) (Load, error)) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
 	srv, err := StartServer(ctx, binary, conf)
@@ -138,7 +143,7 @@ func measure(ctx context.Context, binary, conf string, row Row) (Sample, error) 
 	if err != nil {
 		return Sample{}, err
 	}
-	load, err := row.Run(ctx, srv)
+	load, err := run(ctx, srv)
 	if err != nil {
 		return Sample{}, err
 	}
