@@ -43,6 +43,7 @@ type Consumer struct {
 	log       *consumerLog // nil: the state lives in memory only
 	stopWatch func()       // ends the watch of the deliver subject
 	gone      bool         // deleted or stopped
+	armed     bool         // timer was armed; it may have fired
 	seeking   *seeker      // what the backlog's reader looks for; nil: nothing
 	removals  uint64       // of messages that were not delivered
 	counted   uint64       // of those below counting
@@ -290,9 +291,13 @@ func (c *Consumer) rearm(now int64) {
 		d = c.trim
 	}
 	if d == 0 {
-		c.stream.engine.timers.disarm(&c.timer)
+		if c.armed {
+			c.armed = false
+			c.stream.engine.timers.disarm(&c.timer)
+		}
 		return
 	}
+	c.armed = true
 	// A millisecond of slack lets neighbours share a wake-up.
 	c.stream.engine.timers.arm(&c.timer, time.Unix(0, max(d, now+int64(time.Millisecond))))
 }

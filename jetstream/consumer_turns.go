@@ -40,8 +40,7 @@ func (q *consumerTurns) push(c *Consumer) {
 		q.ready, q.head = q.ready[:n], 0
 	}
 	q.ready = append(q.ready, c)
-	// A turn may wait for a disk: more goroutines than processors.
-	start := q.running < max(4, 2*runtime.GOMAXPROCS(0))
+	start := q.running < turnGoroutines()
 	if start {
 		q.running++
 	}
@@ -51,29 +50,35 @@ func (q *consumerTurns) push(c *Consumer) {
 	}
 }
 
-// pop takes the first consumer of the line, if it is of the account a; nil is
-// any account. done says that the line is empty, in which case the goroutine
-// that asked with a nil account has left.
-func (q *consumerTurns) pop(a *Account) (c *Consumer) {
+// pop takes a share of the line, in order, so that neither the line's lock is asked
+// for each consumer, nor one goroutine sits on what others have time for. Without
+// anything in the line it returns false; leave says that the goroutine ends then.
+func (q *consumerTurns) pop(t *consumerTurn, leave bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.head == len(q.ready) {
+	n := len(q.ready) - q.head
+	if n == 0 {
 		q.ready, q.head = q.ready[:0], 0
 		if cap(q.ready) > 4096 {
 			q.ready = nil
 		}
-		if a == nil {
+		if leave {
 			q.running--
 		}
-		return nil
+		return false
 	}
-	if c = q.ready[q.head]; a != nil && c.stream.account != a {
-		return nil
-	}
-	q.ready[q.head] = nil
-	q.head++
-	return c
+	n = min(max(n/(2*turnGoroutines()), 1), groupConsumers)
+	taken := q.ready[q.head : q.head+n]
+	t.taken = append(t.taken[:0], taken...)
+	clear(taken)
+	t.next = 0
+	q.head += n
+	return true
 }
+
+// turnGoroutines bounds the goroutines that serve a line: a turn may wait for a
+// disk, so there are more of them than processors.
+func turnGoroutines() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 
 // consumerTurn is what a goroutine works with; an idle consumer has none.
 type consumerTurn struct {
@@ -93,6 +98,8 @@ type consumerTurn struct {
 	built    []byte // headers that live until the flush
 	release  []uint64
 	confirms []string
+	taken    []*Consumer // from the line; those before next have had their turn
+	next     int
 	group    []groupMember
 }
 
@@ -113,23 +120,34 @@ const (
 func (q *consumerTurns) work() {
 	t := turnScratch.Get().(*consumerTurn)
 	t.here = false
-	for c := q.pop(nil); c != nil; c = q.pop(nil) {
-		a := c.stream.account
+	for q.peek(t, true) != nil {
+		a := q.peek(t, false).stream.account
 		t.pub = a.publishers.Get().(Publisher)
 		t.began, t.msgs, t.bytes, t.slice = time.Now(), 0, 0, sliceMsgs
 		if t.hurried = q.pacer.hurried(t.began); t.hurried {
 			t.slice = pacedMsgs
 		}
-		for c != nil {
-			t.group = append(t.group, groupMember{c, c.turn(t)})
-			if len(t.group) >= groupConsumers || t.msgs >= t.slice || t.bytes >= groupBytes {
+		for len(t.group) < groupConsumers && t.msgs < t.slice && t.bytes < groupBytes {
+			c := q.peek(t, false)
+			if c == nil || c.stream.account != a {
 				break
 			}
-			c = q.pop(a)
+			t.taken[t.next] = nil
+			t.next++
+			t.group = append(t.group, groupMember{c, c.turn(t)})
 		}
 		t.finish(a)
 	}
 	t.recycle()
+}
+
+// peek returns the consumer whose turn is next, of those that were taken or of the
+// line; nil if there is none. leave is as with pop.
+func (q *consumerTurns) peek(t *consumerTurn, leave bool) *Consumer {
+	if t.next == len(t.taken) && !q.pop(t, leave) {
+		return nil
+	}
+	return t.taken[t.next]
 }
 
 // finish flushes what the group has sent, and ends its turns.
