@@ -16,38 +16,40 @@ import (
 // feeds the machine and does what it says, and the files of its state.
 //
 // At most one goroutine runs the turn, none while there is nothing to do (see
-// consumerTurns); the deadline is an entry of the engine's timer queue. Fields under "state" are
-// guarded by it, the others are immutable after creation, atomic, or guarded as
-// noted. Lock order: state before in.mu; whoever holds in.mu may only try state.
+// consumerTurns); the deadline is an entry of the engine's timer queue. Fields marked
+// "state", and what m points to, are guarded by it, the others are immutable after
+// creation, atomic, or guarded as noted. Lock order: state before in.mu; whoever holds
+// in.mu may only try state. What a message needs comes first, as in the machine.
 type Consumer struct {
+	in    consumerInbox
+	noted uint64 // guarded by set.dispatch: last sequence it was told of
+
+	state    sync.Mutex
+	gone     bool   // state: deleted or stopped
+	armed    bool   // state: timer was armed; it may have fired
+	dirty    bool   // state: something has changed that o.dat does not have
+	removals uint64 // state: of messages that were not delivered
+	trim     int64  // state: when to give memory back, 0: nothing to give
+	m        *consumer.Machine
+	log      *consumerLog // state; nil: the state lives in memory only
+
+	config   atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
+	counting atomic.Uint64                        // where the count that is under way goes on; 0: none is. Changes under state
+	floor    atomic.Uint64                        // stream sequence; below it no removal matters
+	from     atomic.Uint64                        // where it started; it may be beyond the end of the stream
+	purged   atomic.Bool                          // what is pending may have been purged
+	stale    atomic.Bool                          // the count is too high since a purge
+
 	set     *consumerSet
 	stream  *Stream
 	name    string
 	created time.Time
+	timer   timer
 
-	config   atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
-	purged   atomic.Bool                          // what is pending may have been purged
-	stale    atomic.Bool                          // the count is too high since a purge
-	counting atomic.Uint64                        // where the count that is under way goes on; 0: none is. Changes under state
-	floor    atomic.Uint64                        // stream sequence; below it no removal matters
-	from     atomic.Uint64                        // where it started; it may be beyond the end of the stream
-
-	in    consumerInbox
-	timer timer
-
-	noted uint64 // guarded by set.dispatch: last sequence it was told of
-
-	state     sync.Mutex
-	m         *consumer.Machine
-	filter    *msgstore.Filter
-	log       *consumerLog // nil: the state lives in memory only
-	stopWatch func()       // ends the watch of the deliver subject
-	gone      bool         // deleted or stopped
-	armed     bool         // timer was armed; it may have fired
-	seeking   *seeker      // what the backlog's reader looks for; nil: nothing
-	removals  uint64       // of messages that were not delivered
-	counted   uint64       // of those below counting
-	trim      int64        // when to give memory back, 0: nothing to give
+	filter    *msgstore.Filter // state
+	stopWatch func()           // state: ends the watch of the deliver subject
+	seeking   *seeker          // state: what the backlog's reader looks for; nil: nothing
+	counted   uint64           // state: removals of those below counting
 
 	acked []uint64 // while the stream is opened: settled by runs that were replayed
 }

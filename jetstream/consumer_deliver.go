@@ -277,7 +277,7 @@ func (c *Consumer) record(t *consumerTurn) {
 	switch {
 	case len(t.confirms) > 0 || len(steps) > 0 && !c.progress(steps):
 		c.log.append(steps, t.confirms)
-	case len(steps) > 0:
+	case len(steps) > 0 && !c.dirty:
 		c.log.changed()
 	}
 	clear(t.confirms)

@@ -31,8 +31,7 @@ type consumerLog struct {
 
 	keep atomic.Bool // no more checkpoints: the journal's acks are needed at the next start
 
-	op    uint64 // state: of the last run
-	dirty bool   // state: something has changed that o.dat does not have
+	op uint64 // state: of the last run
 
 	due        checkpointDue // guarded by the engine's checkpoints
 	checkpoint timer
@@ -150,8 +149,8 @@ func (l *consumerLog) append(steps []consumerstate.Step, confirms []string) {
 
 // changed sees to it that a checkpoint follows. Under state.
 func (l *consumerLog) changed() {
-	if !l.dirty {
-		l.dirty = true
+	if !l.c.dirty {
+		l.c.dirty = true
 		l.c.stream.engine.timers.armEarlier(&l.checkpoint, time.Now().Add(quietCheckpoint))
 	}
 }
@@ -224,7 +223,7 @@ func (l *consumerLog) write() error {
 	c := l.c
 	c.state.Lock()
 	state, cp, mark := c.snapshot()
-	l.dirty = false
+	c.dirty = false
 	c.state.Unlock()
 	if err := l.files.WriteState(&state, cp, time.Now().UnixNano()); err != nil {
 		return err
@@ -237,7 +236,7 @@ func (l *consumerLog) write() error {
 func (l *consumerLog) close() error {
 	l.c.stream.engine.timers.disarm(&l.checkpoint)
 	l.c.state.Lock()
-	dirty := l.dirty
+	dirty := l.c.dirty
 	l.c.state.Unlock()
 	var err error
 	if dirty {

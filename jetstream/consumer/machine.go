@@ -39,27 +39,20 @@ type Options struct {
 }
 
 // Machine is a consumer. It is not safe for concurrent use.
+//
+// What each message changes or asks for comes first: among thousands of consumers
+// one is out of the processor's cache between two messages, and each line that
+// must be fetched costs as much as all that is computed.
 type Machine struct {
-	cfg   *jsapi.ConsumerConfig
-	world World
-	is    nature
+	is      nature
+	closed  bool
+	blocked bool // no waiting request may be served until the next input
 
-	closed      bool
-	blocked     bool // no waiting request may be served until the next input
-	pausedUntil int64
-	notBefore   int64 // deliveries wait until then (rate limit, replay)
-
-	next      uint64 // first stream sequence not looked at
-	dnext     uint64 // next delivery sequence
-	delivered Position
-	floor     Position
-	lastSent  int64 // when something was delivered last; 0: not since the start
-	lastAck   int64
-
-	count  uint64 // matching messages not yet delivered
-	seen   uint64 // highest matching sequence that the stream told of
-	list   []uint64
-	resume uint64 // where delivery goes on after the list
+	next  uint64 // first stream sequence not looked at
+	count uint64 // matching messages not yet delivered
+	seen  uint64 // highest matching sequence that the stream told of
+	list  []uint64
+	push  push
 
 	// known are the sequences of all counted messages if complete, else of
 	// those up to through: a filtered consumer loads them directly and need not
@@ -68,31 +61,39 @@ type Machine struct {
 	complete bool
 	through  uint64
 
-	pend  pending
-	given map[uint64]uint32 // given up: deliveries so far
-	wait  waiting
-
-	activity int64 // last sign of life, for inactivity
-	inactive int64 // the threshold, 0: none
-
-	push   push
-	pin    pin
-	sample int // percent
-	replay struct {
+	cfg         *jsapi.ConsumerConfig
+	pausedUntil int64
+	notBefore   int64  // deliveries wait until then (rate limit, replay)
+	dnext       uint64 // next delivery sequence
+	delivered   Position
+	floor       Position
+	lastSent    int64 // when something was delivered last; 0: not since the start
+	activity    int64 // last sign of life, for inactivity
+	inactive    int64 // the threshold, 0: none
+	replay      struct {
 		last  int64 // time of the message that was delivered last for the first time
 		sent  int64 // when that was
 		until uint64
 	}
-	rate int64 // theoretical arrival time of the rate limit, ns
-
-	offer    offer
-	text     replyText
-	redo     []uint64
-	effects  []Effect
 	steps    []consumerstate.Step
+	effects  []Effect
 	released []uint64
+	redo     []uint64
 
-	opts Options
+	pend  pending
+	given map[uint64]uint32 // given up: deliveries so far
+	wait  waiting
+	pin   pin
+
+	offer offer
+	text  replyText
+
+	lastAck int64
+	resume  uint64 // where delivery goes on after the list
+	sample  int    // percent
+	rate    int64  // theoretical arrival time of the rate limit, ns
+	world   World
+	opts    Options
 }
 
 // nature is what each message asks of the configuration, so that a consumer among
@@ -107,6 +108,7 @@ type nature struct {
 	capped   bool // by max_ack_pending
 	counted  bool // by max_deliver
 	bare     bool // headers only
+	beats    bool // idle heartbeats to the deliver subject
 }
 
 // New returns a machine that has delivered nothing and starts at the stream
@@ -211,7 +213,7 @@ func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
 	m.is = nature{
 		push: cfg.Push(), filtered: len(cfg.Filters()) > 0, flow: cfg.FlowControl, none: cfg.AckPolicy == jsapi.AckNone,
 		limited: cfg.RateLimit > 0, capped: cfg.MaxAckPending > 0 && cfg.AckPolicy != jsapi.AckNone, counted: cfg.MaxDeliver > 0,
-		bare: cfg.HeadersOnly,
+		bare: cfg.HeadersOnly, beats: cfg.Push() && cfg.Heartbeat > 0,
 	}
 	m.sample = SamplePercent(cfg.SampleFrequency)
 	m.inactive = int64(cfg.InactiveThreshold)

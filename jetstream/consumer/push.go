@@ -15,7 +15,7 @@ const (
 
 // push is the state of push delivery.
 type push struct {
-	active      bool  // the deliver subject has interest
+	active      bool  // the deliver subject has interest; only a push consumer's is asked for
 	idle        int64 // last message or heartbeat
 	window      int   // bytes
 	used        int   // bytes sent and not covered by an answer
@@ -118,7 +118,7 @@ func (m *Machine) waitForRate(size int, now int64) bool {
 
 // heartbeatDue is when a push consumer says that it is alive; 0: never.
 func (m *Machine) heartbeatDue() int64 {
-	if !m.push.active || m.cfg.Heartbeat <= 0 {
+	if !m.is.beats || !m.push.active {
 		return 0
 	}
 	return m.push.idle + int64(m.cfg.Heartbeat)
