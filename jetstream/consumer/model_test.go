@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,15 +25,102 @@ var (
 // the floor is. At the end everything that is left must be delivered.
 func TestModel(t *testing.T) {
 	for seed := *modelFirst; seed < *modelFirst+*modelSeeds; seed++ {
-		if !t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { runModel(t, seed, *modelSteps) }) {
-			return
+		if err := runModel(seed, *modelSteps, mutant{}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
 }
 
+// mutant is a deliberate fault of the machine.
+type mutant struct {
+	name string
+	step func(m *model)                // before each step
+	ack  func(m *model, a *Ack) bool   // whether an ack reaches the machine
+	gone func(m *model, matching bool) // after a removal
+	run  func(m *model) bool           // whether a run reaches the log
+}
+
+// mutants are the faults that the model must notice within 20 seeds each.
+var mutants = []mutant{
+	{name: "the floor passes an unacknowledged message", step: func(m *model) {
+		if e := m.s.m.pend.lowest(); e != nil {
+			m.s.m.floor.Stream = e.sseq
+		}
+	}},
+	{name: "the floor stays behind", ack: func(m *model, a *Ack) bool {
+		floor := m.s.m.floor
+		m.s.m.Ack(*a, m.s.now)
+		m.s.m.floor = floor
+		return false
+	}},
+	{name: "num_pending is one too high after a delete", gone: func(m *model, matching bool) {
+		if matching {
+			m.s.m.count++
+		}
+	}},
+	{name: "num_pending is one too low after a delete", gone: func(m *model, matching bool) {
+		if m.s.m.count > 0 {
+			m.s.m.count--
+		}
+	}},
+	{name: "max_deliver is not looked at", step: func(m *model) {
+		if c := *m.s.m.cfg; c.MaxDeliver > 0 {
+			c.MaxDeliver = -1
+			m.s.m.cfg, m.s.m.is.counted = &c, false
+		}
+	}},
+	{name: "max_ack_pending is not looked at", step: func(m *model) { m.s.m.is.capped = false }},
+	{name: "an ack is lost", ack: func(m *model, a *Ack) bool { return m.r.IntN(10) > 0 }},
+	{name: "what is acknowledged in the redelivery queue comes again", ack: func(m *model, a *Ack) bool {
+		e := m.s.m.pend.find(a.Seq)
+		return e == nil || e.ticket == 0
+	}},
+	{name: "a message is passed over", step: func(m *model) {
+		if c := m.s.m; c.next <= m.s.last && m.r.IntN(20) == 0 {
+			c.next++
+		}
+	}},
+	{name: "a message comes twice for the first time", step: func(m *model) {
+		if c := m.s.m; c.next > m.s.first && len(c.list) == 0 && m.r.IntN(20) == 0 {
+			c.next--
+			c.count++
+		}
+	}},
+	{name: "a deadline is forgotten", step: func(m *model) {
+		if m.r.IntN(10) == 0 {
+			m.s.m.pend.deadlines = nil
+			m.s.m.pend.each(func(e *entry) bool { m.s.m.pend.find(e.sseq).due = 0; return true })
+		}
+	}},
+	{name: "a run is lost", run: func(m *model) bool { return m.r.IntN(20) > 0 }},
+}
+
+// TestModelNotices: the test above is worth something.
+func TestModelNotices(t *testing.T) {
+	for _, mu := range mutants {
+		t.Run(mu.name, func(t *testing.T) {
+			for seed := range uint64(20) {
+				if err := runModel(seed, 400, mu); err != nil {
+					t.Logf("seed %d: %v", seed, err.what)
+					return
+				}
+			}
+			t.Error("not noticed in 20 seeds")
+		})
+	}
+}
+
+// failure is what the model found wrong, with all that happened before.
+type failure struct {
+	what  string
+	trace []string
+}
+
+func (f *failure) Error() string { return f.what + "\n" + strings.Join(f.trace, "\n") }
+
 // model is what must be true of a consumer.
 type model struct {
-	t       *testing.T
+	mutant
 	s       *sim
 	r       *rand.Rand
 	sends   map[uint64]int  // deliveries of a message since the last reset
@@ -46,12 +134,9 @@ type model struct {
 	trace   []string
 }
 
+// fail ends the run; runModel returns the failure.
 func (m *model) fail(format string, args ...any) {
-	m.t.Helper()
-	for _, l := range m.trace {
-		m.t.Log(l)
-	}
-	m.t.Fatalf(format, args...)
+	panic(&failure{fmt.Sprintf(format, args...), m.trace})
 }
 
 func randomConfig(r *rand.Rand) *jsapi.ConsumerConfig {
@@ -89,23 +174,40 @@ func randomFilters(r *rand.Rand) (string, []string) {
 
 var modelSubjects = []string{"a", "a", "b", "c.1", "c.2"}
 
-func runModel(t *testing.T, seed uint64, steps int) {
+// runModel makes random things happen and returns what was wrong, or nil.
+func runModel(seed uint64, steps int, mu mutant) (err *failure) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *failure:
+			err = r
+		default:
+			if mu.name == "" {
+				panic(r)
+			}
+			err = &failure{what: fmt.Sprint("panic: ", r)} // also noticed
+		}
+	}()
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := newSim()
 	s.now = int64(time.Hour)
 	s.cfg = randomConfig(r)
-	m := &model{t: t, s: s, r: r}
+	m := &model{mutant: mu, s: s, r: r}
 	for range r.IntN(20) {
 		s.store(modelSubjects[r.IntN(len(modelSubjects))], r.IntN(50))
 	}
 	m.begin()
-	s.onSend, s.onEff, s.onRun = m.sent, m.effect, m.run
+	s.onSend, s.onEff, s.onRun = m.sent, m.effect, m.logRun
 	s.turn()
 	for range steps {
+		if m.step != nil {
+			m.step(m)
+		}
 		m.act()
 		m.check()
 	}
 	m.drain()
+	return nil
 }
 
 // begin makes the consumer at the place that its deliver policy says.
@@ -185,6 +287,13 @@ func (m *model) sent(d *Delivery) {
 	case d.Seq <= m.s.m.AckFloor().Stream && cfg.AckPolicy != jsapi.AckNone:
 		m.fail("delivered %d at or below the floor %d", d.Seq, m.s.m.AckFloor().Stream)
 	}
+	left := m.undelivered()
+	if d.Count == 1 {
+		left-- // it is not yet behind the cursor
+	}
+	if d.Pending != left {
+		m.fail("delivery %d of %d says that %d are left, want %d", d.Count, d.Seq, d.Pending, left)
+	}
 	if cfg.AckPolicy == jsapi.AckNone {
 		m.settled[d.Seq] = true
 		m.floor = Position{Consumer: d.ConsumerSeq, Stream: d.Seq}
@@ -206,7 +315,10 @@ func (m *model) effect(e *Effect) {
 	}
 }
 
-func (m *model) run(steps []consumerstate.Step) {
+func (m *model) logRun(steps []consumerstate.Step) {
+	if m.run != nil && !m.run(m) {
+		return
+	}
 	_, op := m.log.Position()
 	m.log.Apply(&consumerstate.Run{Epoch: 1, Op: op + 1, Steps: steps})
 }
@@ -265,7 +377,7 @@ func (m *model) act() {
 		if e := s.m.pend.find(seq); e != nil {
 			cseq = e.dseq
 		}
-		body := []string{"", "+ACK", "+ACK", "+ACK", "+ACK", "-NAK", "-NAK {\"delay\":1500000000}", "+WPI", "+TERM", "nonsense"}[r.IntN(10)]
+		body := []string{"", "+ACK", "+ACK", "+ACK", "+ACK", "-NAK", "-NAK {\"delay\":1500000000}", "+WPI", "+TERM", "nonsense", "+NXT", "+NXT 2", `+NXT {"batch":3,"no_wait":true}`}[r.IntN(13)]
 		m.ack(seq, cseq, body)
 	case op < 82:
 		d := time.Duration(r.IntN(1500)) * time.Millisecond
@@ -274,11 +386,15 @@ func (m *model) act() {
 	case op < 87:
 		q := m.someSeq()
 		m.note("remove %d", q)
-		if _, ok := s.msgs[q]; ok {
+		msg, ok := s.msgs[q]
+		if ok {
 			m.settle(q)
 			m.settled[q] = true
 		}
 		s.remove(q)
+		if m.gone != nil {
+			m.gone(m, ok && q >= s.m.next && s.matches(msg.subject))
+		}
 	case op < 89:
 		below := 1 + r.Uint64N(s.last+1)
 		filter := []string{"", "a", "b"}[r.IntN(3)]
@@ -316,7 +432,7 @@ func (m *model) act() {
 	case op < 96:
 		m.restart(r.IntN(2) == 0)
 	case op < 97:
-		n := s.m.Reset(0, s.now)
+		n := s.m.Reset([]uint64{0, 1 + r.Uint64N(s.last+1)}[r.IntN(2)], s.now)
 		m.note("reset to %d", n)
 		log := m.log
 		m.reset(n)
@@ -364,7 +480,7 @@ func (m *model) act() {
 func (m *model) ack(seq, cseq uint64, body string) {
 	s := m.s
 	m.note("ack %d/%d %s", seq, cseq, body)
-	if verb, _ := ParseVerb([]byte(body)); (verb == VerbAck || verb == VerbTerm) && s.cfg.AckPolicy != jsapi.AckNone && seq < s.m.next {
+	if verb, _ := ParseVerb([]byte(body)); (verb == VerbAck || verb == VerbTerm || verb == VerbNext) && s.cfg.AckPolicy != jsapi.AckNone && seq < s.m.next {
 		if s.cfg.AckPolicy == jsapi.AckExplicit {
 			m.settle(seq)
 			if m.given[seq] {
@@ -384,7 +500,10 @@ func (m *model) ack(seq, cseq uint64, body string) {
 			}
 		}
 	}
-	s.m.Ack(Ack{Seq: seq, ConsumerSeq: cseq, Deliveries: 1, Body: []byte(body), Reply: "r"}, s.now)
+	a := Ack{Seq: seq, ConsumerSeq: cseq, Deliveries: 1, Body: []byte(body), Reply: "r"}
+	if m.mutant.ack == nil || m.mutant.ack(m, &a) {
+		s.m.Ack(a, s.now)
+	}
 	s.turn()
 }
 
@@ -461,18 +580,22 @@ func (m *model) drain() {
 	}
 }
 
+// undelivered counts the messages that are still to be delivered for the first time.
+func (m *model) undelivered() (n uint64) {
+	for q, msg := range m.s.msgs {
+		// With a list of last messages, those that are not in it do not count.
+		if q >= m.s.m.next && m.s.matches(msg.subject) && !m.passed[q] {
+			n++
+		}
+	}
+	return n
+}
+
 // check compares the machine with the model and with itself.
 func (m *model) check() {
 	s := m.s
 	i := s.m.Info(s.now)
-	exact := uint64(0)
-	for q, msg := range s.msgs {
-		// With a list of last messages, those that are not in it do not count.
-		if q >= s.m.next && s.matches(msg.subject) && !m.passed[q] {
-			exact++
-		}
-	}
-	if i.Pending != exact {
+	if exact := m.undelivered(); i.Pending != exact {
 		m.fail("num_pending %d, want %d", i.Pending, exact)
 	}
 	if i.Floor != m.floor {
