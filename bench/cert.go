@@ -1,9 +1,8 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
@@ -15,7 +14,7 @@ import (
 
 // writeCertificate makes a self-signed certificate for the loopback address.
 func writeCertificate(dir string) (cert, key string, err error) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return "", "", err
 	}
@@ -25,7 +24,7 @@ func writeCertificate(dir string) (cert, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	kder, err := x509.MarshalECPrivateKey(k)
+	kder, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		return "", "", err
 	}
@@ -33,5 +32,5 @@ func writeCertificate(dir string) (cert, key string, err error) {
 	if err := os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		return "", "", err
 	}
-	return cert, key, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kder}), 0o600)
+	return cert, key, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder}), 0o600)
 }

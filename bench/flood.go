@@ -5,16 +5,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/spf13/cobra"
 )
@@ -23,7 +28,8 @@ import (
 type floodOptions struct {
 	server, only string
 	length       time.Duration
-	rounds, nice int
+	rounds       int
+	equal        bool
 }
 
 // floodCommand measures what clients that misbehave do to one that does not.
@@ -34,9 +40,11 @@ func floodCommand() *cobra.Command {
 		Short: "Request latency on a clean connection, and memory, while others send garbage",
 		Long: `Request latency on a clean connection, and memory, while others send garbage.
 
-Each flood comes from a process of its own. It shares the processors with the
-server, so part of what it costs is not the server's doing: the column "elsewhere"
-has the latency while the same flood goes to a process that only reads.`,
+Those who flood a server sit on machines of their own. Here each flood comes from
+a process that shares the processors with the server and the clean clients, and
+which therefore runs only when nobody else wants them (SCHED_IDLE); the table shows
+how much arrives nevertheless. The column "elsewhere" has the latency while the same
+flood goes to a process that only reads (TLS reconnects come to nothing there).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
@@ -44,13 +52,13 @@ has the latency while the same flood goes to a process that only reads.`,
 	cmd.Flags().StringVar(&o.only, "run", "", "only floods whose name contains this `text`")
 	cmd.Flags().DurationVar(&o.length, "time", 5*time.Second, "how long each flood lasts")
 	cmd.Flags().IntVar(&o.rounds, "rounds", 1, "how often each flood is measured; the table shows medians")
-	cmd.Flags().IntVar(&o.nice, "nice", 0, "niceness of the process that floods")
+	cmd.Flags().BoolVar(&o.equal, "equal", false, "let the process that floods compete for the processors")
 	return cmd
 }
 
 func (o *floodOptions) run(ctx context.Context, w io.Writer) error {
-	fmt.Fprintf(w, "%-16s %10s %10s %10s   %10s %10s %10s   %9s %9s   %s\n",
-		"flood", "p50 quiet", "elsewhere", "here", "p99 quiet", "elsewhere", "here", "/quiet", "/elsewh.", "peak memory quiet, here")
+	fmt.Fprintf(w, "%-16s %20s   %10s %10s %10s   %10s %10s %10s   %9s %9s   %s\n",
+		"flood", "arrives", "p50 quiet", "elsewhere", "here", "p99 quiet", "elsewhere", "here", "/quiet", "/elsewh.", "peak memory quiet, here")
 	for _, f := range floods {
 		if !strings.Contains(f.name, o.only) {
 			continue
@@ -71,7 +79,9 @@ func (o *floodOptions) run(ctx context.Context, w io.Writer) error {
 		p50 := func(r floodResult) time.Duration { return r.p50 }
 		p99 := func(r floodResult) time.Duration { return r.p99 }
 		q, e, h := middle(quiet, p99), middle(elsewhere, p99), middle(here, p99)
-		fmt.Fprintf(w, "%-16s %10v %10v %10v   %10v %10v %10v   %8.2fx %8.2fx   %.1f, %.1f MiB\n", f.name,
+		rate := middle(here, func(r floodResult) float64 { return r.rate })
+		fmt.Fprintf(w, "%-16s %20s   %10v %10v %10v   %10v %10v %10v   %8.2fx %8.2fx   %.1f, %.1f MiB\n",
+			f.name, fmt.Sprintf("%.0f %s/s", rate, f.unit),
 			middle(quiet, p50), middle(elsewhere, p50), middle(here, p50), q, e, h,
 			float64(h)/float64(q), float64(h)/float64(e),
 			middle(quiet, floodResult.mib), middle(here, floodResult.mib))
@@ -99,51 +109,73 @@ const (
 )
 
 // flood is a way to misbehave: attack opens one connection, does its worst and
-// returns; it is called again at once until ctx ends.
+// returns; it is called again at once until ctx ends. It counts what arrives, in the
+// flood's unit.
 type flood struct {
-	name   string
-	conns  int
-	attack func(ctx context.Context, addr string)
+	name, unit string
+	conns      int
+	attack     func(ctx context.Context, addr string, count *atomic.Int64)
 }
 
 const connectLine = "CONNECT {\"verbose\":false,\"protocol\":1}\r\n"
 
 var floods = []flood{
-	{"random bytes", 4, func(ctx context.Context, addr string) {
+	{"random bytes", "connections", 4, func(ctx context.Context, addr string, count *atomic.Int64) {
 		withConn(ctx, addr, func(c net.Conn) {
 			junk := make([]byte, 4096)
 			rand.Read(junk)
 			c.Write(junk)
 			io.Copy(io.Discard, c)
+			count.Add(1)
 		})
 	}},
-	{"hit and run", 4, func(ctx context.Context, addr string) {
-		withConn(ctx, addr, func(c net.Conn) { c.Write([]byte("GET / HTTP/1.0\r\n\r\n")) })
+	{"hit and run", "connections", 4, func(ctx context.Context, addr string, count *atomic.Int64) {
+		withConn(ctx, addr, func(c net.Conn) {
+			c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+			count.Add(1)
+		})
 	}},
-	{"control lines", 4, func(ctx context.Context, addr string) {
+	{"control lines", "connections", 4, func(ctx context.Context, addr string, count *atomic.Int64) {
 		withConn(ctx, addr, func(c net.Conn) {
 			io.WriteString(c, connectLine+"SUB ")
 			c.Write(bytes.Repeat([]byte{'a'}, 1<<20))
 			io.Copy(io.Discard, c)
+			count.Add(1)
 		})
 	}},
-	{"half-open TLS", 200, func(ctx context.Context, addr string) {
+	{"half-open TLS", "connections", 200, func(ctx context.Context, addr string, count *atomic.Int64) {
 		withConn(ctx, addr, func(c net.Conn) {
 			c.Write([]byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3})
 			c.SetReadDeadline(time.Now().Add(time.Second))
 			io.Copy(io.Discard, c)
+			count.Add(1)
 		})
 	}},
-	{"slow loris", 200, func(ctx context.Context, addr string) {
+	{"TLS reconnects", "connections", 20, func(ctx context.Context, addr string, count *atomic.Int64) {
+		withConn(ctx, addr, func(c net.Conn) {
+			if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+				return
+			}
+			t := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			if _, err := io.WriteString(t, connectLine+"PING\r\n"); err != nil {
+				return
+			}
+			if line, err := bufio.NewReader(t).ReadString('\n'); err == nil && line == "PONG\r\n" {
+				count.Add(1)
+			}
+		})
+	}},
+	{"slow loris", "bytes", 200, func(ctx context.Context, addr string, count *atomic.Int64) {
 		withConn(ctx, addr, func(c net.Conn) {
 			for _, b := range []byte(connectLine + "PUB some.subject 100000\r\n") {
 				if _, err := c.Write([]byte{b}); err != nil || pause(ctx, 50*time.Millisecond) != nil {
 					return
 				}
+				count.Add(1)
 			}
 		})
 	}},
-	{"subscriptions", 4, func(ctx context.Context, addr string) {
+	{"subscriptions", "subscriptions", 4, func(ctx context.Context, addr string, count *atomic.Int64) {
 		withConn(ctx, addr, func(c net.Conn) {
 			go io.Copy(io.Discard, c)
 			w := bufio.NewWriterSize(c, 16<<10)
@@ -152,6 +184,7 @@ var floods = []flood{
 				if _, err := fmt.Fprintf(w, "SUB a.%d.*.b%d %d\r\nUNSUB %d\r\n", i%5000, i%7, i, i-100); err != nil {
 					return
 				}
+				count.Add(1)
 			}
 		})
 	}},
@@ -168,9 +201,10 @@ func withConn(ctx context.Context, addr string, use func(net.Conn)) {
 }
 
 // floodSourceCommand is the process that floods: it runs until its standard
-// input ends.
+// input ends, and prints how much it counted.
 func floodSourceCommand() *cobra.Command {
-	return &cobra.Command{
+	var equal bool
+	cmd := &cobra.Command{
 		Use:    "flood-source NAME ADDRESS",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
@@ -179,23 +213,53 @@ func floodSourceCommand() *cobra.Command {
 			if i < 0 {
 				return fmt.Errorf("no flood %q", args[0])
 			}
+			if !equal {
+				if err := stepBack(); err != nil {
+					return err
+				}
+			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			go func() {
 				io.Copy(io.Discard, os.Stdin)
 				stop()
 			}()
 			var wg sync.WaitGroup
+			var count atomic.Int64
 			for range floods[i].conns {
 				wg.Go(func() {
 					for ctx.Err() == nil {
-						floods[i].attack(ctx, args[1])
+						floods[i].attack(ctx, args[1], &count)
 					}
 				})
 			}
 			wg.Wait()
-			return nil
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), count.Load())
+			return err
 		},
 	}
+	cmd.Flags().BoolVar(&equal, "equal", false, "compete for the processors")
+	return cmd
+}
+
+// stepBack lets the threads of this process, and those that they start, run only
+// when nobody else wants the processor.
+func stepBack() error {
+	const schedIdle = 5
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		tid, err := strconv.Atoi(t.Name())
+		if err != nil {
+			return err
+		}
+		var priority int32 // has to be 0
+		if _, _, errno := syscall.Syscall(syscall.SYS_SCHED_SETSCHEDULER, uintptr(tid), schedIdle, uintptr(unsafe.Pointer(&priority))); errno != 0 && errno != syscall.ESRCH {
+			return os.NewSyscallError("sched_setscheduler", errno)
+		}
+	}
+	return nil
 }
 
 // floodSinkCommand is a process that only reads what comes, and closes what does
@@ -237,8 +301,9 @@ func sink(c net.Conn) {
 	}
 }
 
-// child runs this program with other arguments. stop ends it.
-func child(niceness int, args ...string) (first *bufio.Reader, stop func(), err error) {
+// child runs this program with other arguments. stop ends it and returns what it
+// printed that was not read from out.
+func child(args ...string) (out *bufio.Reader, stop func() string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
@@ -249,25 +314,23 @@ func child(niceness int, args ...string) (first *bufio.Reader, stop func(), err 
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := cmd.StdoutPipe()
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, nil, err
-	}
-	if niceness != 0 {
-		err = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
-	}
-	return bufio.NewReader(out), func() {
+	out = bufio.NewReader(stdout)
+	return out, func() string {
 		in.Close()
+		rest, _ := io.ReadAll(out)
 		cmd.Wait()
-	}, err
+		return strings.TrimSpace(string(rest))
+	}, cmd.Start()
 }
 
 type floodResult struct {
 	p50, p99 time.Duration
 	peak     int64
+	rate     float64 // of what arrived, a second
 }
 
 func (r floodResult) mib() float64 { return float64(r.peak) / (1 << 20) }
@@ -305,7 +368,7 @@ func (o *floodOptions) underFlood(ctx context.Context, f flood, where place) (fl
 	defer c.Close()
 	target := srv.Addr
 	if where == atSink {
-		line, stop, err := child(0, "flood-sink")
+		line, stop, err := child("flood-sink")
 		if err != nil {
 			return floodResult{}, err
 		}
@@ -315,12 +378,11 @@ func (o *floodOptions) underFlood(ctx context.Context, f flood, where place) (fl
 		}
 		target = strings.TrimSpace(target)
 	}
+	counted := func() string { return "0" }
 	if where != nowhere {
-		_, stop, err := child(o.nice, "flood-source", f.name, target)
-		if err != nil {
+		if _, counted, err = child("flood-source", f.name, target, fmt.Sprintf("--equal=%v", o.equal)); err != nil {
 			return floodResult{}, err
 		}
-		defer stop()
 	}
 	attack, stop := context.WithTimeout(ctx, o.length)
 	defer stop()
@@ -328,12 +390,14 @@ func (o *floodOptions) underFlood(ctx context.Context, f flood, where place) (fl
 	for attack.Err() == nil {
 		one, err := c.request(subject, "_INBOX.bench", payload, 1)
 		if err != nil {
+			counted()
 			return floodResult{}, err
 		}
 		took = append(took, one...)
 		pause(attack, time.Millisecond)
 	}
 	peak, err := srv.PeakRSS()
+	n, nerr := strconv.Atoi(counted())
 	slices.Sort(took)
-	return floodResult{took[len(took)/2], took[len(took)*99/100], peak}, err
+	return floodResult{took[len(took)/2], took[len(took)*99/100], peak, float64(n) / o.length.Seconds()}, errors.Join(err, nerr)
 }

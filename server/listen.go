@@ -68,6 +68,7 @@ func (s *Server) accept(l net.Listener, typ client.Type) {
 		pause = minAcceptPause
 		if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok && s.offenders.full(sourceOf(a.AddrPort().Addr())) {
 			nc.Close()
+			time.Sleep(refusedPause)
 			continue
 		}
 		s.serve(nc, typ)

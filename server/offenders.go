@@ -22,6 +22,11 @@ const (
 	maxOffenceDelay = time.Second
 	// maxHeld bounds the connections of an address that wait; more are closed.
 	maxHeld = 100
+	// refusedPause follows a connection that was closed as one too many of its
+	// address. To accept and close one costs the host some 50 µs, and who is refused
+	// comes again at once. With 4,096 of them in the kernel's queue somebody else
+	// gets in after four seconds.
+	refusedPause = time.Millisecond
 	// maxOffenders bounds the addresses that are remembered. More of them are not
 	// slowed down: who has so many does not need to come twice from one.
 	maxOffenders = 4096

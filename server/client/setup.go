@@ -194,9 +194,12 @@ func (c *Client) startTLS(t *options.TLS, rest []byte, infoSent bool) (net.Conn,
 		c.refuseEarly("Connection throttling is active. Please try again later.", MaxConnectionsExceeded)
 		return nil, nil, errClosed
 	}
-	tc := tls.Server(&replay{Conn: c.nc, head: rest}, c.host.ServerTLS(t))
+	below := &handshaking{Conn: c.nc, head: rest}
+	tc := tls.Server(below, c.host.ServerTLS(t))
 	tc.SetDeadline(time.Now().Add(t.Timeout))
-	if err := tc.Handshake(); err != nil {
+	err := tc.Handshake()
+	below.rest()
+	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.host.Errorf("%s - TLS handshake timeout", c.Label())
 			c.refuseEarly("Secure Connection - TLS Required", TLSHandshakeError)
@@ -230,23 +233,6 @@ func (c *Client) peek(d time.Duration) ([]byte, error) {
 		return nil, err
 	}
 	return buf[:n], nil
-}
-
-// replay is a connection some of whose bytes were read already.
-type replay struct {
-	net.Conn
-	head []byte
-}
-
-func (r *replay) Read(b []byte) (int, error) {
-	if len(r.head) > 0 {
-		n := copy(b, r.head)
-		if r.head = r.head[n:]; len(r.head) == 0 {
-			r.head = nil
-		}
-		return n, nil
-	}
-	return r.Conn.Read(b)
 }
 
 func (c *Client) authTimeout() {
