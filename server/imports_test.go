@@ -237,3 +237,49 @@ func TestFastBatchThroughImports(t *testing.T) {
 		break
 	}
 }
+
+// TestUnwantedAnswers: a request is forgotten as soon as nobody subscribes to where its answer would go, whatever answers
+// it may have, and however the subscription ends; another subscription to the same subject gets nothing of it.
+func TestUnwantedAnswers(t *testing.T) {
+	s := startConf(t, chain(
+		`exports: [{service: one}, {service: many, response: stream}]`,
+		`imports: [{service: {account: A, subject: one}}, {service: {account: A, subject: many}}]`, ``))
+	a, b := login(t, s, "a"), login(t, s, "b")
+	a.send("SUB * 1\r\nPING\r\n")
+	a.expect("PONG")
+	for _, tt := range []struct{ service, sub, end string }{
+		{"one", "in", "UNSUB 1"}, {"many", "in", "UNSUB 1"}, {"many", "in.*", "UNSUB 1"}, {"one", "x.in.*", "UNSUB 1"}, {"one", "x.in.>", "UNSUB 1"},
+		{"one", "*.in.*", "UNSUB 1"}, {"one", ">", "UNSUB 1"}, {"one", "x.in.7", "UNSUB 1 1\r\nPUB x.in.7 0\r\n"},
+	} {
+		reply := strings.NewReplacer("x.in.*", "x.in.7", "x.in.>", "x.in.7", "*.in.*", "x.in.7", "in.*", "in.7").Replace(tt.sub)
+		if reply == ">" {
+			reply = "x.in.7"
+		}
+		b.send("SUB %s 1\r\nPUB %s %s 0\r\n\r\n%s\r\nSUB %s 2\r\nPING\r\n", tt.sub, tt.service, reply, tt.end, tt.sub)
+		for l := b.line(); l != "PONG"; l = b.line() {
+			if l != "" && !strings.HasPrefix(l, "MSG ") {
+				t.Fatalf("%v: got %q", tt, l)
+			}
+		}
+		line, _ := a.message()
+		a.send("PUB %s 2\r\nhi\r\nPING\r\n", strings.Fields(line)[3])
+		a.expect("PONG")
+		b.send("UNSUB 2\r\nPING\r\n")
+		if l := b.line(); l != "PONG" {
+			t.Errorf("%v: got %q", tt, l)
+			b.line()
+			b.line()
+		}
+	}
+	if n := len(s.accounts.Get("A").Responses(100)); n != 0 {
+		t.Errorf("%d requests wait", n)
+	}
+	// Another subscription that is left keeps it.
+	b.send("SUB in.* 1\r\nSUB in.7 2\r\nPUB one in.7 0\r\n\r\nUNSUB 1\r\nPING\r\n")
+	b.expect("PONG")
+	line, _ := a.message()
+	a.send("PUB %s 2\r\nhi\r\nPING\r\n", strings.Fields(line)[3])
+	a.expect("PONG")
+	b.send("PING\r\n")
+	b.expect("MSG in.7 2 2", "hi", "PONG")
+}

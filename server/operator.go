@@ -302,25 +302,47 @@ func (m *operatorMode) addImport(l *loadedAccount, c *account.Config, imp *opera
 
 // checkCycle refuses an import that leads back, through those that accounts have and those that c has already.
 func (m *operatorMode) checkCycle(l *loadedAccount, c *account.Config, imp *operator.Import) error {
-	return options.CheckCycle(l.acc.Name(), options.ImportEdge{Service: imp.Service, Exporter: imp.Exporter, Subject: imp.Subject, Local: imp.Local},
-		func(name string) []options.ImportEdge {
-			have := c
-			if name != l.acc.Name() {
-				a := m.s.accounts.Get(name)
-				if a == nil {
-					return nil
-				}
-				have = a.Config()
-			}
-			var edges []options.ImportEdge
-			for _, i := range have.Services {
-				edges = append(edges, options.ImportEdge{Service: true, Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
-			}
-			for _, i := range have.Streams {
-				edges = append(edges, options.ImportEdge{Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
-			}
-			return edges
-		})
+	edge := options.ImportEdge{Service: imp.Service, Exporter: imp.Exporter, Subject: imp.Subject, Local: imp.Local}
+	return options.CheckCycle(l.acc.Name(), edge, importsInUse{m.s, l.acc.Name(), c})
+}
+
+// importsInUse are the imports of accounts as they are configured, except one that is being configured.
+type importsInUse struct {
+	s      *Server
+	name   string
+	config *account.Config // of that account
+}
+
+func (u importsInUse) of(name string) *account.Config {
+	if name == u.name {
+		return u.config
+	}
+	if a := u.s.accounts.Get(name); a != nil {
+		return a.Config()
+	}
+	return &account.Config{}
+}
+
+func (u importsInUse) Imports(name string) []options.ImportEdge {
+	c := u.of(name)
+	var edges []options.ImportEdge
+	for _, i := range c.Services {
+		edges = append(edges, options.ImportEdge{Service: true, Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
+	}
+	for _, i := range c.Streams {
+		edges = append(edges, options.ImportEdge{Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
+	}
+	return edges
+}
+
+func (u importsInUse) Streams(name string) []string {
+	var list []string
+	for _, x := range u.of(name).Exports {
+		if !x.Service {
+			list = append(list, x.Subject)
+		}
+	}
+	return list
 }
 
 // exporter returns an account that another imports from, nil if it is not to be

@@ -134,7 +134,7 @@ type Account struct {
 	services []*Sub
 
 	responses responses
-	probes    probes
+	awaiting  awaiting
 
 	// clients is the number of connections that are bound to the account;
 	// limits are checked against it.
@@ -240,7 +240,7 @@ func (a *Account) afterRemoval(s *Sub) {
 		a.set.wiring.Unlock()
 	}
 	a.watches.changed(a, s)
-	a.probes.interestGone(a, s.Subject)
+	a.awaiting.interestGone(a, s.Subject)
 }
 
 // Configure replaces the configuration: service imports and the shadows of

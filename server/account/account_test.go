@@ -169,7 +169,7 @@ func TestServiceLoop(t *testing.T) {
 	if publish(&p, a, "x.2", "m") {
 		t.Error("delivered to nobody")
 	}
-	if n := len(a.responses.waiting) + len(b.responses.waiting); n != 1 {
+	if n := a.responses.waiting.n + b.responses.waiting.n; n != 1 {
 		t.Errorf("%d requests wait, want the one that was taken", n)
 	}
 }
@@ -216,7 +216,7 @@ func TestResponsesExpire(t *testing.T) {
 	waiting := func() int {
 		a.responses.mu.Lock()
 		defer a.responses.mu.Unlock()
-		return len(a.responses.waiting)
+		return a.responses.waiting.n
 	}
 	var p Producer
 	p.Route(b, &Msg{Subject: []byte("svc"), Reply: []byte("in")})

@@ -15,7 +15,7 @@ func (a *Account) Responses(limit int) []Response {
 	rs := &a.responses
 	var list []Response
 	rs.mu.Lock()
-	for _, r := range rs.waiting {
+	for r := range rs.waiting.all {
 		if len(list) == limit {
 			break
 		}

@@ -6,11 +6,9 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/natsd/natsd/natsproto"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 // Latency asks for measurements of a service.
@@ -128,45 +126,6 @@ func (b *probe) reportAlone(status int) {
 	pub := NewPublisher(b.imp.Exporter, System)
 	pub.Publish([]byte(b.imp.Export.Latency.Subject), nil, nil, b.event(status, nil))
 	pub.Flush()
-}
-
-// probes are the measured requests of an importing account, so that it is
-// noticed when nobody waits for an answer any more.
-type probes struct {
-	mu      sync.Mutex
-	waiting map[*response]struct{}
-}
-
-func (ps *probes) add(r *response) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if ps.waiting == nil {
-		ps.waiting = map[*response]struct{}{}
-	}
-	ps.waiting[r] = struct{}{}
-}
-
-func (ps *probes) remove(r *response) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	delete(ps.waiting, r)
-}
-
-// interestGone is called after a subscription of a was removed.
-func (ps *probes) interestGone(a *Account, subject string) {
-	var gone []*response
-	ps.mu.Lock()
-	for r := range ps.waiting {
-		if subjecttree.Matches(r.reply, subject) && !a.list.HasInterest(r.reply) {
-			gone = append(gone, r)
-		}
-	}
-	ps.mu.Unlock()
-	for _, r := range gone {
-		if r.imp.Exporter.responses.drop(r.key) {
-			r.probe.reportAlone(latencyNoInterest)
-		}
-	}
 }
 
 // sampledHeader returns the trace headers of a request whose trace context asks

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
 	"time"
 
@@ -48,6 +49,7 @@ type Producer struct {
 	Stall, Stalled time.Duration
 
 	main   *matchCache
+	other  *matchCache // of others, the one used last
 	others map[*Account]*matchCache
 	frames []*frame
 	depth  int
@@ -73,6 +75,8 @@ type frame struct {
 	result subjecttree.Result[*Sub]
 	shadow Msg
 }
+
+var doorSeed = maphash.MakeSeed()
 
 type matchCache struct {
 	acc  *Account
@@ -107,6 +111,9 @@ func (p *Producer) cache(a *Account) *matchCache {
 		p.main = &matchCache{acc: a}
 		return p.main
 	}
+	if c := p.other; c != nil && c.acc == a {
+		return c
+	}
 	c := p.others[a]
 	if c == nil {
 		c = &matchCache{acc: a}
@@ -115,11 +122,12 @@ func (p *Producer) cache(a *Account) *matchCache {
 		}
 		p.others[a] = c
 	}
+	p.other = c
 	return c
 }
 
 // Forget drops all match results, for a connection that changes its account.
-func (p *Producer) Forget() { p.main, p.others = nil, nil }
+func (p *Producer) Forget() { p.main, p.other, p.others = nil, nil, nil }
 
 // match returns who gets a message on subject in a. The result is valid until
 // the next call at the same depth; nobody may change it.
@@ -141,7 +149,7 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 		}
 		return &e.result
 	}
-	h := hash(subject)
+	h := uint32(maphash.Bytes(doorSeed, subject)) | 1
 	if seen := &c.door[h%doorSize]; *seen != h {
 		*seen = h
 		r := &p.frame().result
@@ -166,15 +174,6 @@ func (p *Producer) match(a *Account, subject []byte) *subjecttree.Result[*Sub] {
 	return &e.result
 }
 
-// hash is FNV-1a.
-func hash(b []byte) uint32 {
-	h := uint32(2166136261)
-	for _, c := range b {
-		h = (h ^ uint32(c)) * 16777619
-	}
-	return h | 1
-}
-
 // now is the time of the batch: one look at the clock for all of its messages.
 func (p *Producer) now() time.Time {
 	if p.began.IsZero() {
@@ -197,10 +196,14 @@ func (p *Producer) Route(a *Account, m *Msg) bool {
 		return false
 	}
 	delivered := false
+	var r *subjecttree.Result[*Sub]
 	if isServiceReply(m.Subject) {
 		delivered = p.respond(a, m)
+		r = &p.frame().result // most are used once
+		a.list.MatchInto(r, m.Subject)
+	} else {
+		r = p.match(a, m.Subject)
 	}
-	r := p.match(a, m.Subject)
 	p.depth++
 	for _, s := range r.Plain {
 		if p.deliver(s, m) {

@@ -83,7 +83,7 @@ type responses struct {
 	prefix [len(replyPrefix) + replyToken + 1]byte // constant
 
 	mu      sync.Mutex // guards the rest, and the fields of each response
-	waiting map[replyKey]*response
+	waiting replyTable
 	batches map[batchKey]*response // of waiting: those of fast-ingest batches
 	free    []*response            // to be used again
 	timer   *time.Timer            // of expire; nil until the first request
@@ -107,6 +107,9 @@ type response struct {
 	batch int       // how much of reply stands for the batch; 0: it is the way back of one request
 	probe *probe    // nil: not measured
 	used  time.Time // of the request, or of the last answer
+
+	next    *response // of its chain in the table
+	awaited link      // in the importing account
 }
 
 // appendReply appends the subject that answers to the request come on.
@@ -138,11 +141,8 @@ func (rs *responses) keyOf(subject []byte) (key replyKey, ok bool) {
 func (rs *responses) add(now time.Time, imp *ServiceImport, reply []byte, probe *probe) (key replyKey, ok bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if len(rs.waiting) >= maxResponses || rs.stopped {
+	if rs.waiting.n >= maxResponses || rs.stopped {
 		return key, false
-	}
-	if rs.waiting == nil {
-		rs.waiting = map[replyKey]*response{}
 	}
 	var r *response
 	if last := len(rs.free) - 1; last >= 0 {
@@ -152,12 +152,10 @@ func (rs *responses) add(now time.Time, imp *ServiceImport, reply []byte, probe 
 		r = new(response)
 	}
 	r.imp, r.reply, r.probe, r.used = imp, append(r.reply[:0], reply...), probe, now
-	for r.key = randomToken(); rs.waiting[r.key] != nil; r.key = randomToken() {
+	for r.key = randomToken(); rs.waiting.get(r.key) != nil; r.key = randomToken() {
 	}
-	rs.waiting[r.key] = r
-	if probe != nil {
-		imp.Importer.probes.add(r)
-	}
+	rs.waiting.put(r)
+	imp.Importer.awaiting.add(r)
 	rs.expireIn(now, imp.Export.threshold())
 	return r.key, true
 }
@@ -177,7 +175,7 @@ func (rs *responses) addBatch(now time.Time, imp *ServiceImport, reply []byte, n
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if r := rs.waiting[key]; r != nil {
+	if r := rs.waiting.get(key); r != nil {
 		if rs.batches == nil {
 			rs.batches = map[batchKey]*response{}
 		}
@@ -205,7 +203,7 @@ func (rs *responses) expireIn(now time.Time, d time.Duration) {
 func (rs *responses) drop(key replyKey) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.waiting[key]
+	r := rs.waiting.get(key)
 	if r == nil {
 		return false
 	}
@@ -216,16 +214,13 @@ func (rs *responses) drop(key replyKey) bool {
 // remove takes r out; mu is held. Nothing of it may be used afterwards, unless it
 // is measured.
 func (rs *responses) remove(r *response) {
-	delete(rs.waiting, r.key)
+	rs.waiting.remove(r)
+	r.imp.Importer.awaiting.remove(r)
 	if r.batch > 0 {
 		delete(rs.batches, batchKey{r.imp, string(r.reply[:r.batch])})
 		r.batch = 0
 	}
-	if r.probe != nil {
-		r.imp.Importer.probes.remove(r)
-		return
-	}
-	if len(rs.free) < maxFree && cap(r.reply) <= maxFreeReply {
+	if r.probe == nil && len(rs.free) < maxFree && cap(r.reply) <= maxFreeReply {
 		r.imp = nil
 		rs.free = append(rs.free, r)
 	}
@@ -254,7 +249,7 @@ func (rs *responses) take(p *Producer, subject []byte, empty bool) (a answer, ok
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.waiting[key]
+	r := rs.waiting.get(key)
 	if r == nil {
 		return a, false
 	}
@@ -282,12 +277,12 @@ func (rs *responses) wanted(subject []byte) bool {
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.waiting[key]
-	return r != nil && r.awaited()
+	r := rs.waiting.get(key)
+	return r != nil && r.wanted()
 }
 
-// awaited tells whether anybody in the importing account would get an answer.
-func (r *response) awaited() bool {
+// wanted tells whether anybody in the importing account would get an answer.
+func (r *response) wanted() bool {
 	return isServiceReply(r.reply) || r.imp.Importer.list.HasInterest(r.reply)
 }
 
@@ -296,9 +291,9 @@ func (r *response) awaited() bool {
 func (rs *responses) expire() {
 	rs.mu.Lock()
 	rs.due = time.Time{} // requests that come meanwhile set the timer again
-	keys := make([]replyKey, 0, len(rs.waiting))
-	for k := range rs.waiting {
-		keys = append(keys, k)
+	keys := make([]replyKey, 0, rs.waiting.n)
+	for r := range rs.waiting.all {
+		keys = append(keys, r.key)
 	}
 	rs.mu.Unlock()
 	next := DefaultThreshold
@@ -313,7 +308,7 @@ func (rs *responses) expire() {
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if len(rs.waiting) > 0 && !rs.stopped {
+	if rs.waiting.n > 0 && !rs.stopped {
 		rs.expireIn(time.Now(), next)
 	}
 }
@@ -325,7 +320,7 @@ func (rs *responses) expireOf(keys []replyKey) (late []*probe, next time.Duratio
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for _, k := range keys {
-		r := rs.waiting[k]
+		r := rs.waiting.get(k)
 		if r == nil {
 			continue
 		}
@@ -336,7 +331,7 @@ func (rs *responses) expireOf(keys []replyKey) (late []*probe, next time.Duratio
 				late = append(late, r.probe)
 			}
 			rs.remove(r)
-		case !r.awaited():
+		case !r.wanted():
 			rs.remove(r)
 		default:
 			next = min(next, threshold)
@@ -352,7 +347,10 @@ func (rs *responses) stop() {
 	if rs.timer != nil {
 		rs.timer.Stop()
 	}
-	clear(rs.waiting)
+	for r := range rs.waiting.all {
+		r.imp.Importer.awaiting.remove(r)
+	}
+	rs.waiting = replyTable{}
 	clear(rs.batches)
 	rs.free = nil
 }

@@ -72,15 +72,30 @@ func TestGrants(t *testing.T) {
 		g.add(r, a)
 		time.Sleep(time.Minute + 1)
 		use(false)
-		// Grants that nobody uses do not pile up.
-		for i := range 3 * grantsPruneCount {
-			g.add(r, []byte{byte(i), byte(i >> 8), byte(i >> 16)})
+		// Grants that nobody uses do not pile up: they go after some time, and the oldest when there are too many.
+		reply := func(i int) []byte { return []byte{byte(i), byte(i >> 8), byte(i >> 16)} }
+		for i := range 1000 {
+			g.add(r, reply(i))
 		}
-		time.Sleep(2 * time.Minute)
-		g.add(r, a)
-		if n := len(g.m); n != 1 {
+		for range 2 {
+			time.Sleep(2 * time.Minute)
+			g.add(r, a)
+		}
+		if n := len(g.young) + len(g.old); n != 1 {
 			t.Errorf("%d grants kept", n)
 		}
+		for i := range 3 * maxGrants {
+			g.add(r, reply(i))
+		}
+		if n := len(g.young) + len(g.old); n > 2*maxGrants {
+			t.Errorf("%d grants kept", n)
+		}
+		for i, want := range map[int]bool{0: false, 2*maxGrants + 1: true, 3*maxGrants - 1: true} {
+			if got := g.use(r, reply(i)); got != want {
+				t.Errorf("grant %d: %v", i, got)
+			}
+		}
+		g.add(r, a)
 		unlimited := &auth.Responses{Max: -1, Expires: -1}
 		time.Sleep(time.Hour)
 		for range 1000 {

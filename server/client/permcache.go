@@ -11,10 +11,10 @@ const (
 	// permissionCacheSize bounds the publish decisions that a connection keeps.
 	permissionCacheSize = 128
 
-	// Grants are pruned after this many were added or this time went by since
-	// the last pruning, so that answers that never come cost a bounded amount.
-	grantsPruneCount = 4096
-	grantsPruneAfter = time.Second
+	// maxGrants bounds the requests that a connection may answer to, twice: those
+	// of two generations. More than that are forgotten, the oldest first; some 80
+	// MiB.
+	maxGrants = 1 << 18
 )
 
 // permissionCache keeps decisions about publishing, response grants apart. It
@@ -38,10 +38,10 @@ func (pc *permissionCache) publish(p *auth.Permissions, subject []byte) bool {
 // grants are the reply subjects that a connection may answer to. They are added
 // by deliveries and used by the read loop.
 type grants struct {
-	mu     sync.Mutex
-	m      map[string]*grant
-	added  int
-	pruned time.Time
+	mu    sync.Mutex
+	young map[string]*grant
+	old   map[string]*grant // those that were young before
+	since time.Time         // when young was begun
 }
 
 type grant struct {
@@ -54,41 +54,35 @@ func (g *grants) add(r *auth.Responses, reply []byte) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e := g.m[string(reply)]; e != nil {
+	if len(g.young) >= maxGrants || r.Expires > 0 && now.Sub(g.since) > r.Expires {
+		g.old, g.young, g.since = g.young, nil, now
+	}
+	if e := g.young[string(reply)]; e != nil {
 		*e = grant{at: now}
 		return
 	}
-	if g.m == nil {
-		g.m = make(map[string]*grant)
-		g.pruned = now
+	if g.young == nil {
+		g.young = make(map[string]*grant)
 	}
-	g.m[string(reply)] = &grant{at: now}
-	if g.added++; g.added > grantsPruneCount || now.Sub(g.pruned) > grantsPruneAfter {
-		g.added, g.pruned = 0, now
-		for k, e := range g.m {
-			if e.over(r, now) {
-				delete(g.m, k)
-			}
-		}
-	}
-}
-
-func (e *grant) over(r *auth.Responses, now time.Time) bool {
-	return (r.Max > 0 && e.used >= r.Max) || (r.Expires > 0 && now.Sub(e.at) > r.Expires)
+	delete(g.old, string(reply))
+	g.young[string(reply)] = &grant{at: now}
 }
 
 // use takes one answer of a grant.
 func (g *grants) use(r *auth.Responses, subject []byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := g.m[string(subject)]
-	if e == nil {
-		return false
+	for _, m := range []map[string]*grant{g.young, g.old} {
+		e := m[string(subject)]
+		if e == nil {
+			continue
+		}
+		ok := r.Expires <= 0 || time.Since(e.at) <= r.Expires
+		e.used++
+		if !ok || r.Max > 0 && e.used >= r.Max {
+			delete(m, string(subject))
+		}
+		return ok
 	}
-	if e.over(r, time.Now()) {
-		delete(g.m, string(subject))
-		return false
-	}
-	e.used++
-	return true
+	return false
 }

@@ -202,11 +202,13 @@ func (b *resolverBlock) check() error {
 // usableDirectory makes a directory if it is not there.
 func usableDirectory(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("dir needs to point to an accessible directory: %w", err)
+		return errDirectory
 	}
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() || info.Mode()&0o200 == 0 {
-		return errorText("dir needs to point to an accessible directory")
+		return errDirectory
 	}
 	return nil
 }
+
+const errDirectory = errorText("dir needs to point to an accessible directory")

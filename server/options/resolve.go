@@ -158,7 +158,28 @@ func (g *importGraph) check(a, exporter *Account, m *Import) error {
 		}
 	}
 	edge := ImportEdge{m.Service, exporter.Name, m.Subject, t.Pattern()}
-	return CheckCycle(a.Name, edge, func(account string) []ImportEdge { return g.edges[account] })
+	return CheckCycle(a.Name, edge, importOrder{g})
+}
+
+// importOrder is the graph as CheckCycle looks at it.
+type importOrder struct{ *importGraph }
+
+func (o importOrder) Imports(account string) []ImportEdge { return o.edges[account] }
+
+func (o importOrder) Streams(account string) []string {
+	var list []string
+	for _, x := range o.accounts[account].Exports {
+		if !x.Service {
+			list = append(list, x.Subject)
+		}
+	}
+	return list
+}
+
+// Imports are what the accounts that exist import, and the streams that they export.
+type Imports interface {
+	Imports(account string) []ImportEdge
+	Streams(account string) []string
 }
 
 // ImportEdge is an import that an account has.
@@ -173,9 +194,9 @@ type ImportEdge struct {
 const maxImportPath = 1024
 
 // CheckCycle returns an error if messages that the named account gets through a new import could come to it again, through
-// the imports that accounts have: the new one is not among them, and they have no cycle. A path of imports that is too long
-// is an error, too.
-func CheckCycle(importer string, edge ImportEdge, edges func(account string) []ImportEdge) error {
+// the imports that accounts have: the new one is not among them, and they have no cycle. Streams come no further than to
+// accounts that export them. A path of imports that is too long is an error, too.
+func CheckCycle(importer string, edge ImportEdge, have Imports) error {
 	if edge.Exporter == importer {
 		return nil
 	}
@@ -201,7 +222,10 @@ func CheckCycle(importer string, edge ImportEdge, edges func(account string) []I
 		if path[p] >= maxImportPath {
 			return errorText("search cycle depth exhausted")
 		}
-		for _, e := range edges(p.account) {
+		if !edge.Service && !slices.ContainsFunc(have.Streams(p.account), func(x string) bool { return subjecttree.Collide(x, p.subject) }) {
+			continue
+		}
+		for _, e := range have.Imports(p.account) {
 			if e.Service != edge.Service || e.Exporter == p.account || !subjecttree.Collide(e.Subject, p.subject) {
 				continue
 			}
