@@ -195,11 +195,23 @@ func (a *Account) Received(msgs, bytes int64) {
 	a.total.InBytes.Add(bytes)
 }
 
+// NewSub returns a subscription that Subscribe can add. It may be given to
+// Unsubscribe before, and is not added then.
+func (a *Account) NewSub(subject, queue, sid string, to Receiver) *Sub {
+	return &Sub{Subject: subject, Queue: queue, SID: sid, To: to, acc: a}
+}
+
 // Subscribe adds s. The error is subjecttree.ErrInvalidSubject or nil.
 func (a *Account) Subscribe(s *Sub) error {
-	s.acc = a
+	if s.acc != a {
+		s.acc = a
+	}
 	if err := a.list.Insert(s.Subject, s.Queue, s); err != nil {
 		return err
+	}
+	if s.closed.Load() {
+		a.list.Remove(s.Subject, s.Queue, s)
+		return nil
 	}
 	if len(a.Config().Streams) > 0 {
 		a.set.wiring.Lock()

@@ -174,6 +174,16 @@ func TestServiceLoop(t *testing.T) {
 	}
 }
 
+// TestEndedBeforeItBegan: a subscription that is removed while it is added is not left in the list.
+func TestEndedBeforeItBegan(t *testing.T) {
+	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
+	s := a.NewSub("x", "", "1", &sink{})
+	a.Unsubscribe(s)
+	if err := a.Subscribe(s); err != nil || a.list.Len() != 0 {
+		t.Errorf("%v, %d subscriptions", err, a.list.Len())
+	}
+}
+
 // TestReconfigure: subscriptions follow imports that come and go.
 func TestReconfigure(t *testing.T) {
 	set := newSet(t)

@@ -19,12 +19,7 @@ func (c *Client) subscribe(op *natsproto.Op) {
 	b := c.bound.Load()
 	// One string for all three.
 	all := string(op.Subject) + string(op.Queue) + string(op.SID)
-	s := &account.Sub{
-		Subject: all[:len(op.Subject)],
-		Queue:   all[len(op.Subject) : len(all)-len(op.SID)],
-		SID:     all[len(all)-len(op.SID):],
-		To:      c,
-	}
+	s := b.acc.NewSub(all[:len(op.Subject)], all[len(op.Subject):len(all)-len(op.SID)], all[len(all)-len(op.SID):], c)
 	if s.Queue == systemQueue || !b.perms.Subscribe(s.Subject, s.Queue) {
 		c.refuseSubscribe(subscribeError(s))
 		return
@@ -59,10 +54,27 @@ func (c *Client) subscribe(op *natsproto.Op) {
 			c.filter.Store(true)
 		}
 		b.acc.Subscribe(s)
+		if c.bound.Load() != b && !c.allowedStill(s) {
+			c.remove(s)
+			c.refuseSubscribe(subscribeError(s))
+			return
+		}
 	}
 	if b.verbose {
 		c.ok()
 	}
+}
+
+// allowedStill judges a subscription by permissions that were replaced while it
+// was made: who replaced them may not have seen it.
+func (c *Client) allowedStill(s *account.Sub) bool {
+	c.login.Lock() // waits until they count
+	defer c.login.Unlock()
+	perms := c.bound.Load().perms
+	if perms.Filters(s.Subject, s.Queue) {
+		c.filter.Store(true)
+	}
+	return perms.Subscribe(s.Subject, s.Queue)
 }
 
 func subscribeError(s *account.Sub) string {
