@@ -38,7 +38,7 @@ func (r *recovery) account() {
 		if _, dead := r.dead[seq]; dead || seq == 0 || seq < r.lowest() {
 			return true
 		}
-		if b, _ := s.blockFor(seq); b != nil {
+		if b, _ := s.blockFor(seq); b != nil && !r.lacks(b, seq) {
 			return true
 		}
 		if r.index != nil && seq <= r.index.LastSeq && !indexHas(r.index, seq) || r.told != nil && seq < r.told.seq {
@@ -110,6 +110,20 @@ func (r *recovery) account() {
 	}
 }
 
+// lacks says whether a message that lives according to index.db is not in its block:
+// it was in bytes that are damaged.
+func (r *recovery) lacks(b *block, seq uint64) bool {
+	if !r.adopted || !slices.ContainsFunc(r.damages, func(x foundDamage) bool { return x.b == b && !x.Torn }) {
+		return false
+	}
+	c, err := r.s.content(b)
+	if err != nil {
+		return false
+	}
+	_, ok := c.at(seq)
+	return !ok
+}
+
 // lowest is the first sequence that can be lost: below, messages were removed.
 func (r *recovery) lowest() uint64 {
 	if r.index != nil {
@@ -138,6 +152,9 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 		for k := range r.index.Blocks {
 			if b := &r.index.Blocks[k]; b.Number == uint64(x.b.num) && b.Msgs() > 0 {
 				x.FirstSeq, x.LastSeq = b.FirstSeq, b.LastSeq
+				if b.Number == r.index.LastBlock && i >= 0 && i+1 < len(s.blocks) && s.blocks[i+1].msgs > 0 {
+					x.LastSeq = max(x.LastSeq, s.blocks[i+1].first.seq-1) // it has grown since
+				}
 				return
 			}
 		}

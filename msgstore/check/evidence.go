@@ -101,7 +101,7 @@ func (s *stream) writtenSince(b *block, c *content, later bool) bool {
 
 // toldAt says whether index.db, or the manifest, tells what lives at an offset of b.
 func (p *pass) toldAt(b *block, end int) bool {
-	return p.exact || p.ahead || p.place.ok && (b.number < p.place.block || b.number == p.place.block && end < p.place.end)
+	return p.exact || p.place.ok && (b.number < p.place.block || b.number == p.place.block && end < p.place.end)
 }
 
 // atPlace puts the limits in force behind the place that the index describes: where
@@ -137,7 +137,7 @@ func (s *stream) findEnd() error {
 // limits were changed, it describes the stream right before, and floor.db may be newer.
 func (p *pass) settleIndex() {
 	x := p.index
-	if x == nil || !p.exact && !p.ahead {
+	if x == nil || !p.exact {
 		return
 	}
 	old := p.cfg.Discard != "new"
@@ -152,7 +152,7 @@ func (p *pass) settleIndex() {
 }
 
 // byIndex says whether the messages that live are those of the index.
-func (p *pass) byIndex() bool { return (p.exact || p.ahead) && !p.beyond }
+func (p *pass) byIndex() bool { return p.exact && !p.beyond }
 
 // reportMissingRecords finds what the index had at its place and nothing has removed
 // since. Limits leave no trace of what they remove: of a subject's messages, or below

@@ -127,10 +127,12 @@ func (p *pass) reportMissingBlocks() {
 				continue
 			}
 			parts := p.unaccounted(k.Number, k.FirstSeq, k.LastSeq, "block file is missing")
-			current := p.exact || p.ahead
-			if !current && (p.removed.CountRange(k.FirstSeq, k.LastSeq) > 0 && count(parts) <= 1 || k.FirstSeq <= p.history.limited || !p.between(k.Number)) {
-				// Removed since: by tombstones, but for the last one, with which the file
-				// goes; by limits; or from the front.
+			if len(parts) == 0 {
+				continue // all of it was removed since
+			}
+			if !p.exact && !p.ahead && !p.ours && (p.removed.CountRange(k.FirstSeq, k.LastSeq) > 0 && count(parts) <= 1 || k.FirstSeq <= p.history.limited || !p.between(k.Number)) {
+				// Removed since, by a server that leaves no floor.db: by tombstones, but for
+				// the last message, with which the file goes; by limits; or from the front.
 				continue
 			}
 			path := filepath.Join(p.msgs, fmt.Sprintf("%d.blk", k.Number))

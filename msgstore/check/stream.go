@@ -69,6 +69,7 @@ type stream struct {
 	place        place          // which it describes, where it is older
 	floor        *floordb.Mark
 	told         *floordb.Mark    // floor.db, also where others have written since
+	ours         bool             // natsd was here, which says in floor.db what goes
 	plan         *truncation.Plan // of an interrupted truncation, or nil
 	blocks       []*block
 	missing      []uint64 // numbers of blocks that are gone
@@ -325,6 +326,7 @@ func (s *stream) readFloor() {
 	}
 	path := filepath.Join(s.msgs, "floor.db")
 	b, err := s.read(path, maxState)
+	s.ours = b != nil || s.exists(filepath.Join(s.msgs, "manifest.db"))
 	if err == nil && b != nil {
 		s.floor, err = floordb.Decode(b, s.stream)
 		s.told = s.floor

@@ -298,7 +298,7 @@ func (p *pass) message(b *block, r *record.Record, e *scan.Evidence) {
 		if !e.Known || r.Seq < e.FirstSeq || r.Seq > e.LastSeq || e.Deleted != nil && e.Deleted.Contains(r.Seq) {
 			return // index.db knows that it is gone, and what is gone does not come back
 		}
-		if p.exact || p.ahead {
+		if p.exact {
 			p.subjects[string(r.Subject)]++
 		}
 		if p.byIndex() {
@@ -360,7 +360,7 @@ func (p *pass) finish() {
 	p.reportDamages()
 	p.reportMissingBlocks()
 	p.reportMissingRecords()
-	if p.exact {
+	if p.byIndex() && p.complete() {
 		p.compareSubjects()
 	}
 	p.lost = mergeLost(p.lost)
@@ -393,6 +393,18 @@ func (p *pass) total() {
 			b.messages = uint64(p.live.CountRange(b.firstSeq, b.lastSeq))
 		}
 	}
+}
+
+// complete says whether all blocks of the index are there. Where floor.db explains that
+// one is not, nothing is lost.
+func (p *pass) complete() bool {
+	for i := range p.index.Blocks {
+		k := &p.index.Blocks[i]
+		if k.Msgs() > 0 && !slices.ContainsFunc(p.blocks, func(b *block) bool { return b.number == k.Number }) {
+			return false
+		}
+	}
+	return true
 }
 
 // compareSubjects finds what the checksum of a record does not cover: a wrong

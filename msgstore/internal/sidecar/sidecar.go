@@ -7,6 +7,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -43,15 +44,24 @@ func (f *Format) Append(b []byte, stream string, body func([]byte) []byte) []byt
 }
 
 // Open returns what a file of a stream says, as a part of b. Errors wrap Corrupt or
-// are a *NewerError, which a wrong checksum does not hide: it may be another one.
+// are a *NewerError, which a wrong checksum does not hide: it may be another one. If
+// it is that of a version that is known, the number is what is damaged.
 func (f *Format) Open(b []byte, stream string) ([]byte, error) {
 	if len(b) < header || string(b[:len(f.Magic)]) != f.Magic {
 		return nil, fmt.Errorf("%w: magic", f.Corrupt)
 	}
-	if v := binary.LittleEndian.Uint16(b[len(f.Magic):]); v > f.Version {
+	end := len(b) - highway.Size
+	v := binary.LittleEndian.Uint16(b[len(f.Magic):])
+	if v > f.Version {
+		for known := uint16(1); known <= f.Version && end >= header; known++ {
+			mended := bytes.Clone(b[:end])
+			binary.LittleEndian.PutUint16(mended[len(f.Magic):], known)
+			if binary.LittleEndian.Uint64(b[end:]) == highway.Sum64(stream, mended) {
+				return nil, fmt.Errorf("%w: version", f.Corrupt)
+			}
+		}
 		return nil, &NewerError{f.Name, v, f.Version}
 	}
-	end := len(b) - highway.Size
 	if end < header || binary.LittleEndian.Uint64(b[end:]) != highway.Sum64(stream, b[:end]) {
 		return nil, fmt.Errorf("%w: checksum", f.Corrupt)
 	}

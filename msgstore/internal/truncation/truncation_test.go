@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/natsd/natsd/msgstore/internal/highway"
 	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
 
@@ -24,6 +25,10 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 	b[8]++
+	if _, err := Decode(b, "S"); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("damaged version: %v", err)
+	}
+	b = highway.Append("S", b[:len(b)-highway.Size])
 	var newer *sidecar.NewerError
 	if _, err := Decode(b, "S"); !errors.As(err, &newer) || newer.Found != Version+1 {
 		t.Errorf("newer version: %v", err)
