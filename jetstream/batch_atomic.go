@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
@@ -21,12 +20,13 @@ const (
 type atomicBatch struct {
 	id       string
 	msgs     []stagedMsg
-	last     uint64 // batch sequence of the last message
+	slabs    [][]byte // which msgs point into
+	last     uint64   // batch sequence of the last message
 	bytes    int64
 	deadline int64 // ns; when it is dropped without another message
 }
 
-// stagedMsg is a message of an open batch, in memory of its own.
+// stagedMsg is a message of an open batch.
 type stagedMsg struct{ subject, header, data []byte }
 
 // Reasons of the advisory for a dropped batch.
@@ -79,7 +79,7 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 			return jsapi.ErrAtomicPublishTooManyInflight
 		}
 	}
-	b.deadline = now + int64(st.engine.opts.Limits.BatchTimeout)
+	b.deadline = now + int64(st.engine.opts.Limits.BatchTimeout) // the timer, which is set for an earlier one, looks at it
 	commit := len(h.batchCommit) > 0
 	switch {
 	case commit && !eob && string(h.batchCommit) != "1":
@@ -110,7 +110,9 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		if len(m.reply) > 0 && !cfg.NoAck {
 			t.publisher.Publish(m.reply, nil, nil, nil)
 		}
-		st.arm(time.Unix(0, b.deadline), 0)
+		if seq == 1 {
+			st.arm(time.Unix(0, b.deadline), 0)
+		}
 		return nil
 	}
 	defer st.dropBatch(b, "")
@@ -121,6 +123,8 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 	if len(m.reply) > 0 && !cfg.NoAck {
 		p.answers.add(m.reply, nil, st.encodeAck(&pubAck{seq: last, batch: b.id, count: len(b.msgs)}))
 	}
+	p.batch.slabs = append(p.batch.slabs, b.slabs...) // they live as long as the proposal
+	b.slabs = nil
 	return nil
 }
 
@@ -153,16 +157,36 @@ func (st *Stream) keep(b *atomicBatch, m *publish) bool {
 		st.engine.stagedBytes.Add(-size)
 		return false
 	}
+	n := len(b.slabs) - 1
+	if n < 0 || len(b.slabs[n])+int(size) > cap(b.slabs[n]) {
+		n++
+		b.slabs = append(b.slabs, newSlab(int(size), int(b.bytes)))
+	}
 	b.bytes += size
-	b.msgs = append(b.msgs, stagedMsg{[]byte(m.subjectText), bytes.Clone(m.header), bytes.Clone(m.data)})
+	s := b.slabs[n]
+	put := func(part []byte) []byte {
+		from := len(s)
+		s = append(s, part...)
+		return s[from:len(s):len(s)]
+	}
+	b.msgs = stagedSlices.add(b.msgs, stagedMsg{put(asBytes(m.subjectText)), put(m.header), put(m.data)})
+	b.slabs[n] = s
 	return true
 }
+
+// stagedSlices are lent to open batches.
+var stagedSlices reuse[stagedMsg]
 
 // dropBatch forgets a batch; with a reason it is announced.
 func (st *Stream) dropBatch(b *atomicBatch, reason string) {
 	delete(st.turn.batches, b.id)
 	st.engine.openBatches.Add(-1)
 	st.engine.stagedBytes.Add(-b.bytes)
+	stagedSlices.put(b.msgs)
+	for _, s := range b.slabs {
+		msgstore.FreeBuffer(s)
+	}
+	b.msgs, b.slabs = nil, nil
 	if reason == "" {
 		return
 	}
@@ -232,18 +256,19 @@ func (st *Stream) expireBatches(now int64) {
 // before it, and accepts all of them or none. They get consecutive sequences.
 func (st *Stream) commitBatch(p *proposal, cfg *jsapi.StreamConfig, b *atomicBatch, now int64) (last uint64, err error) {
 	mark := st.mark(p)
-	in := batchContext{first: st.turn.overlay.lastSeq}
+	in := batchContext{batch: b}
+	m, h := &st.turn.staged, &st.turn.stagedHeader
+	defer func() { *m = publish{} }()
 	for i := range b.msgs {
 		s := &b.msgs[i]
-		m := publish{subject: s.subject, subjectText: asString(s.subject), header: s.header, data: s.data, h: new(pubHeader)}
-		m.h.parse(m.header)
+		*m = publish{subject: s.subject, subjectText: asString(s.subject), header: s.header, data: s.data, h: h}
+		h.parse(m.header)
 		in.index = i
-		if err := st.checkReplicated(p, cfg, &m, now, &in); err != nil {
+		if err := st.checkReplicated(p, cfg, m, now, &in); err != nil {
 			st.rollBack(p, mark)
 			return 0, err
 		}
-		last = st.accept(p, &m, now)
-		in.wrote(m.subjectText)
+		last = st.accept(p, m, now)
 	}
 	return last, nil
 }
@@ -273,17 +298,23 @@ func (st *Stream) rollBack(p *proposal, m admissionMark) {
 
 // batchContext is what the checks within an atomic batch depend on.
 type batchContext struct {
-	index    int    // of the message
-	first    uint64 // last sequence of the stream before the batch
-	subjects map[string]struct{}
+	batch    *atomicBatch
+	index    int                 // of the message
+	subjects map[string]struct{} // of the first known messages; most batches never ask
+	known    int
 	expected map[string]uint64 // by subject that was checked
 }
 
-func (b *batchContext) wrote(subject string) {
+// wrote tells whether a message of the batch before this one has the subject.
+func (b *batchContext) wrote(subject string) bool {
 	if b.subjects == nil {
 		b.subjects = make(map[string]struct{})
 	}
-	b.subjects[subject] = struct{}{}
+	for ; b.known < b.index; b.known++ {
+		b.subjects[asString(b.batch.msgs[b.known].subject)] = struct{}{}
+	}
+	_, ok := b.subjects[subject]
+	return ok
 }
 
 // checkReplicated makes the checks in the order of replicated streams, which
@@ -418,7 +449,7 @@ func (st *Stream) checkExpectations(p *proposal, m *publish, b *batchContext) er
 		}
 		return nil
 	}
-	if _, written := b.subjects[subject]; written {
+	if b.wrote(subject) {
 		return jsapi.ErrStreamWrongLastSequenceConstant
 	}
 	if err := st.checkSubjectSeq(p, m); err != nil {
@@ -442,7 +473,7 @@ func (b *batchContext) checkRollup(m *publish) error {
 			return jsapi.ErrStreamRollupFailed.With("batch rollup all invalid")
 		}
 	case msgstore.RollupSubject:
-		if _, written := b.subjects[m.subjectText]; written {
+		if b.wrote(m.subjectText) {
 			return jsapi.ErrStreamRollupFailed.With("batch rollup sub invalid")
 		}
 	}

@@ -58,7 +58,7 @@ func publishing(b testing.TB, null bool, header string) (*Stream, *countBus, []M
 	if err != nil {
 		b.Fatal(err)
 	}
-	cfg := &jsapi.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Storage: jsapi.MemoryStorage, MaxMsgs: 100_000}
+	cfg := &jsapi.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Storage: jsapi.MemoryStorage, MaxMsgs: 100_000, AllowAtomic: true}
 	if err := jsapi.CheckStream(cfg, a.environment(false, 1)); err != nil {
 		b.Fatal(err)
 	}
@@ -96,6 +96,33 @@ func benchmarkPublish(b *testing.B, null bool, header string) {
 	}
 }
 
+// atomicBatches makes batches of 100 of the messages of a read buffer: four
+// acknowledgements.
+func atomicBatches(msgs []Msg) {
+	for i := range msgs {
+		k := i%100 + 1
+		head := fmt.Sprintf("NATS/1.0\r\nNats-Batch-Id: %d\r\nNats-Batch-Sequence: %d\r\n", i/100, k)
+		if msgs[i].Reply = nil; k == 100 {
+			head += "Nats-Batch-Commit: 1\r\n"
+			msgs[i].Reply = []byte("_INBOX.abcdefghijklmnop")
+		}
+		msgs[i].Header = []byte(head + "\r\n")
+	}
+}
+
+func BenchmarkAtomicBatches(b *testing.B) {
+	st, bus, msgs := publishing(b, true, "")
+	atomicBatches(msgs)
+	b.ReportAllocs()
+	b.SetBytes(128)
+	b.ResetTimer()
+	for sent := 0; sent < b.N; sent += readBuffer {
+		st.receive(msgs)
+		for acked := 0; acked < readBuffer/100; acked += <-bus.acks {
+		}
+	}
+}
+
 func BenchmarkPublish(b *testing.B) {
 	b.Run("admission", func(b *testing.B) { benchmarkPublish(b, true, "") })
 	b.Run("admission-headers", func(b *testing.B) {
@@ -116,5 +143,15 @@ func TestPublishAllocations(t *testing.T) {
 		if allocs > readBuffer/20 {
 			t.Errorf("header %q: %v allocations for %d messages", header, allocs, readBuffer)
 		}
+	}
+	st, bus, msgs := publishing(t, true, "")
+	atomicBatches(msgs)
+	allocs := testing.AllocsPerRun(200, func() {
+		st.receive(msgs)
+		for acked := 0; acked < readBuffer/100; acked += <-bus.acks {
+		}
+	})
+	if allocs > readBuffer/10 {
+		t.Errorf("atomic batches: %v allocations for %d messages", allocs, readBuffer)
 	}
 }

@@ -112,6 +112,9 @@ type turn struct {
 	message   publish   // under admission
 	header    pubHeader // its headers
 
+	staged       publish // message of a batch that is committed
+	stagedHeader pubHeader
+
 	scratch []byte // for headers of what is republished
 
 	transform *subjecttree.Transform // of the configuration; nil for none
