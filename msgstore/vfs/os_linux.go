@@ -7,6 +7,12 @@ import (
 	"syscall"
 )
 
+// Direct is a flag for OpenFile: reads and writes bypass the page cache. Offsets,
+// lengths and the memory must be aligned to what the disk asks for, at most the page
+// size, and some file systems refuse it: when the file is opened, or used. It is 0
+// where there is no such thing.
+const Direct = syscall.O_DIRECT
+
 var errWouldBlock error = syscall.EWOULDBLOCK
 
 // control runs a system call on the file's descriptor, which stays open for as

@@ -7,6 +7,9 @@ import (
 	"os"
 )
 
+// Direct has no meaning on these systems.
+const Direct = 0
+
 var errWouldBlock = errors.New("would block")
 
 func syncData(f *os.File) error { return f.Sync() }

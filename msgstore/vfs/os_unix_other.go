@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// Direct has no meaning on these systems.
+const Direct = 0
+
 var errWouldBlock error = syscall.EWOULDBLOCK
 
 func syncData(f *os.File) error { return f.Sync() }

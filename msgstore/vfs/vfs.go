@@ -39,6 +39,7 @@ func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 type FS interface {
 	// OpenFile opens a file with os.O_* flags. O_CREATE makes the directory
 	// entry, which is durable only after SyncDir of the parent directory.
+	// Flags may include [Direct].
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Rename replaces newname atomically. Durable after SyncDir of the parents.
 	Rename(oldname, newname string) error
