@@ -108,7 +108,18 @@ func BenchmarkLone(b *testing.B) {
 
 // 64 publishers that wait for each record, in one store.
 func BenchmarkBlocking64(b *testing.B) {
-	c, dir := openBenchCommitter(b, Options{})
+	var rounds atomic.Int64
+	var inSync atomic.Int64
+	c, dir := openBenchCommitter(b, Options{Listener: func(e Event) {
+		switch e := e.(type) {
+		case JournalRound:
+			rounds.Add(1)
+			inSync.Add(int64(e.Duration))
+		case SyncDone:
+			rounds.Add(1)
+			inSync.Add(int64(e.Duration))
+		}
+	}})
 	defer c.Close()
 	fsync := fsyncP50(b, dir)
 	waits := map[*Op]chan struct{}{}
@@ -141,6 +152,8 @@ func BenchmarkBlocking64(b *testing.B) {
 	}
 	wg.Wait()
 	report(b, b.N, 0.5*64/fsync.Seconds(), fsync)
+	b.ReportMetric(float64(b.N)/float64(rounds.Load()), "ops/round")
+	b.ReportMetric(float64(inSync.Load())/float64(b.Elapsed()), "share-in-sync")
 }
 
 // 64 producers with 64 records outstanding each, in one store, told by callback.

@@ -74,7 +74,7 @@ const (
 
 	// gatherLimit bounds the wait for company before a round: above, sleeping would be
 	// cheaper than yielding.
-	gatherLimit = 100 * time.Microsecond
+	gatherLimit = 200 * time.Microsecond
 
 	// gatherPause is for how many rounds a file does not wait for company after it
 	// did so in vain.

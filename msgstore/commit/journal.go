@@ -157,13 +157,15 @@ func (c *Committer) doJournal() {
 		}
 	}
 	err := ErrNoJournal
+	var took time.Duration
 	if len(entries) == 0 {
 		// All were taken by others meanwhile.
 	} else if s := c.room(size, runs > 0); s != nil {
 		start := time.Now()
 		frame := s.encode(w, entries, j.number)
 		if err = j.write(s, frame); err == nil {
-			c.event(JournalRound{Files: len(entries) - runs, Runs: runs, Bytes: len(frame), Duration: time.Since(start)})
+			took = time.Since(start)
+			c.event(JournalRound{Files: len(entries) - runs, Runs: runs, Bytes: len(frame), Duration: took})
 		} else {
 			c.journalFailed(err)
 			err = fmt.Errorf("%w: %w", ErrNoJournal, err)
@@ -191,6 +193,7 @@ func (c *Committer) doJournal() {
 		case err != nil:
 			c.plain(e.f, e.ops, w) // as if there had been no journal
 		default:
+			e.f.syncTime += (took - e.f.syncTime) / 8
 			c.writeBack(e, w)
 		}
 	}
@@ -214,6 +217,9 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 		if (f.state != queued && f.state != waiting) || f.pending.n == 0 {
 			q.mu.Unlock()
 			continue
+		}
+		if len(c.journal.taken) == 1 {
+			f.gather()
 		}
 		if err := f.refused(); f.kind == kindBlock && err != nil {
 			// In the journal it would stand where something else is appended later.

@@ -246,7 +246,7 @@ func (c *Committer) doFile(f *File) {
 // that wait for each other's syncs. Called with the queue's mu held, which it lets go
 // meanwhile.
 func (f *File) gather() {
-	want := f.crowd - f.crowd/4
+	want := f.crowd - f.crowd/8
 	if f.kind != kindBlock || f.mode != Always || f.pending.n >= want {
 		return
 	}
@@ -256,7 +256,7 @@ func (f *File) gather() {
 	}
 	f.state = busy // nobody else takes it
 	q := f.queue
-	for end := time.Now().Add(min(f.syncTime/4, gatherLimit)); f.pending.n < want; {
+	for end := time.Now().Add(min(f.syncTime/2, gatherLimit)); f.pending.n < want; {
 		if time.Now().After(end) {
 			f.alone = gatherPause
 			break
