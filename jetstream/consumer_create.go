@@ -159,7 +159,7 @@ func (cs *consumerSet) checkPlace(r *consumerRequest) *jsapi.Error {
 		if limits.MaxConsumers > 0 && (limit <= 0 || limits.MaxConsumers < limit) {
 			limit = limits.MaxConsumers
 		}
-		if limit > 0 && cs.count(false) >= limit {
+		if limit > 0 && cs.limited() >= limit {
 			return jsapi.ErrMaximumConsumersLimit
 		}
 	}

@@ -355,6 +355,18 @@ func (cs *consumerSet) count(internal bool) int {
 	return len(cs.byName) - cs.direct
 }
 
+// limited is the number of consumers that count for limits: not those that servers
+// made for mirrors and sources.
+func (cs *consumerSet) limited() int {
+	n := 0
+	for _, c := range cs.list() {
+		if cfg := c.config.Load(); !cfg.Direct && !cfg.Sourcing {
+			n++
+		}
+	}
+	return n
+}
+
 // stop makes the consumers' states durable and ends them. It may block.
 func (cs *consumerSet) stop() {
 	all := cs.list()

@@ -60,13 +60,19 @@ func TestRules(t *testing.T) {
 			{"CONSUMER.PAUSE.S.d", `{`, `"err_code":10025`, level},
 			{"CONSUMER.INFO.S.d", `x`, `"err_code":10038`, level},
 			{"STREAM.DELETE.S", `x`, `"err_code":10185`, level},
+			// What a server made for a source does not count.
+			{"STREAM.CREATE.I", `{"name":"I","storage":"memory","retention":"interest","max_consumers":1}`, `"did_create":true`},
+			{"CONSUMER.CREATE.I", `{"stream_name":"I","config":{"name":"JS_SRC_x","direct":true,"sourcing":true,"deliver_subject":"$JS.S.x"}}`, `"durable_name":"JS_SRC_x"`},
+			{"CONSUMER.CREATE.I.c", `{"stream_name":"I","config":{"durable_name":"c"}}`, `"name":"c"`},
+			{"CONSUMER.CREATE.I.d", `{"stream_name":"I","config":{"durable_name":"d"}}`, `"err_code":10026`},
+			{"CONSUMER.CREATE.I.c", `{"stream_name":"I","config":{"durable_name":"c","description":"x"}}`, `"description":"x"`},
 			// Without a message of its subjects the last sequence is where it begins.
 			{"CONSUMER.CREATE.S.l", `{"stream_name":"S","config":{"durable_name":"l","deliver_policy":"last_per_subject","filter_subject":"s.none"}}`, `"delivered":{"consumer_seq":0,"stream_seq":0}`},
 			// A reset is no request of the account's statistics.
 			{"CONSUMER.RESET.S.d", `{"seq":"x"}`, `"err_code":10025`},
-			{"INFO", ``, `"total":17,"errors":11}`},
+			{"INFO", ``, `"total":22,"errors":12}`},
 			{"CONSUMER.RESET.S.d", ``, `"reset_seq":1`},
-			{"INFO", ``, `"total":18,"errors":11}`},
+			{"INFO", ``, `"total":23,"errors":12}`},
 			// The same consumer of an origin for different transforms.
 			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","sources":[{"name":"O","subject_transforms":[{"src":"a","dest":""}],"consumer":{"name":"c","deliver_subject":"x"}},` +
 				`{"name":"O","subject_transforms":[{"src":"b","dest":""}],"consumer":{"name":"c","deliver_subject":"y"}}]}`, `"err_code":10216`},
