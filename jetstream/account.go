@@ -62,6 +62,13 @@ func (a *Account) Enabled() bool {
 	return a.config != nil
 }
 
+// stopping reports whether the account is being stopped.
+func (a *Account) stopping() bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.stopped
+}
+
 // Config returns the account's limits; nil if it may not use JetStream.
 func (a *Account) Config() *AccountConfig {
 	a.mu.RLock()

@@ -162,6 +162,9 @@ func (rs *restore) next() (restoreChunk, error) {
 	stall := time.NewTimer(transferStall)
 	defer stall.Stop()
 	for {
+		if rs.account.stopping() {
+			return restoreChunk{}, errRestoreStalled // a client that goes on must not hold up the stop
+		}
 		rs.mu.Lock()
 		if len(rs.chunks) > 0 {
 			c := rs.chunks[0]

@@ -353,3 +353,34 @@ func TestMsgGetContradictions(t *testing.T) {
 	}
 	c.want(`"err_code":10059`, "$JS.API.STREAM.MSG.GET.NOWHERE", `{"seq":1}`)
 }
+
+// A client that goes on sending the archive of a stream does not keep the server
+// from stopping.
+func TestStopDuringRestore(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		r := c.want(`"deliver_subject"`, "$JS.API.STREAM.RESTORE.R", `{"config":{"name":"R","storage":"memory"}}`)
+		var reply jsapi.StreamRestoreResponse
+		if err := json.Unmarshal([]byte(r.data), &reply); err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan struct{})
+		began := time.Now()
+		go func() {
+			a.stop()
+			close(stopped)
+		}()
+		for range 4 { // the archive's head has more bytes
+			select {
+			case <-stopped:
+				return
+			default:
+				c.publish(reply.DeliverSubject, "in", "\xff")
+			}
+			time.Sleep(4 * time.Second)
+			synctest.Wait()
+			if took := time.Since(began); took > 4*time.Second {
+				t.Fatalf("still stopping after %v", took)
+			}
+		}
+	})
+}
