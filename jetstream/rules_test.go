@@ -66,13 +66,17 @@ func TestRules(t *testing.T) {
 			{"CONSUMER.CREATE.I.c", `{"stream_name":"I","config":{"durable_name":"c"}}`, `"name":"c"`},
 			{"CONSUMER.CREATE.I.d", `{"stream_name":"I","config":{"durable_name":"d"}}`, `"err_code":10026`},
 			{"CONSUMER.CREATE.I.c", `{"stream_name":"I","config":{"durable_name":"c","description":"x"}}`, `"description":"x"`},
+			// The stream's limits are defaults for what users make, whatever its acks.
+			{"STREAM.CREATE.L", `{"name":"L","storage":"memory","retention":"interest","consumer_limits":{"inactive_threshold":60000000000}}`, `"did_create":true`},
+			{"CONSUMER.CREATE.L.f", `{"stream_name":"L","config":{"durable_name":"f","ack_policy":"flow_control","deliver_subject":"d"}}`, `"inactive_threshold":60000000000`},
+			{"CONSUMER.CREATE.L", `{"stream_name":"L","config":{"name":"JS_SRC_x","direct":true,"sourcing":true,"deliver_subject":"$JS.S.x"}}`, `"idle_heartbeat":1000000000,"num_replicas":0`},
 			// Without a message of its subjects the last sequence is where it begins.
 			{"CONSUMER.CREATE.S.l", `{"stream_name":"S","config":{"durable_name":"l","deliver_policy":"last_per_subject","filter_subject":"s.none"}}`, `"delivered":{"consumer_seq":0,"stream_seq":0}`},
 			// A reset is no request of the account's statistics.
 			{"CONSUMER.RESET.S.d", `{"seq":"x"}`, `"err_code":10025`},
-			{"INFO", ``, `"total":22,"errors":12}`},
+			{"INFO", ``, `"total":25,"errors":12}`},
 			{"CONSUMER.RESET.S.d", ``, `"reset_seq":1`},
-			{"INFO", ``, `"total":23,"errors":12}`},
+			{"INFO", ``, `"total":26,"errors":12}`},
 			// The same consumer of an origin for different transforms.
 			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","sources":[{"name":"O","subject_transforms":[{"src":"a","dest":""}],"consumer":{"name":"c","deliver_subject":"x"}},` +
 				`{"name":"O","subject_transforms":[{"src":"b","dest":""}],"consumer":{"name":"c","deliver_subject":"y"}}]}`, `"err_code":10216`},
