@@ -85,11 +85,14 @@ func (r replaying) replayed(ctx context.Context, srv *Server) (Load, error) {
 }
 
 func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, error) {
-	nc, js, s, err := reading{payload: r.payload, n: r.old}.setup(ctx, srv)
+	nc, js, s, err := reading{}.setup(ctx, srv)
 	if err != nil {
 		return Load{}, err
 	}
 	defer nc.Close()
+	if err := r.store(ctx, srv); err != nil {
+		return Load{}, err
+	}
 	ended := make(chan error, 1)
 	if replay {
 		ctx, stop := context.WithCancel(ctx)
@@ -120,6 +123,16 @@ func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, err
 		}
 	}
 	return load, err
+}
+
+// store publishes the old messages.
+func (r replaying) store(ctx context.Context, srv *Server) error {
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench.* 1\r\n")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.publishSpread(r.old, 1000, r.payload)
 }
 
 // replayOnce reads the old messages with a push consumer.

@@ -105,10 +105,10 @@ func jsRows(scale float64) []Row {
 		besides("rate against one unfiltered consumer", 0.5, false, "push while publishing, one consumer", "lean", rate), cpuGoal(0.4)).PeerRun = few.run
 	add("nats.go", "idle consumers", resting{n: n(10_000), rest: time.Minute}.consumers, lone("KiB of an idle consumer", 8, perUnit)).Once = true
 
-	old := replaying{payload: payload, old: n(1_000_000), n: n(2000)}
-	add("nats.go", "publish sync beside old messages", old.quiet)
+	old := replaying{payload: payload, old: n(10_000_000), n: n(5000)}
+	add("nats.go", "publish sync beside old messages", old.quiet).Once = true
 	add("nats.go", "publish sync while old messages are replayed", old.replayed,
-		besides("p99 against quiet", 2, true, "publish sync beside old messages", "nats.go", p99))
+		besides("p99 against quiet", 2, true, "publish sync beside old messages", "nats.go", p99)).Once = true
 	return rows
 }
 

@@ -111,3 +111,41 @@ func waitFor(t *testing.T, cond func() bool) {
 		runtime.Gosched()
 	}
 }
+
+// TestResetBelowTheStream: a consumer that starts over far below the beginning of
+// its stream is there after a restart, whatever the repair of its floor did.
+func TestResetBelowTheStream(t *testing.T) {
+	o := Options{StoreDir: t.TempDir()}
+	e, a, c := newTestEngine(t, o)
+	c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"]}`)
+	for range 100 {
+		c.request("s", "m")
+	}
+	c.request("$JS.API.CONSUMER.CREATE.S.C", `{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}`)
+	c.request("$JS.API.STREAM.PURGE.S", `{"seq":90}`)
+	c.request("$JS.API.CONSUMER.RESET.S.C", `{"seq":5}`)
+	const want = `"delivered":{"consumer_seq":0,"stream_seq":89},"ack_floor":{"consumer_seq":0,"stream_seq":89},"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":11`
+	if r := c.request("$JS.API.CONSUMER.INFO.S.C", ""); !strings.Contains(r.data, want) {
+		t.Errorf("%s, want %s", r.data, want)
+	}
+	for a.consumer([]byte("S"), []byte("C")).busy() {
+		runtime.Gosched()
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, c = newTestEngine(t, o)
+	if r := c.request("$JS.API.CONSUMER.INFO.S.C", ""); !strings.Contains(r.data, want) {
+		t.Errorf("after a restart: %s, want %s", r.data, want)
+	}
+	in := c.subscribe("in")
+	c.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in", "1")
+	wantNext(t, in, "s", "$JS.ACK.S.C.1.90.1.", "m")
+}
+
+// busy reports whether a turn runs, or is about to.
+func (c *Consumer) busy() bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.running
+}

@@ -326,9 +326,7 @@ func (m *Machine) Purged(first uint64) {
 	if first > next {
 		m.raise(first)
 		if m.pend.live == 0 {
-			m.delivered.Stream = max(m.delivered.Stream, first-1)
-			m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
-			m.step(consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
+			m.follow(first)
 		}
 	}
 }
@@ -379,9 +377,18 @@ func (m *Machine) CheckFloor(first uint64) {
 	}
 	if e := m.pend.lowest(); e != nil {
 		m.floor = Position{Consumer: e.dseq - 1, Stream: e.sseq - 1}
-	} else {
-		m.floor = Position{Consumer: m.dnext - 1, Stream: max(m.delivered.Stream, first-1)}
+		return
 	}
+	m.follow(first)
+}
+
+// follow has what was delivered, and the floor with it, go along with the beginning
+// of the stream, when nothing is pending. The floor never passes what was delivered.
+func (m *Machine) follow(first uint64) {
+	m.raise(first)
+	m.delivered.Stream = max(m.delivered.Stream, first-1)
+	m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
+	m.step(consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
 }
 
 // floorLag is how far the floor may stay below the stream's first sequence
