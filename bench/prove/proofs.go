@@ -55,6 +55,9 @@ var proofs = []*proof{
 		name: "model-memory-store", about: "Random operations on a memory store, compared with a model",
 		pkg: root + "msgstore", test: "TestRandomMem", units: "ops", perSeed: 150, count: 1_000_000, chunk: 100,
 	}, {
+		name: "model-consumers", about: "Random things that happen to a consumer on virtual time, compared with a model",
+		pkg: root + "jetstream/consumer", test: "TestModel", count: 20_000, chunk: 1000,
+	}, {
 		name: "kill9", about: "kill -9 of the built server under load: streams",
 		pkg: root + "cmd/natsd", test: "TestKillStreams", units: "rounds", count: 200, chunk: 10,
 	}, {

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,101 +11,20 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/seedtest"
 )
 
-var (
-	modelSeeds = flag.Uint64("seeds", 300, "seeds of the model test")
-	modelFirst = flag.Uint64("first", 0, "first seed of the model test")
-	modelSteps = flag.Int("steps", 400, "steps of each seed of the model test")
-)
+// modelSteps is how many things happen in a run of the model test.
+const modelSteps = 400
 
 // TestModel makes random things happen to a machine and compares it after each
 // with a simple model: what was delivered how often, what is settled, and where
 // the floor is. At the end everything that is left must be delivered.
 func TestModel(t *testing.T) {
-	for seed := *modelFirst; seed < *modelFirst+*modelSeeds; seed++ {
-		if err := runModel(seed, *modelSteps, mutant{}); err != nil {
+	for seed := range seedtest.Seeds(t, 500) {
+		if err := runModel(seed, mutant{}); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-	}
-}
-
-// mutant is a deliberate fault of the machine.
-type mutant struct {
-	name string
-	step func(m *model)                // before each step
-	ack  func(m *model, a *Ack) bool   // whether an ack reaches the machine
-	gone func(m *model, matching bool) // after a removal
-	run  func(m *model) bool           // whether a run reaches the log
-}
-
-// mutants are the faults that the model must notice within 20 seeds each.
-var mutants = []mutant{
-	{name: "the floor passes an unacknowledged message", step: func(m *model) {
-		if e := m.s.m.pend.lowest(); e != nil {
-			m.s.m.floor.Stream = e.sseq
-		}
-	}},
-	{name: "the floor stays behind", ack: func(m *model, a *Ack) bool {
-		floor := m.s.m.floor
-		m.s.m.Ack(*a, m.s.now)
-		m.s.m.floor = floor
-		return false
-	}},
-	{name: "num_pending is one too high after a delete", gone: func(m *model, matching bool) {
-		if matching {
-			m.s.m.count++
-		}
-	}},
-	{name: "num_pending is one too low after a delete", gone: func(m *model, matching bool) {
-		if m.s.m.count > 0 {
-			m.s.m.count--
-		}
-	}},
-	{name: "max_deliver is not looked at", step: func(m *model) {
-		if c := *m.s.m.cfg; c.MaxDeliver > 0 {
-			c.MaxDeliver = -1
-			m.s.m.cfg, m.s.m.is.counted = &c, false
-		}
-	}},
-	{name: "max_ack_pending is not looked at", step: func(m *model) { m.s.m.is.capped = false }},
-	{name: "an ack is lost", ack: func(m *model, a *Ack) bool { return m.r.IntN(10) > 0 }},
-	{name: "what is acknowledged in the redelivery queue comes again", ack: func(m *model, a *Ack) bool {
-		e := m.s.m.pend.find(a.Seq)
-		return e == nil || e.ticket == 0
-	}},
-	{name: "a message is passed over", step: func(m *model) {
-		if c := m.s.m; c.next <= m.s.last && m.r.IntN(20) == 0 {
-			c.next++
-		}
-	}},
-	{name: "a message comes twice for the first time", step: func(m *model) {
-		if c := m.s.m; c.next > m.s.first && len(c.list) == 0 && m.r.IntN(20) == 0 {
-			c.next--
-			c.count++
-		}
-	}},
-	{name: "a deadline is forgotten", step: func(m *model) {
-		if m.r.IntN(10) == 0 {
-			m.s.m.pend.deadlines = nil
-			m.s.m.pend.each(func(e *entry) bool { m.s.m.pend.find(e.sseq).due = 0; return true })
-		}
-	}},
-	{name: "a run is lost", run: func(m *model) bool { return m.r.IntN(20) > 0 }},
-}
-
-// TestModelNotices: the test above is worth something.
-func TestModelNotices(t *testing.T) {
-	for _, mu := range mutants {
-		t.Run(mu.name, func(t *testing.T) {
-			for seed := range uint64(20) {
-				if err := runModel(seed, 400, mu); err != nil {
-					t.Logf("seed %d: %v", seed, err.what)
-					return
-				}
-			}
-			t.Error("not noticed in 20 seeds")
-		})
 	}
 }
 
@@ -175,7 +93,7 @@ func randomFilters(r *rand.Rand) (string, []string) {
 var modelSubjects = []string{"a", "a", "b", "c.1", "c.2"}
 
 // runModel makes random things happen and returns what was wrong, or nil.
-func runModel(seed uint64, steps int, mu mutant) (err *failure) {
+func runModel(seed uint64, mu mutant) (err *failure) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -199,7 +117,7 @@ func runModel(seed uint64, steps int, mu mutant) (err *failure) {
 	m.begin()
 	s.onSend, s.onEff, s.onRun = m.sent, m.effect, m.logRun
 	s.turn()
-	for range steps {
+	for range modelSteps {
 		if m.step != nil {
 			m.step(m)
 		}

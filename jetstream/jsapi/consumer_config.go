@@ -72,15 +72,24 @@ const (
 )
 
 // SetRequiredLevel puts the level that the configuration asks for into its
-// metadata, of which it makes a copy, and takes out what only replies show.
+// metadata, of which it makes a copy that must not be changed, and takes out what only
+// replies show.
 func (c *ConsumerConfig) SetRequiredLevel() {
 	m := make(map[string]string, len(c.Metadata)+1)
 	maps.Copy(m, c.Metadata)
 	delete(m, metaVersion)
 	delete(m, metaLevel)
-	m[metaRequired] = strconv.Itoa(c.RequiredLevel())
+	level := c.RequiredLevel()
+	m[metaRequired] = strconv.Itoa(level)
+	if len(m) == 1 {
+		m = onlyLevel[level]
+	}
 	c.Metadata = m
 }
+
+// onlyLevel is the metadata of consumers that have nothing but a level, by that: most
+// of them, who share it. Never changed.
+var onlyLevel = map[int]map[string]string{0: {metaRequired: "0"}, 1: {metaRequired: "1"}, 4: {metaRequired: "4"}}
 
 // Shown returns a copy for replies, with the server's version and level.
 func (c *ConsumerConfig) Shown(version string) *ConsumerConfig {
