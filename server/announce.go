@@ -141,5 +141,12 @@ func (s *Server) announceJetStream(js *jetstream.Options) {
 	if js.Domain != "" {
 		s.log.Noticef("  Domain:          %s", js.Domain)
 	}
+	if js.Encryption.Key != "" {
+		name := "ChaCha20-Poly1305"
+		if js.Encryption.Cipher == "aes" {
+			name = "AES-GCM"
+		}
+		s.log.Noticef("  Encryption:      %s", name)
+	}
 	s.log.Noticef("-------------------------------------------")
 }

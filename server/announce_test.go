@@ -13,11 +13,11 @@ import (
 func TestStartupLines(t *testing.T) {
 	dir := t.TempDir()
 	s := startFile(t, fmt.Sprintf(`
-		server_name: N1
+		server_name: N1, host: 0.0.0.0
 		http: "127.0.0.1:-1", prof_port: -1, prof_block_rate: 1
 		feature_flags { js_ack_fc_v2: true, zz: true }
 		max_payload: 9000000, pid_file: %q
-		jetstream { store_dir: %q, domain: D }
+		jetstream { store_dir: %q, domain: D, key: secret }
 		accounts { A { users: [{user: a, password: p}, {user: b, permissions: {publish: {allow: []}, subscribe: {deny: x}}},
 			{user: c, permissions: {publish: [], allow_responses: true}}] } }`, filepath.Join(dir, "pid"), dir))
 	want := []string{
@@ -28,7 +28,7 @@ func TestStartupLines(t *testing.T) {
 		`Block profiling is enabled \(rate 1\), this may have a performance impact`, `profiling port: [0-9]+`,
 		`Using configuration file: .+ \(sha256:[0-9a-f]{64}\)`,
 		`Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance`,
-		`Starting http monitor on 127.0.0.1:[0-9]+`, `Starting JetStream`, `Listening for client connections on 127.0.0.1:[0-9]+`, `Server is ready`,
+		`Starting http monitor on 127.0.0.1:[0-9]+`, `Starting JetStream`, `  Domain:          D`, `  Encryption:      ChaCha20-Poly1305`, `Listening for client connections on 0\.0\.0\.0:[0-9]+`, `Server is ready`,
 	}
 	l := s.log.(*testLog)
 	l.mu.Lock()

@@ -84,9 +84,11 @@ func (s *Server) stopJetStream() {
 	if engine == nil {
 		return
 	}
+	s.log.Noticef("Initiating JetStream Shutdown...")
 	if err := engine.Close(); err != nil {
 		s.log.Errorf("Stopping JetStream: %v", err)
 	}
+	s.log.Noticef("JetStream Shutdown")
 }
 
 // reloadJetStream starts or stops JetStream, or tells it what changed about accounts. What fails is logged.
@@ -101,9 +103,7 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 		}
 		return
 	case engine != nil && !o.JetStream.Enabled:
-		s.log.Noticef("Initiating JetStream Shutdown...")
 		s.stopJetStream()
-		s.log.Noticef("JetStream Shutdown")
 		return
 	case engine == nil:
 		return

@@ -30,12 +30,21 @@ func (s *Server) listen(o *options.Options) error {
 		return fmt.Errorf("Error listening on port: %s, %q", addr, err)
 	}
 	s.listener = l
-	s.log.Noticef("Listening for client connections on %s", l.Addr())
+	s.log.Noticef("Listening for client connections on %s", listening(o.Host, l))
 	if o.TLS != nil {
 		s.log.Noticef("TLS required for client connections")
 	}
 	s.tasks.start(func() { s.accept(l, client.NATS) })
 	return nil
+}
+
+// listening is where a listener is, with its host as it is configured.
+func listening(host string, l net.Listener) string {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return l.Addr().String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(a.Port))
 }
 
 // Addr is the address of the client port, nil before Start.

@@ -40,7 +40,7 @@ func (s *Server) startMonitoring(o *options.Options) error {
 		scheme = "https"
 		l = tls.NewListener(l, &tls.Config{GetConfigForClient: s.monitoringTLS})
 	}
-	s.log.Noticef("Starting %s monitor on %s", scheme, l.Addr())
+	s.log.Noticef("Starting %s monitor on %s", scheme, listening(o.HTTPHost, l))
 	server := &http.Server{
 		Handler: s.monitor.Handler(o.HTTPBasePath), ReadHeaderTimeout: monitorHeaderTimeout, MaxHeaderBytes: maxMonitorHeader,
 		ErrorLog: nil,

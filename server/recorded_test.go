@@ -129,6 +129,36 @@ func TestRecordedSelections(t *testing.T) {
 	compareRecorded(t, "req-A-SERVER.PING.CONNZ", m.Data)
 }
 
+// Answers to requests about what is not there, or is not said.
+func TestOddRequests(t *testing.T) {
+	s, sys, _ := recordedSituation(t)
+	for _, c := range []struct{ subject, body, want string }{
+		{"$SYS.REQ.ACCOUNT.A.CONNS", `{}`, `"acc":"A"`},
+		{"$SYS.REQ.ACCOUNT.A.CONNS", `{"acc":"A"}`, `"acc":"A"`},
+		{"$SYS.REQ.ACCOUNT.NOPE.STATZ", `{"include_unused":true}`, `"account_statz":[]`},
+		{"$SYS.REQ.ACCOUNT.PING.STATZ", `{"accounts":["NOPE"],"include_unused":true}`, `"account_statz":[]`},
+		{"$SYS.DEBUG.SUBSCRIBERS", "", "0"},
+		{"$SYS.DEBUG.SUBSCRIBERS", "a b c", "0"},
+		{"$SYS.DEBUG.SUBSCRIBERS", "a..b", "0"},
+	} {
+		m, err := sys.Request(c.subject, []byte(c.body), patience)
+		if err != nil || !strings.Contains(string(m.Data), c.want) {
+			t.Errorf("%s %s: %v, want %s", c.subject, c.body, m, c.want)
+		}
+	}
+	// An account that is not there selects nothing.
+	for _, c := range []struct{ with, without string }{
+		{"/jsz?acc=NOPE", "/jsz"},
+		{"/jsz?acc=NOPE&accounts=1", "/jsz?accounts=1"},
+		{"/jsz?acc=NOPE&consumers=1", "/jsz?consumers=1"},
+	} {
+		got, want := shapeOf(t, get(s, c.with).Body.Bytes()), shapeOf(t, get(s, c.without).Body.Bytes())
+		if d := differences(want, got); len(d) > 0 {
+			t.Errorf("%s is not as %s: %q", c.with, c.without, d)
+		}
+	}
+}
+
 // Compressed replies are of the recorded formats: what reads those reads ours.
 func TestRecordedCompression(t *testing.T) {
 	_, sys, _ := recordedSituation(t)

@@ -274,9 +274,9 @@ func (s *Service) answerID(r *request) {
 // answerCounts answers with the connections of an account that has some.
 func (s *Service) answerCounts(r *request) {
 	name := r.account()
-	var o struct {
+	o := struct {
 		Account string `json:"acc"`
-	}
+	}{name}
 	if r.reply == "" || (len(r.body) > 0 && (json.Unmarshal(r.body, &o) != nil || o.Account != name)) {
 		return
 	}
@@ -337,14 +337,15 @@ func (s *Service) reload(*request) (any, error) { return nil, s.host.Reload() }
 func (s *Service) answerSubscribers(r *request) {
 	a := s.requester(r)
 	f := strings.Fields(string(r.body))
-	if r.reply == "" || a == nil || len(f) == 0 || len(f) > 2 {
-		return
+	switch {
+	case r.reply == "" || a == nil:
+	case len(f) == 0 || len(f) > 2 || !subjecttree.Valid(f[0]):
+		s.answerCount(r, 0)
+	case len(f) == 1:
+		s.answerCount(r, countSubscribers(a, f[0], ""))
+	default:
+		s.answerCount(r, countSubscribers(a, f[0], f[1]))
 	}
-	queue := ""
-	if len(f) == 2 {
-		queue = f[1]
-	}
-	s.answerCount(r, countSubscribers(a, f[0], queue))
 }
 
 // answerServerSubscribers answers another server, which adds up the subscriptions of all for answerSubscribers. A server

@@ -22,6 +22,8 @@ type Accstatz struct {
 	ID       string        `json:"server_id"`
 	Now      time.Time     `json:"now"`
 	Accounts []AccountStat `json:"account_statz"`
+
+	unused bool // accounts without connections were asked for, too
 }
 
 // AccountStat is the use of an account.
@@ -52,7 +54,7 @@ type AccountTraffic struct {
 }
 
 func (m *Monitor) accstatz(o *AccstatzOptions) (any, error) {
-	doc := &Accstatz{ID: m.src.ID(), Now: m.now(), Accounts: []AccountStat{}}
+	doc := &Accstatz{ID: m.src.ID(), Now: m.now(), Accounts: []AccountStat{}, unused: o.IncludeUnused}
 	for _, a := range m.accounts() {
 		if len(o.Accounts) > 0 && !slices.Contains(o.Accounts, a.Name()) {
 			continue
@@ -64,8 +66,8 @@ func (m *Monitor) accstatz(o *AccstatzOptions) (any, error) {
 	return doc, nil
 }
 
-// Empty tells that no account is in the document.
-func (d *Accstatz) Empty() bool { return len(d.Accounts) == 0 }
+// Empty tells that no account that was asked for is in use here.
+func (d *Accstatz) Empty() bool { return len(d.Accounts) == 0 && !d.unused }
 
 // AccountStat is the use of one account.
 func (m *Monitor) AccountStat(a *account.Account) AccountStat {

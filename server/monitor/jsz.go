@@ -107,9 +107,10 @@ func (m *Monitor) jsz(o *JszOptions) (any, error) {
 		}
 	}
 	o.imply()
+	one := slices.IndexFunc(accounts, func(a *jetstream.Account) bool { return a.Name() == o.Account })
 	switch {
-	case o.Account != "":
-		accounts = keep(accounts, func(a **jetstream.Account) bool { return (*a).Name() == o.Account })
+	case one >= 0:
+		accounts = accounts[one : one+1]
 	case o.Accounts:
 		doc.StreamsLeader, doc.ConsumersLeader = doc.Streams, doc.Consumers
 		limit := o.Limit

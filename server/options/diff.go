@@ -217,7 +217,7 @@ var comparisons = map[string]func(*differ, string) error{
 		return nil
 	},
 	"http": func(d *differ, path string) error {
-		if old, new := d.old.HTTPHost, d.new.HTTPHost; old != new && d.new.HTTPPort != 0 {
+		if old, new := d.old.HTTPHost, d.new.HTTPHost; old != new {
 			return refused("HTTPHost", old, new)
 		}
 		return nil
