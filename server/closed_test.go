@@ -97,10 +97,23 @@ func TestClosedReasons(t *testing.T) {
 					t.Errorf("last line %q, want %q", got, tt.last)
 				}
 			}
-			if snap := lastClosed(t, s, c.info.ClientID); snap.Reason.String() != tt.reason {
+			snap := lastClosed(t, s, c.info.ClientID)
+			if snap.Reason.String() != tt.reason {
 				t.Errorf("reason %q, want %q", snap.Reason, tt.reason)
 			}
+			account := options.GlobalAccount
+			if strings.HasPrefix(tt.conf, "accounts { A") {
+				account = "A" // also of one that found no place there
+			}
+			if snap.Info.Account != account {
+				t.Errorf("in account %q, want %q", snap.Info.Account, account)
+			}
 			waitFor(t, func() bool { return len(s.Clients()) == 0 })
+			for _, a := range s.accounts.All() {
+				if n := a.Clients(); n != 0 {
+					t.Errorf("account %s still counts %d clients", a.Name(), n)
+				}
+			}
 		})
 	}
 }

@@ -113,6 +113,9 @@ func (c *Client) bind(id auth.Identity) error {
 	if !bound || old != a {
 		if !a.Bind() {
 			c.host.Errorf("%s - maximum account active connections exceeded", c.Label())
+			if !bound {
+				c.bound.Store(c.binding(a)) // where it is remembered
+			}
 			return c.fail("maximum account active connections exceeded", MaxAccountConnectionsExceeded)
 		}
 		if bound {
