@@ -2,11 +2,15 @@ package server
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/natsd/natsd/server/options"
 )
 
 // The lines of a start come in their order.
@@ -138,5 +142,42 @@ func TestCountSubscribers(t *testing.T) {
 	}
 	if m, err := answers.NextMsg(patience); err != nil || string(m.Data) != "4" {
 		t.Errorf("got %v, %v", m, err)
+	}
+}
+
+// What keeps JetStream from starting keeps the server from starting.
+func TestJetStreamCannotStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ conf, want string }{
+		{"jetstream { store_dir: %q, max_mem: 1G, max_file: 1G }, accounts { A { jetstream { max_mem: 2G } } }",
+			"Error enabling jetstream on configured accounts: insufficient memory resources available (10028)"},
+		{"jetstream { store_dir: %q, max_mem: 1G, max_file: 1G }, accounts { A { jetstream { max_file: 600M } }, B { jetstream { max_file: 600M } } }",
+			"Error enabling jetstream on configured accounts: insufficient storage resources available (10047)"},
+		{"jetstream { max_mem: 1G, store_dir: " + file + " }", "storage directory is not a directory"},
+	} {
+		text := c.conf
+		if strings.Contains(text, "%q") {
+			text = fmt.Sprintf(text, t.TempDir())
+		}
+		path := filepath.Join(t.TempDir(), "natsd.conf")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, err := options.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Host, o.Port = "127.0.0.1", -1
+		s, err := New(o, &testLog{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start(); err == nil || err.Error() != "Can't start JetStream: "+c.want {
+			t.Errorf("%s: %v, want %s", text, err, c.want)
+		}
+		s.Shutdown()
 	}
 }

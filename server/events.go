@@ -4,6 +4,7 @@ import (
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
 	"github.com/natsd/natsd/server/events"
+	"github.com/natsd/natsd/server/options"
 )
 
 // eventHost is the server as the system account's services see it.
@@ -17,6 +18,7 @@ func (h *eventHost) Errorf(format string, v ...any)  { h.log.Errorf(format, v...
 func (h *eventHost) Debugf(format string, v ...any)  { h.log.Debugf(format, v...) }
 func (h *eventHost) Tracef(format string, v ...any)  { h.log.Tracef(format, v...) }
 
+func (h *eventHost) Options() *options.Options            { return h.server().Options() }
 func (h *eventHost) Describe() events.ServerInfo          { return h.server().describe() }
 func (h *eventHost) Info() events.ServerInfo              { return h.server().Info() }
 func (h *eventHost) SystemAccount() *account.Account      { return h.system }

@@ -33,6 +33,9 @@ func (s *Server) startJetStream(o *options.Options) error {
 		}
 	}
 	js := s.jetStreamOptions(o)
+	if info, err := s.disk.Stat(js.StoreDir); err == nil && !info.IsDir() {
+		return errors.New("Can't start JetStream: storage directory is not a directory")
+	}
 	if err := vfs.MkdirAllSynced(s.disk, js.StoreDir, 0o750); err != nil {
 		return fmt.Errorf("Can't start JetStream: could not create storage directory - %w", err)
 	}
@@ -43,6 +46,16 @@ func (s *Server) startJetStream(o *options.Options) error {
 		js.MaxStore = dynamicStore(js.StoreDir)
 	}
 	s.announceJetStream(&js)
+	configs := s.jetStreamConfigs(o)
+	if s.operator == nil {
+		var r reservation
+		for _, c := range configs {
+			r.add(c)
+		}
+		if err := r.check(&js); err != nil {
+			return fmt.Errorf("Can't start JetStream: Error enabling jetstream on configured accounts: %w", err)
+		}
+	}
 	engine, err := jetstream.Open(js)
 	if err != nil {
 		return fmt.Errorf("Can't start JetStream: %w", err)
@@ -53,7 +66,6 @@ func (s *Server) startJetStream(o *options.Options) error {
 			return err
 		}
 	}
-	configs := s.jetStreamConfigs(o)
 	var wg sync.WaitGroup
 	errs := make(chan error, 1)
 	for _, acc := range s.accounts.All() {
@@ -150,35 +162,43 @@ func reloadAccount(engine *jetstream.Engine, a *account.Account, want *jetstream
 	return err
 }
 
+// reservation is what accounts together may use, in bytes.
+type reservation struct{ memory, store int64 }
+
+func (r *reservation) add(c *jetstream.AccountConfig) {
+	r.memory += max(c.Limits.MaxMemory, 0)
+	r.store += max(c.Limits.MaxStore, 0)
+	for _, t := range c.Tiers {
+		r.memory += max(t.MaxMemory, 0)
+		r.store += max(t.MaxStore, 0)
+	}
+}
+
+// check checks that the server has it.
+func (r *reservation) check(server *jetstream.Options) error {
+	switch {
+	case server.MaxMemory >= 0 && r.memory > server.MaxMemory:
+		return jsapi.ErrMemoryResourcesExceeded
+	case server.MaxStore >= 0 && r.store > server.MaxStore:
+		return jsapi.ErrStorageResourcesExceeded
+	}
+	return nil
+}
+
 // reservable checks that the server has what all accounts together may use, with want for the named one.
 func reservable(engine *jetstream.Engine, name string, want *jetstream.AccountConfig) error {
 	if want == nil {
 		return nil
 	}
-	var memory, store int64
-	add := func(c *jetstream.AccountConfig) {
-		memory += max(c.Limits.MaxMemory, 0)
-		store += max(c.Limits.MaxStore, 0)
-		for _, t := range c.Tiers {
-			memory += max(t.MaxMemory, 0)
-			store += max(t.MaxStore, 0)
-		}
-	}
-	add(want)
+	var r reservation
+	r.add(want)
 	for _, a := range engine.Accounts() {
 		if c := a.Config(); c != nil && a.Name() != name {
-			add(c)
+			r.add(c)
 		}
 	}
-	server, failure := engine.Options(), jsapi.ErrMemoryResourcesExceeded
-	switch {
-	case server.MaxMemory >= 0 && memory > server.MaxMemory:
-	case server.MaxStore >= 0 && store > server.MaxStore:
-		failure = jsapi.ErrStorageResourcesExceeded
-	default:
-		return nil
-	}
-	return failure
+	server := engine.Options()
+	return r.check(&server)
 }
 
 // accountJetStream lets an account in operator mode store what its claims say;

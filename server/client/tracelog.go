@@ -7,6 +7,7 @@ import (
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
+	"github.com/natsd/natsd/server/options"
 )
 
 // The protocol log. Callers on the message path ask host.Tracing first, so that
@@ -40,7 +41,13 @@ func (c *Client) traceMsg(s *account.Sub, m *account.Msg, hdr, size int) {
 }
 
 func (c *Client) tracePayload(direction string, header, payload []byte) {
-	o := c.host.Options()
+	if line := payloadLine(c.host.Options(), header, payload); line != "" {
+		c.trace(direction, "%s", []any{line})
+	}
+}
+
+// payloadLine is what is logged of a message besides its first line; empty: nothing.
+func payloadLine(o *options.Options, header, payload []byte) string {
 	b := payload
 	if o.TraceHeaders {
 		b = bytes.TrimSuffix(header, []byte("\r\n\r\n"))
@@ -48,13 +55,23 @@ func (c *Client) tracePayload(direction string, header, payload []byte) {
 		b = append(append([]byte(nil), header...), payload...)
 	}
 	if len(b) == 0 {
-		return
+		return ""
 	}
 	if n := int(o.MaxTracedMsgLen); n > 0 && len(b) > n {
-		c.trace(direction, "MSG_PAYLOAD: [\"%s...\"]", []any{quoted(b[:n])})
+		return `MSG_PAYLOAD: ["` + quoted(b[:n]) + `..."]`
+	}
+	return `MSG_PAYLOAD: ["` + quoted(b) + `"]`
+}
+
+// TraceSystem logs a message that the server publishes itself, if the options want that.
+func TraceSystem(log Logger, o *options.Options, subject string, header, payload []byte) {
+	if !o.Trace || !o.TraceVerbose {
 		return
 	}
-	c.trace(direction, "MSG_PAYLOAD: [\"%s\"]", []any{quoted(b)})
+	log.Tracef("SYSTEM - <<- [PUB %s  %d]", subject, len(header)+len(payload))
+	if line := payloadLine(o, header, payload); line != "" {
+		log.Tracef("SYSTEM - <<- %s", line)
+	}
 }
 
 func quoted(b []byte) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
+	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/subjecttree"
 )
 
@@ -28,9 +30,20 @@ type testHost struct {
 	set *account.Set
 	sys *account.Account
 
+	options options.Options
+
 	mu       sync.Mutex
 	seq      uint64
 	warnings int
+	traces   []string
+}
+
+func (h *testHost) Options() *options.Options { return &h.options }
+
+func (h *testHost) Tracef(format string, v ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.traces = append(h.traces, fmt.Sprintf(format, v...))
 }
 
 func newHost() *testHost {
@@ -184,6 +197,28 @@ func TestOrderedShutdown(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTraceVerbose: what the service publishes is in the protocol trace if that is to be verbose.
+func TestTraceVerbose(t *testing.T) {
+	h := newHost()
+	s := New(h, nil)
+	h.listen(t, "x")
+	for _, c := range []struct {
+		options options.Options
+		want    []string
+	}{
+		{options.Options{Trace: true}, nil},
+		{options.Options{Trace: true, TraceVerbose: true}, []string{"SYSTEM - <<- [PUB x  2]", `SYSTEM - <<- MSG_PAYLOAD: ["{}"]`}},
+		{options.Options{Trace: true, TraceVerbose: true, TraceHeaders: true}, []string{"SYSTEM - <<- [PUB x  2]"}},
+		{options.Options{Trace: true, TraceVerbose: true, MaxTracedMsgLen: 1}, []string{"SYSTEM - <<- [PUB x  2]", `SYSTEM - <<- MSG_PAYLOAD: ["{..."]`}},
+	} {
+		h.options, h.traces = c.options, nil
+		s.send("x", func(ServerInfo) any { return struct{}{} })
+		if !slices.Equal(h.traces, c.want) {
+			t.Errorf("%+v: %q, want %q", c.options, h.traces, c.want)
+		}
+	}
 }
 
 // TestNobodyListens: without interest no message is made, so that none takes a sequence number.

@@ -237,6 +237,7 @@ func (s *Service) publish(subject, encoding string, body []byte) {
 	if encoding != "" {
 		header = natsproto.SetHeader(nil, "Content-Encoding", encoding)
 	}
+	client.TraceSystem(s.host, s.host.Options(), subject, header, body)
 	s.pub.Publish([]byte(subject), nil, header, body)
 	s.pub.Flush()
 }

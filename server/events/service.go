@@ -8,11 +8,14 @@ import (
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/client"
 	"github.com/natsd/natsd/server/monitor"
+	"github.com/natsd/natsd/server/options"
 )
 
 // Host is the server as this package sees it. Its methods are safe for concurrent use.
 type Host interface {
 	client.Logger
+	// Options are the present ones.
+	Options() *options.Options
 	// Describe describes the server; Info does so for one message, and gives the next sequence number.
 	Describe() ServerInfo
 	Info() ServerInfo
@@ -140,6 +143,7 @@ func (s *Service) sendIn(a *account.Account, subject string, message func(Server
 	if a != s.sys {
 		pub = account.NewPublisher(a, account.System)
 	}
+	client.TraceSystem(s.host, s.host.Options(), subject, nil, body)
 	pub.Publish([]byte(subject), nil, nil, body)
 	pub.Flush()
 }

@@ -170,6 +170,7 @@ func TestOpenErrors(t *testing.T) {
 		want   string
 	}{
 		{Config{File: "/nosuch/log"}, "error opening file: open /nosuch/log: no such file or directory"},
+		{Config{RemoteSyslog: "://"}, `parse "://": missing protocol scheme`},
 		{Config{RemoteSyslog: "foo://127.0.0.1:1"}, `error invalid network type: "foo"`},
 		{Config{RemoteSyslog: "tcp://127.0.0.1:1"}, `error connecting to syslog: "dial tcp 127.0.0.1:1: connect: connection refused"`},
 	} {

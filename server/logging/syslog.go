@@ -53,7 +53,7 @@ func dialSyslog(target string) (sink, error) {
 	}
 	u, err := url.Parse(target)
 	if err != nil {
-		return nil, fmt.Errorf("error connecting to syslog: %q", err.Error())
+		return nil, err
 	}
 	switch u.Scheme {
 	case "udp", "tcp":

@@ -19,7 +19,7 @@ var userTable = newTable("users",
 		if err != nil {
 			return err
 		}
-		if !nkeys.IsValidPublicUserKey(s) {
+		if s != "" && !nkeys.IsValidPublicUserKey(s) {
 			return ending{errorText("Not a valid public nkey for a user")}
 		}
 		u.NKey = s

@@ -403,12 +403,15 @@ func (o *Options) checkJetStream() error {
 	return nil
 }
 
+// apiOfDomain is where the API of a domain answers.
+func apiOfDomain(d string) string { return "$JS." + d + ".API.>" }
+
 func checkDomain(d string) error {
 	switch {
 	case d == "":
 		return nil
-	case !subjecttree.Valid("$JS." + d + ".API.>"):
-		return fmt.Errorf("invalid domain name: derived %q is not a valid subject", "$JS."+d+".API.>")
+	case !subjecttree.Valid(apiOfDomain(d)):
+		return fmt.Errorf("invalid domain name: derived %q is not a valid subject", apiOfDomain(d))
 	case strings.ContainsAny(d, ".*>"):
 		return errorText("invalid domain name: may not contain ., * or >")
 	}
@@ -423,18 +426,15 @@ func (o *Options) checkDefaultDomains() error {
 	slices.Sort(accounts)
 	for _, a := range accounts {
 		switch acc := o.Account(a); {
+		case !o.operatorMode() && acc == nil && a != GlobalAccount:
+			return fmt.Errorf("in non operator mode, `default_js_domain` references non existing account %q", a)
 		case a == o.SystemAccountName():
 			return fmt.Errorf("system account %q can not be in default_js_domain", a)
-		case o.operatorMode():
-			if !nkeys.IsValidPublicAccountKey(a) {
-				return fmt.Errorf("default_js_domain contains account name %q, which is not a valid public account nkey", a)
-			}
-		case acc == nil && a != GlobalAccount:
-			return fmt.Errorf("in non operator mode, `default_js_domain` references non existing account %q", a)
-		case o.JetStream.Enabled && (acc != nil && acc.JetStream != nil || a == GlobalAccount && len(o.Accounts) == 0):
+		case o.operatorMode() && !nkeys.IsValidPublicAccountKey(a):
+			return fmt.Errorf("default_js_domain contains account name %q, which is not a valid public account nkey", a)
+		case acc != nil && acc.JetStream != nil:
 			return fmt.Errorf("default_js_domain contains account name %q with enabled JetStream", a)
-		}
-		if checkDomain(o.DefaultJSDomain[a]) != nil {
+		case !subjecttree.Valid(apiOfDomain(o.DefaultJSDomain[a])):
 			return fmt.Errorf("default_js_domain contains account %q with invalid domain name %q", a, o.DefaultJSDomain[a])
 		}
 	}
