@@ -165,9 +165,6 @@ func parseUnsub(_ *Parser, op *Op, line []byte) error {
 }
 
 func parseRMsg(p *Parser, op *Op, line []byte) error {
-	if p.Link == LinkLeaf {
-		return parseLinkMsg(p, op, line, false, false, false)
-	}
 	return parseLinkMsg(p, op, line, false, p.Link != LinkAccountRoute, false)
 }
 
@@ -186,7 +183,9 @@ func parseLMsg(p *Parser, op *Op, line []byte) error {
 }
 
 // parseLinkMsg reads [origin] [account] subject target [hdrlen] size, with
-// target one of: nothing; reply; "+" reply queues; "|" queues.
+// target one of: nothing; reply; "+" reply queues; "|" queues. As with other
+// servers, the number of arguments decides: one is a reply, whatever it says, and
+// "+" may stand before a reply without queues.
 func parseLinkMsg(p *Parser, op *Op, line []byte, origin, account, hdr bool) error {
 	s := splitter{rest: line}
 	if origin {
@@ -215,7 +214,7 @@ func parseLinkMsg(p *Parser, op *Op, line []byte, origin, account, hdr bool) err
 	case len(target) == 0:
 	case len(target) == 1:
 		op.Reply = target[0]
-	case string(target[0]) == "+" && len(target) >= 3:
+	case string(target[0]) == "+":
 		op.Reply = target[1]
 		op.Queues = target[2:]
 	case string(target[0]) == "|":

@@ -38,7 +38,8 @@ var (
 )
 
 // ArgError is a line whose verb is known and whose arguments are bad. The
-// connection is closed without an -ERR line.
+// connection is closed without an -ERR line. The Op that comes with it has the
+// verb and its arguments as they came.
 type ArgError struct{ Text string }
 
 func (e *ArgError) Error() string { return e.Text }
@@ -267,7 +268,7 @@ func (p *Parser) args(v *verb, line, buf []byte, next int) (*Op, int, error) {
 	op := &p.op
 	op.begin(v, line)
 	if err := v.parse(p, op, line); err != nil {
-		return nil, 0, err
+		return op, 0, err
 	}
 	if !v.body {
 		return op, next, nil

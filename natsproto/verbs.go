@@ -53,10 +53,10 @@ var verbs = func() (t [linkKinds][128][]*verb) {
 	t[LinkClient]['p'] = []*verb{verbPub, verbPing, verbPong}
 	add(LinkClient, verbHPub, verbSub, verbUnsub)
 	for _, l := range []Link{LinkRoute, LinkAccountRoute} {
-		add(l, verbRMsg, verbHMsg, verbLMsg, verbRSub, verbRUns, verbLSub, verbLUns, verbASub, verbAUns)
+		add(l, verbRMsg, verbHMsg, verbLMsg, verbRSub, verbRUns, verbLSub, verbLUns)
 	}
 	add(LinkGateway, verbRMsg, verbHMsg, verbRSub, verbRUns, verbASub, verbAUns)
-	add(LinkLeaf, verbLMsg, verbRMsg, verbHMsg, verbLSub, verbLUns, verbRSub, verbRUns, verbASub, verbAUns)
+	add(LinkLeaf, verbLMsg, verbHMsg, verbLSub, verbLUns)
 	return t
 }()
 

@@ -4,6 +4,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/natsd/natsd/server/options"
 )
 
 // Conversations of one client: what it sends (>) and what it gets before it sends
@@ -126,5 +128,35 @@ func TestConversations(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// traceLog keeps the protocol log too.
+type traceLog struct{ testLog }
+
+func (l *traceLog) Tracef(f string, v ...any) { l.add("TRC ", f, v...) }
+
+// TestTraceOfRefusedLines: the protocol log has the line that ended a connection.
+func TestTraceOfRefusedLines(t *testing.T) {
+	o := options.Default()
+	o.Host, o.Port, o.Trace = "127.0.0.1", -1, true
+	log := new(traceLog)
+	s, err := New(o, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	for _, line := range []string{"PUB a", "SUB a b c d", "UNSUB 1 2 3", "PUB a 999999999", "HPUB a 1 1", "INFO x"} {
+		c := dial(t, s, "")
+		c.send("%s\r\n", line)
+		if _, err := io.ReadAll(c.r); err != nil {
+			t.Fatal(err)
+		}
+		if want := "<<- [" + line + "]"; !log.contains(want) {
+			t.Errorf("no %s in the log", want)
+		}
 	}
 }

@@ -396,6 +396,7 @@ func (c *Client) refuse(err error, op *natsproto.Op) error {
 		return c.fail("Authorization Violation", AuthenticationViolation)
 	case natsproto.ErrUnknownOp:
 		if op != nil && op.Kind == natsproto.OpPub {
+			c.traceLine(op)
 			c.checkPedantic(op.Subject)
 		}
 		c.host.Errorf("%s - Client parser ERROR", c.Label())
@@ -404,10 +405,12 @@ func (c *Client) refuse(err error, op *natsproto.Op) error {
 		c.host.Errorf("%s - maximum control line exceeded", c.Label())
 		return c.fail("maximum control line exceeded", MaxControlLineExceeded)
 	case natsproto.ErrMaxPayload:
+		c.traceLine(op)
 		c.tooLarge(op)
 		c.host.Errorf("%s - maximum payload exceeded: %d vs %d", c.Label(), op.Size, c.parser.MaxPayload)
 		return c.fail("Maximum Payload Violation", MaxPayloadExceeded)
 	}
+	c.traceLine(op)
 	c.host.Errorf("%s - %v", c.Label(), err)
 	return c.end(ProtocolViolation)
 }

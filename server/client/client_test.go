@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/auth"
 )
 
@@ -189,6 +190,22 @@ func TestStuckTurn(t *testing.T) {
 	} {
 		if got := s.turn(tt.still, begin.Add(tt.at)); got != tt.want {
 			t.Errorf("at %v, still for %v: %v", tt.at, tt.still, got)
+		}
+	}
+}
+
+// TestClaimed: the log names who failed to log in, and no secret.
+func TestClaimed(t *testing.T) {
+	for _, tt := range []struct {
+		opts natsproto.Connect
+		want string
+	}{
+		{natsproto.Connect{Token: "t", Pass: "p"}, ""},
+		{natsproto.Connect{User: "a\n", Pass: "p"}, ` - User "a\n"`},
+		{natsproto.Connect{User: "a", NKey: "UK", Sig: "s"}, ` - Nkey "UK"`},
+	} {
+		if got := claimed(&tt.opts); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.opts, got, tt.want)
 		}
 	}
 }

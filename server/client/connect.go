@@ -1,7 +1,7 @@
 package client
 
 import (
-	"errors"
+	"strconv"
 	"time"
 
 	"github.com/natsd/natsd/natsproto"
@@ -25,10 +25,7 @@ func (c *Client) connect(op *natsproto.Op) error {
 	first := !c.state.connected && !c.state.guest
 	c.mu.Unlock()
 	if err := opts.Decode(op.Arg); err != nil {
-		var arg *natsproto.ArgError
-		if !errors.As(err, &arg) {
-			c.host.Errorf("%s - CONNECT: malformed JSON", c.Label())
-		}
+		c.host.Errorf("%s - %v", c.Label(), err) // shows no value
 		return c.end(ProtocolViolation)
 	}
 	if !first {
@@ -92,7 +89,7 @@ func (c *Client) logIn(opts *natsproto.Connect) error {
 		case auth.ProxyRequired:
 			r = ProxyRequired
 		}
-		c.host.Errorf("%s - authentication error", c.Label())
+		c.host.Errorf("%s - authentication error%s", c.Label(), claimed(opts))
 		c.host.LoginFailed(c, c.Account(), r)
 		return c.fail("Authorization Violation", r)
 	}
@@ -100,6 +97,17 @@ func (c *Client) logIn(opts *natsproto.Connect) error {
 		c.host.Warnf("%s - User %q found in connect proto, but user required from cert", c.Label(), opts.User)
 	}
 	return c.bind(id)
+}
+
+// claimed names for the log who a connection says it is.
+func claimed(opts *natsproto.Connect) string {
+	switch {
+	case opts.NKey != "":
+		return " - Nkey " + strconv.Quote(opts.NKey)
+	case opts.User != "":
+		return " - User " + strconv.Quote(opts.User)
+	}
+	return ""
 }
 
 // bind moves the connection to the account of id.

@@ -24,8 +24,10 @@ func (c *Client) trace(direction, format string, v []any) {
 	c.host.Tracef("%s - "+direction+format, append([]any{c.Label()}, v...)...)
 }
 
+func (c *Client) traceLine(op *natsproto.Op) { c.traceIn("[%s %s]", op.Verb, op.Arg) }
+
 func (c *Client) tracePub(op *natsproto.Op) {
-	c.traceIn("[%s %s]", op.Verb, op.Arg)
+	c.traceLine(op)
 	c.tracePayload("<<- ", op.Header(), op.Payload())
 }
 
