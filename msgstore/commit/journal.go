@@ -139,10 +139,11 @@ func (c *Committer) gather(blocks bool) {
 
 // entry is the share of one file in a round.
 type entry struct {
-	f   *File
-	ops []*Op
-	end int64
-	err error
+	f    *File
+	ops  []*Op
+	sync bool // the file is synced, too, which the others do not wait for
+	end  int64
+	err  error
 }
 
 // doJournal is a journal round: one frame, one sync, then the plain writes.
@@ -178,26 +179,38 @@ func (c *Committer) doJournal() {
 	c.mu.Unlock()
 
 	for i := range entries {
-		e := &entries[i]
-		switch {
-		case e.err != nil:
-			for _, o := range e.ops {
-				o.Err = e.err
-			}
-			e.f.queue.finish(e.f, e.ops)
-		case e.f.kind == kindRuns:
-			for _, o := range e.ops {
-				o.Err = err
-			}
-			e.f.queue.finish(e.f, e.ops)
-		case err != nil:
-			c.plain(e.f, e.ops, w) // as if there had been no journal
-		default:
-			e.f.syncTime += (took - e.f.syncTime) / 8
-			c.writeBack(e, w)
+		if !entries[i].sync {
+			c.conclude(&entries[i], w, err, took)
+		}
+	}
+	for i := range entries {
+		if entries[i].sync {
+			c.conclude(&entries[i], w, err, took)
 		}
 	}
 	c.giveBack(w)
+}
+
+// conclude is the rest of a round for one file. err is why the journal does not hold
+// the frame, and took how long that lasted.
+func (c *Committer) conclude(e *entry, w *workspace, err error, took time.Duration) {
+	switch {
+	case e.err != nil:
+		for _, o := range e.ops {
+			o.Err = e.err
+		}
+		e.f.queue.finish(e.f, e.ops)
+	case e.f.kind == kindRuns:
+		for _, o := range e.ops {
+			o.Err = err
+		}
+		e.f.queue.finish(e.f, e.ops)
+	case err != nil:
+		c.plain(e.f, e.ops, w) // as if there had been no journal
+	default:
+		e.f.syncTime += (took - e.f.syncTime) / 8
+		c.writeBack(e, w)
+	}
 }
 
 // journalFileBytes is the most that one file gets into a round.
@@ -245,12 +258,13 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 		}
 		from := len(ops)
 		ops = f.take(c.journalFileBytes(), ops)
-		bytes := 0
+		bytes, sync := 0, false
 		for _, o := range ops[from:] {
 			bytes += len(o.Data)
+			sync = sync || o.Sync
 		}
 		q.mu.Unlock()
-		entries = append(entries, entry{f: f, ops: ops[from:len(ops):len(ops)]})
+		entries = append(entries, entry{f: f, ops: ops[from:len(ops):len(ops)], sync: sync})
 		size += bytes + 2*len(f.path) + 64 + 16*(len(ops)-from)
 	}
 	w.ops, w.entries = ops, entries
@@ -381,12 +395,8 @@ func (c *Committer) letJournalGo() {
 // append goes behind what the journal holds.
 func (c *Committer) writeBack(e *entry, w *workspace) {
 	f := e.f
-	var explicit bool
-	for _, o := range e.ops {
-		explicit = explicit || o.Sync
-	}
 	end, tail, err := f.write(e.ops, w)
-	if err == nil && explicit {
+	if err == nil && e.sync {
 		err = f.vf.SyncData()
 	}
 	if err != nil {
@@ -395,7 +405,7 @@ func (c *Committer) writeBack(e *entry, w *workspace) {
 		q := f.queue
 		q.mu.Lock()
 		f.end, f.tail, f.journaled = end, tail, end
-		if explicit {
+		if e.sync {
 			f.synced = end
 		}
 		q.mu.Unlock()
