@@ -13,7 +13,6 @@ type exportBlock struct {
 	Export
 	kind     string // "stream" or "service", once it is known
 	response bool
-	timed    bool // it has a threshold
 	latency  bool
 	trace    bool
 }
@@ -73,7 +72,7 @@ var exportTable = newTable("exports",
 		if err != nil {
 			return fmt.Errorf("Expected response threshold to be a parseable time duration, got %q", e.Value.Str)
 		}
-		x.Threshold, x.timed = d, true
+		x.Threshold = d
 		return nil
 	}).alias("response_threshold", "response_max_time", "response_time").doc("time for a response").def("2m"),
 	custom("latency", "string or block", readLatency).of(latencyTable).doc("subject for measurements"),
@@ -147,7 +146,7 @@ func (r *reader) exports(e *conf.Entry) ([]Export, error) {
 			for _, d := range []struct {
 				name string
 				used bool
-			}{{"response", x.response || x.timed}, {"latency", x.latency}, {"allow_trace", x.trace}} {
+			}{{"response", x.response}, {"latency", x.latency}, {"allow_trace", x.trace}} {
 				if d.used {
 					r.errorf(lastKey(v), "Detected %s directive on non-service", d.name)
 				}
