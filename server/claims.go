@@ -61,10 +61,15 @@ const claimsExpiry = time.Minute
 func (c *claimsService) run() {
 	t := time.NewTicker(claimsExpiry)
 	defer t.Stop()
+	exchange := time.NewTimer(c.exchangeInterval())
+	defer exchange.Stop()
 	for {
 		select {
 		case f := <-c.work:
 			f()
+		case <-exchange.C:
+			c.exchange()
+			exchange.Reset(c.exchangeInterval())
 		case now := <-t.C:
 			if d := c.m.directory(); d != nil {
 				d.Expire(now)
@@ -107,6 +112,7 @@ func (c *claimsService) subscribe() error {
 		if d.Full() {
 			on("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", "", c.inDirectory((*directoryClaims).lookUp))
 			on("$SYS.REQ.CLAIMS.PACK", "responder", c.inDirectory((*directoryClaims).pack))
+			on(c.exchangeSubject(), "", c.inDirectory((*directoryClaims).merge))
 		}
 	}
 	return errors.Join(errs...)
@@ -289,6 +295,9 @@ func (c *directoryClaims) list(_, reply string, _ []byte) {
 }
 
 func (c *directoryClaims) lookUp(subject, reply string, _ []byte) {
+	if c.m.own(reply) {
+		return
+	}
 	t := strings.Split(subject, ".")
 	token, err := c.dir.Fetch(context.Background(), t[len(t)-3])
 	if err != nil {
@@ -299,7 +308,7 @@ func (c *directoryClaims) lookUp(subject, reply string, _ []byte) {
 
 // pack sends all tokens, unless the requester has the same already.
 func (c *directoryClaims) pack(_, reply string, body []byte) {
-	if reply == "" {
+	if reply == "" || c.m.own(reply) {
 		return
 	}
 	if h := c.dir.Hash(); len(body) != sha256.Size || [sha256.Size]byte(body) != h {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+	"github.com/nats-io/nuid"
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/server/account"
@@ -24,6 +25,7 @@ type operatorMode struct {
 	s      *Server
 	trust  *operator.Trust
 	claims *claimsService // nil: there is no system account
+	inbox  string         // answers to this server's questions about claims come on subjects that begin so
 
 	// wiring is held while accounts are configured: an account's imports depend
 	// on the claims of others. It is taken before mu.
@@ -65,7 +67,7 @@ func (s *Server) newOperatorMode(o *options.Options) (*operatorMode, error) {
 	if trust == nil {
 		return nil, nil
 	}
-	m := &operatorMode{s: s, trust: trust, pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}}
+	m := &operatorMode{s: s, trust: trust, inbox: "_INBOX." + nuid.Next() + ".", pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}}
 	var err error
 	m.resolver, err = openResolver(o)
 	return m, err

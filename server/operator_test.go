@@ -239,6 +239,63 @@ func TestExporterFound(t *testing.T) {
 	}
 }
 
+// Directories ask others for what they do not have, one account at a time and all of them now and then. What is not signed
+// by the operator they do not take.
+func TestDirectoriesExchange(t *testing.T) {
+	for _, kind := range []string{"full", "cache"} {
+		o := newTestOperator(t)
+		conf := fmt.Sprintf("resolver: { type: %s, dir: %q", kind, filepath.Join(t.TempDir(), "jwt"))
+		if kind == "full" {
+			conf += `, interval: "50ms"`
+		}
+		s := startConf(t, o.line+conf+" }\n"+o.preload(map[string]string{"SYS": o.account("SYS", nil)}))
+		admin := connect(t, s, o.login("SYS"))
+		rogue := newTestOperator(t)
+		rogue.keys = o.keys
+		if _, err := admin.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) {
+			switch strings.Split(m.Subject, ".")[3] {
+			case o.pub("A"):
+				m.Respond([]byte(rogue.account("A", nil)))
+				m.Respond([]byte(o.account("A", nil)))
+			case o.pub("B"):
+				m.Respond(nil)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := admin.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		connect(t, s, o.login("A"))
+		if nc, err := nats.Connect("nats://"+s.Addr().String(), o.login("B"), nats.Timeout(patience)); err == nil {
+			nc.Close()
+			t.Error("a user of an account that nobody knows is let in")
+		}
+		if kind == "cache" {
+			continue
+		}
+		extra, bad := o.account("C", nil), rogue.account("D", nil)
+		if _, err := admin.Subscribe("$SYS.REQ.CLAIMS.PACK", func(m *nats.Msg) {
+			if len(m.Data) != 32 {
+				t.Errorf("a hash of %d bytes", len(m.Data))
+			}
+			m.Respond([]byte(o.pub("D") + "|" + bad + "\n" + o.pub("C") + "|" + extra))
+			m.Respond(nil)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var list string
+		waitFor(t, func() bool {
+			list = claimsRequest(t, admin, "$SYS.REQ.CLAIMS.LIST", "")
+			return strings.Contains(list, o.pub("C"))
+		})
+		if strings.Contains(list, o.pub("D")) {
+			t.Error("claims of another operator are kept")
+		}
+		connect(t, s, o.login("C"))
+	}
+}
+
 // What the administrator exports from the system account decides who may use it.
 func TestSystemExports(t *testing.T) {
 	s := startConf(t, `accounts {

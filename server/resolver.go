@@ -82,7 +82,7 @@ func (m *operatorMode) reload(o *options.Options, resolver operator.Resolver) {
 		return // a URL: accounts are asked for when their claims end
 	}
 	for _, key := range keys {
-		token, err := m.fetch(key)
+		token, err := m.fetchOwn(key)
 		switch {
 		case err == nil:
 			if m.apply(key, token) != nil {
@@ -121,21 +121,32 @@ func (m *operatorMode) directory() *operator.Dir {
 	return d
 }
 
-// fetchTimeout bounds a question to a resolver that has no time of its own.
-const fetchTimeout = 2 * time.Second
+// defaultFetchTimeout bounds a question to a resolver that has no time of its own.
+const defaultFetchTimeout = 2 * time.Second
 
-// fetch asks the resolver.
-func (m *operatorMode) fetch(key string) (string, error) {
-	timeout := fetchTimeout
+func (m *operatorMode) fetchTimeout() time.Duration {
 	if r := m.s.Options().Resolver; r != nil && r.Timeout > 0 {
-		timeout = r.Timeout
+		return r.Timeout
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	return defaultFetchTimeout
+}
+
+// fetch asks the resolver, and other servers for what a directory does not have.
+func (m *operatorMode) fetch(key string) (string, error) {
 	began := time.Now()
-	token, err := m.accounts().Fetch(ctx, key)
+	token, err := m.fetchOwn(key)
+	if d := m.directory(); d != nil && errors.Is(err, operator.ErrNoAccount) {
+		token, err = m.lookUp(d, key)
+	}
 	if took := time.Since(began); took > time.Second {
 		m.s.log.Warnf("Fetching of account %q took %v", key, took)
 	}
 	return token, err
+}
+
+// fetchOwn asks the resolver.
+func (m *operatorMode) fetchOwn(key string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), m.fetchTimeout())
+	defer cancel()
+	return m.accounts().Fetch(ctx, key)
 }

@@ -62,6 +62,9 @@ func (d *Dir) path(key string) string { return filepath.Join(d.r.Dir, key+tokenS
 // Full tells a store of all accounts from a cache.
 func (d *Dir) Full() bool { return d.r.Type == "full" }
 
+// Interval is the time between two exchanges with other servers.
+func (d *Dir) Interval() time.Duration { return d.r.Interval }
+
 // Rescan reads the directory again and returns the keys whose token is new or
 // has changed.
 func (d *Dir) Rescan() (changed []string, err error) {
