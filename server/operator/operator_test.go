@@ -2,6 +2,7 @@ package operator
 
 import (
 	"encoding/json"
+	"fmt"
 	"errors"
 	"os"
 	"path/filepath"
@@ -236,6 +237,25 @@ func TestCacheEvicts(t *testing.T) {
 
 // Claims of any content are judged without a crash, and what is made of them is
 // usable.
+// TestCheckUser: errors say what is wrong, also where only the time is.
+func TestCheckUser(t *testing.T) {
+	_, u := key(t, nkeys.PrefixByteUser, "u")
+	for _, tt := range []struct {
+		edit func(*jwt.UserClaims)
+		want string
+	}{
+		{func(*jwt.UserClaims) {}, "<nil>"},
+		{func(c *jwt.UserClaims) { c.Expires = time.Now().Unix() - 5 }, "claim is expired"},
+		{func(c *jwt.UserClaims) { c.NotBefore = time.Now().Unix() + 500 }, "claim is not yet valid"},
+	} {
+		c := jwt.NewUserClaims(u)
+		tt.edit(c)
+		if got := fmt.Sprint(CheckUser(c)); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
+
 func FuzzClaims(f *testing.F) {
 	tr, op := trust(f)
 	acc, a := key(f, nkeys.PrefixByteAccount, "A")
