@@ -353,12 +353,12 @@ func (m *Machine) Gone(seq uint64) {
 	m.forget(seq)
 }
 
-// raise moves the cursor up to first.
+// raise moves the cursor up to first, but not past the list of last messages.
 func (m *Machine) raise(first uint64) {
-	if first <= m.next || len(m.list) > 0 {
-		return
+	if len(m.list) > 0 {
+		first = min(first, m.list[0])
 	}
-	m.next = first
+	m.next = max(m.next, first)
 }
 
 // CheckFloor repairs what the stream's first sequence left behind.
@@ -386,7 +386,7 @@ func (m *Machine) CheckFloor(first uint64) {
 // of the stream, when nothing is pending. The floor never passes what was delivered.
 func (m *Machine) follow(first uint64) {
 	m.raise(first)
-	m.delivered.Stream = max(m.delivered.Stream, first-1)
+	m.delivered.Stream = max(m.delivered.Stream, min(first, m.next)-1)
 	m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
 	m.step(consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
 }
