@@ -47,6 +47,7 @@ type model struct {
 	passed  map[uint64]bool // not wanted: below the start, or skipped with other filters
 	pending map[uint64]bool
 	firsts  map[uint64]uint64 // delivery sequence of the first delivery
+	latest  map[uint64]uint64 // ... and of the latest, which is what a client acknowledges
 	floor   Position
 	log     *consumerstate.Tracker // what the runs make
 	trace   []string
@@ -164,7 +165,7 @@ func (m *model) begin() {
 
 func (m *model) reset(next uint64) {
 	m.sends, m.settled, m.given, m.pending = map[uint64]int{}, map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
-	m.firsts, m.passed = map[uint64]uint64{}, map[uint64]bool{}
+	m.firsts, m.latest, m.passed = map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]bool{}
 	m.floor = Position{Stream: next - 1}
 	for q := range m.s.msgs {
 		m.passed[q] = q < next
@@ -224,6 +225,7 @@ func (m *model) sent(d *Delivery) {
 		m.fail("delivered %d with %d pending", d.Seq, len(m.pending))
 	}
 	m.pending[d.Seq] = true
+	m.latest[d.Seq] = d.ConsumerSeq
 }
 
 func (m *model) effect(e *Effect) {
@@ -485,7 +487,7 @@ func (m *model) drain() {
 		s.turn()
 		for _, q := range sortedKeys(m.pending) {
 			if m.pending[q] && s.m.pend.find(q).ticket == 0 {
-				m.ack(q, m.firsts[q], "")
+				m.ack(q, m.latest[q], "")
 			}
 		}
 		s.sleep(100 * time.Millisecond)
