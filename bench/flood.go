@@ -50,7 +50,7 @@ flood goes to a process that only reads (TLS reconnects come to nothing there).`
 	}
 	cmd.Flags().StringVar(&o.server, "server", "./natsd", "the server `binary`")
 	cmd.Flags().StringVar(&o.only, "run", "", "only floods whose name contains this `text`")
-	cmd.Flags().DurationVar(&o.length, "time", 5*time.Second, "how long each flood lasts")
+	cmd.Flags().DurationVar(&o.length, "time", 10*time.Second, "how long each flood lasts; a second or two of it are its beginning")
 	cmd.Flags().IntVar(&o.rounds, "rounds", 1, "how often each flood is measured; the table shows medians")
 	cmd.Flags().BoolVar(&o.equal, "equal", false, "let the process that floods compete for the processors")
 	return cmd

@@ -209,16 +209,17 @@ func (a *Account) Subscribe(s *Sub) error {
 	if err := a.list.Insert(s.Subject, s.Queue, s); err != nil {
 		return err
 	}
-	if s.closed.Load() {
-		a.list.Remove(s.Subject, s.Queue, s)
-		return nil
-	}
 	if len(a.Config().Streams) > 0 {
 		a.set.wiring.Lock()
 		a.wire(s)
 		a.set.wiring.Unlock()
 	}
 	a.watches.changed(a, s)
+	if s.closed.Load() {
+		// It was ended while it was being added.
+		a.list.Remove(s.Subject, s.Queue, s)
+		a.afterRemoval(s)
+	}
 	return nil
 }
 

@@ -299,3 +299,29 @@ func BenchmarkServiceImport(b *testing.B) {
 		b.Errorf("%d answers", answers)
 	}
 }
+
+// TestEndedWhileAdded: whoever sees a subscription before it is in the list may end
+// it, and nothing of it is left.
+func TestEndedWhileAdded(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	imp, err := NewStreamImport(a, b, "x.>", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Configure(&Config{Limits: Unlimited, Streams: []*StreamImport{imp}})
+	var p Producer
+	k := &sink{}
+	s := a.NewSub("x.*", "", "1", k)
+	s.Account().Unsubscribe(s)
+	if err := a.Subscribe(s); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []*Account{a, b} {
+		if n := from.list.Len(); n != 0 {
+			t.Errorf("%d subscriptions are left in account %s", n, from.Name())
+		}
+		publish(&p, from, "x.1", "m")
+	}
+	want(t, k)
+}
