@@ -9,6 +9,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
 	"github.com/natsd/natsd/msgstore/internal/buffers"
+	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
 	"github.com/natsd/natsd/subjecttree"
@@ -20,8 +21,8 @@ import (
 const maxBlockFile = 64 << 20
 
 // readFile reads the first size bytes of a block's file, or all of it if size is
-// negative, and decrypts them.
-func (d *disk) readFile(b *block, size int64) ([]byte, error) {
+// negative, and decrypts them with key, unless that is nil.
+func (d *disk) readFile(b *block, key *keys.Key, size int64) ([]byte, error) {
 	d.host.enter()
 	defer d.host.leave()
 	f, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDONLY, 0)
@@ -45,8 +46,8 @@ func (d *disk) readFile(b *block, size int64) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if b.file.key != nil {
-		b.file.key.Stream().XORAt(buf, buf, 0)
+	if key != nil {
+		key.Stream().XORAt(buf, buf, 0)
 	}
 	return buf, nil
 }
@@ -67,6 +68,7 @@ func plain(buf []byte) (content []byte, compressed bool, bad []blockcomp.Range) 
 type view struct {
 	size     int64 // -1: the whole file
 	gen      uint64
+	key      *keys.Key // nil without encryption
 	evidence scan.Evidence
 	before   uint64
 	after    uint64
@@ -75,7 +77,7 @@ type view struct {
 // viewOf is called with store.mu held.
 func (d *disk) viewOf(b *block) view {
 	s := d.s
-	v := view{size: -1, gen: b.file.gen}
+	v := view{size: -1, gen: b.file.gen, key: b.file.key}
 	i := s.blockIndex(b)
 	if !b.file.sealed || i == len(s.blocks)-1 && !d.truncating {
 		v.size = b.size // what is behind may be on its way, and not visible yet
@@ -197,7 +199,7 @@ func (d *disk) fetchBlock(b *block, v view) (*cache, error) {
 	if b.file.locked != "" {
 		return unreadable(b.file.locked), nil
 	}
-	buf, err := d.readFile(b, v.size)
+	buf, err := d.readFile(b, v.key, v.size)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return unreadable(ErrNoBlockData.Error()), nil

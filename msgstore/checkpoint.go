@@ -150,7 +150,7 @@ func (d *disk) contentOf(b *block) []byte {
 	if b.file.locked != "" {
 		return nil
 	}
-	buf, err := d.readFile(b, -1)
+	buf, err := d.readFile(b, b.file.key, -1)
 	if err != nil {
 		return nil
 	}

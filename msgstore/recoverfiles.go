@@ -217,7 +217,7 @@ const maxKeyFile = 4096
 // is judged by its fixed part.
 func (d *disk) looksPlain(b *block) bool {
 	const little = 4096
-	buf, err := d.readFile(b, little)
+	buf, err := d.readFile(b, b.file.key, little)
 	if err != nil {
 		return false
 	}

@@ -79,7 +79,7 @@ func (r *recovery) enforce() {
 // it. c gets its content.
 func (r *recovery) scanBlock(b *block, c *cache, i int) (scan.Result, error) {
 	s, d := r.s, r.d
-	buf, err := d.readFile(b, -1)
+	buf, err := d.readFile(b, b.file.key, -1)
 	if err != nil {
 		return scan.Result{}, err
 	}

@@ -219,7 +219,7 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 		d.fs.Remove(d.keyPath(n) + ".old")
 	}
 	if keep != nil {
-		buf, err := d.readFile(keep, -1)
+		buf, err := d.readFile(keep, keep.file.key, -1)
 		if err != nil {
 			return err
 		}
