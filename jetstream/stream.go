@@ -56,7 +56,7 @@ type subjectSub struct {
 // in that time would only be memory.
 const (
 	maxInflightMsgs  = 64 << 10
-	maxInflightBytes = 2 << 20
+	maxInflightBytes = 3 << 20
 )
 
 // Name is the stream's name.
