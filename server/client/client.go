@@ -97,6 +97,10 @@ type binding struct {
 	user         auth.Limits
 }
 
+// leaveWait is how long the socket of a connection that is closed stays open if its
+// read loop is at work elsewhere.
+const leaveWait = 100 * time.Millisecond
+
 // errClosed ends the read loop of a connection that was closed on this side.
 var errClosed = errors.New("client: closed")
 
@@ -165,6 +169,9 @@ func (c *Client) Serve() {
 		c.Close(r)
 	}
 	c.leave()
+	if conn := c.transport(); conn != nil {
+		conn.Close()
+	}
 }
 
 func (c *Client) run() error {
@@ -240,7 +247,10 @@ func (c *Client) shut(r Reason) {
 	case r.abrupt():
 		conn.Abort()
 	default:
-		conn.Close()
+		// The read loop closes the socket when the connection is listed as closed:
+		// who sees the end may ask.
+		nc.SetReadDeadline(time.Unix(1, 0))
+		time.AfterFunc(leaveWait, conn.Close)
 	}
 }
 
