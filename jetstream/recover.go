@@ -51,6 +51,10 @@ func (a *Account) recover() {
 	}
 }
 
+// Stores reports whether streams of an account were found in the store directory at
+// the start.
+func (e *Engine) Stores(account string) bool { return len(e.disk.found[account]) > 0 }
+
 // streamsOnDisk returns the streams of an account: as they were found at the start, or, if the account was there before,
 // as they are now.
 func (e *Engine) streamsOnDisk(account string) ([]msgstore.StreamMeta, error) {

@@ -3,6 +3,8 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -209,6 +211,45 @@ func TestAccountExpiry(t *testing.T) {
 		t.Error(got)
 	}
 	connect(t, s, user)
+}
+
+// A health check of an account says that its time has passed, or that nothing but its streams is known of it.
+func TestHealthOfClaims(t *testing.T) {
+	o := newTestOperator(t)
+	conf := fmt.Sprintf("%sresolver: MEMORY\nhttp: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n", o.line, t.TempDir())
+	storing := func(c *jwt.AccountClaims) { c.Limits.DiskStorage, c.Limits.MemoryStorage = -1, -1 }
+	sys := o.account("SYS", nil)
+	wantHealth := func(s *Server, problem string) {
+		t.Helper()
+		want := fmt.Sprintf(`{"status":"unavailable","error":"JetStream account '%s' %s"}`, o.pub("A"), problem)
+		waitFor(t, func() bool {
+			r, err := http.Get("http://" + s.MonitorAddr().String() + "/healthz?account=" + o.pub("A"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			body, _ := io.ReadAll(r.Body)
+			return string(body) == want
+		})
+	}
+
+	short := o.account("A", func(c *jwt.AccountClaims) {
+		storing(c)
+		c.Expires = time.Now().Add(3 * time.Second).Unix()
+	})
+	s := startConf(t, conf+o.preload(map[string]string{"SYS": sys, "A": short}))
+	js, err := connect(t, s, o.login("A"), nats.NoReconnect()).JetStream(nats.MaxWait(patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "S"}); err != nil {
+		t.Fatal(err)
+	}
+	wantHealth(s, "is expired")
+	s.Shutdown()
+
+	s = startConf(t, conf+o.preload(map[string]string{"SYS": sys}))
+	wantHealth(s, "could not be resolved")
 }
 
 // An account that waits for the claims of an exporter has its import as soon as another account brings them in.

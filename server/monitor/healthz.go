@@ -133,16 +133,24 @@ func (c *healthCheck) assets(js *jetstream.Engine) {
 		}
 		return
 	}
-	a := js.Account(c.o.Account)
-	if a == nil || !a.Enabled() {
-		c.fail(http.StatusNotFound, HealthError{Type: healthAccount, Account: c.o.Account, Error: fmt.Sprintf("JetStream account %q not found", c.o.Account)})
+	name := c.o.Account
+	claims, _, expired := c.m.src.AccountClaims(name)
+	a := js.Account(name)
+	switch {
+	case a == nil && claims == nil && len(c.m.src.InUse().Operators) > 0 && js.Stores(name):
+		c.fail(http.StatusServiceUnavailable, HealthError{Type: healthAccount, Account: name, Error: fmt.Sprintf("JetStream account '%s' could not be resolved", name)})
 		return
-	}
-	if c.o.Stream == "" {
+	case a == nil || !a.Enabled():
+		c.fail(http.StatusNotFound, HealthError{Type: healthAccount, Account: name, Error: fmt.Sprintf("JetStream account %q not found", name)})
+		return
+	case c.o.Stream != "":
+		c.stream(a, c.o.Stream)
+	default:
 		c.account(a)
-		return
 	}
-	c.stream(a, c.o.Stream)
+	if expired && (c.o.Details || c.doc.StatusCode == http.StatusOK) {
+		c.fail(http.StatusServiceUnavailable, HealthError{Type: healthAccount, Account: name, Error: fmt.Sprintf("JetStream account '%s' is expired", name)})
+	}
 }
 
 func (c *healthCheck) account(a *jetstream.Account) (over bool) {
