@@ -171,8 +171,6 @@ func (c *Committer) doJournal() {
 			c.journalFailed(err)
 			err = fmt.Errorf("%w: %w", ErrNoJournal, err)
 		}
-	} else if runs > 0 {
-		c.journalFailed(errNoRoom) // behind a run that is refused none may be kept
 	}
 	c.mu.Lock()
 	c.letJournalGo()
@@ -271,36 +269,9 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 	return entries, size
 }
 
-// Shrink removes the spare segments of the journal, for an owner that needs room on a
-// full disk to write a file anew, and reports whether there were any. Others are made
-// when there is room again. It waits for a round in flight.
-func (c *Committer) Shrink() (bool, error) {
-	j := &c.journal
-	c.mu.Lock()
-	for j.busy || j.preparing { // one of them may be about to be used, or to be there
-		c.released.Wait()
-	}
-	spare := j.free
-	if len(spare) > 0 {
-		j.free = nil
-		j.files -= len(spare)
-		j.cramped, j.alone = true, 0
-	}
-	c.mu.Unlock()
-	for _, s := range spare {
-		s.file.Close()
-		if err := c.opts.FS.Remove(s.name); err != nil {
-			return false, err
-		}
-	}
-	if len(spare) == 0 {
-		return false, nil
-	}
-	return true, c.opts.FS.SyncDir(j.dir)
-}
-
 // room returns the segment that takes a frame of size bytes, or nil if the journal
-// cannot take it. With must a segment is made above the usual number.
+// cannot take it. With must a segment is made above the usual number, and the journal
+// ends if it cannot be made.
 func (c *Committer) room(size int, must bool) *segment {
 	j := &c.journal
 	c.mu.Lock()
@@ -313,43 +284,52 @@ func (c *Committer) room(size int, must bool) *segment {
 		defer c.mu.Unlock()
 		return j.cur
 	}
-	old := j.cur
 	if len(j.free) == 0 {
-		make := must || (!j.cramped && j.files < c.opts.Segments && !j.preparing)
-		if !make && j.cramped && old != nil && len(j.full) == 0 {
-			// The only segment there is: it is used again when it is settled.
-			j.cur, j.space = nil, 0
-			has := append([]held(nil), old.has...)
-			j.full = append(j.full, old)
+		switch {
+		case must || !j.cramped && j.files < c.opts.Segments && !j.preparing:
 			c.mu.Unlock()
-			c.syncHeld(has)
+			s, err := c.newSegment()
+			switch {
+			case err != nil && must: // what is refused may not be followed by what is kept
+				c.journalFailed(err)
+				return nil
+			case err != nil:
+				c.notMade(err)
+				return nil
+			}
+			c.mu.Lock()
+			j.free = append(j.free, s)
+		case j.cramped && len(j.full) == 0:
+			c.useSegment(nil) // the only one there is: it is used again when it is settled
+			return nil
+		default:
+			c.mu.Unlock()
 			return nil
 		}
-		c.mu.Unlock()
-		if !make {
-			return nil
-		}
-		s, err := c.newSegment()
-		if err != nil {
-			c.notMade(err)
-			return nil
-		}
-		c.mu.Lock()
-		j.free = append(j.free, s)
 	}
-	j.cur = j.free[0]
+	s := j.free[0]
 	j.free = append(j.free[:0], j.free[1:]...)
-	var has []held
-	if old != nil {
-		has = append(has, old.has...) // recycling may begin at once
-		j.full = append(j.full, old)
-	}
-	s := j.cur
-	c.mu.Unlock()
-	if old != nil {
-		c.syncHeld(has)
-	}
+	c.useSegment(s)
 	return s
+}
+
+// useSegment puts next, or none, in the place of the segment in use, which waits for what
+// it holds. Called with c.mu held, which it lets go.
+func (c *Committer) useSegment(next *segment) {
+	j := &c.journal
+	old := j.cur
+	j.cur = next
+	if next == nil {
+		j.space = 0
+	}
+	if old == nil {
+		c.mu.Unlock()
+		return
+	}
+	has := append([]held(nil), old.has...) // recycling may begin at once
+	j.full = append(j.full, old)
+	c.mu.Unlock()
+	c.syncHeld(has)
 }
 
 // syncHeld asks for everything that a full segment waits for.
@@ -567,7 +547,4 @@ func within(p, dir string) bool {
 	return len(p) >= len(dir) && p[:len(dir)] == dir && (len(p) == len(dir) || p[len(dir)] == '/')
 }
 
-var (
-	errNoRoom = errors.New("commit: the disk has no room for another segment of the journal")
-	errForget = errors.New("commit: the journal failed, and holds content that is not durable elsewhere")
-)
+var errForget = errors.New("commit: the journal failed, and holds content that is not durable elsewhere")

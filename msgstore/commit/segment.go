@@ -115,6 +115,34 @@ func (c *Committer) notMade(err error) {
 	c.mu.Unlock()
 }
 
+// Shrink removes the spare segments of the journal, for an owner that needs room on a
+// full disk to write a file anew, and reports whether there were any. Others are made
+// when there is room again. It waits for a round in flight.
+func (c *Committer) Shrink() (bool, error) {
+	j := &c.journal
+	c.mu.Lock()
+	for j.busy || j.preparing { // one of them may be about to be used, or to be there
+		c.released.Wait()
+	}
+	spare := j.free
+	if len(spare) > 0 {
+		j.free = nil
+		j.files -= len(spare)
+		j.cramped, j.alone = true, 0
+	}
+	c.mu.Unlock()
+	for _, s := range spare {
+		s.file.Close()
+		if err := c.opts.FS.Remove(s.name); err != nil {
+			return false, err
+		}
+	}
+	if len(spare) == 0 {
+		return false, nil
+	}
+	return true, c.opts.FS.SyncDir(j.dir)
+}
+
 // fillBytes is how much of a new segment is synced at a time: a sync that somebody
 // waits for stands behind no more than that.
 const fillBytes = 512 << 10
