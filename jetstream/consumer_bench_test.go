@@ -179,17 +179,24 @@ func benchmarkBacklog(b *testing.B, consumers int) {
 	}
 }
 
-func benchmarkStream(b *testing.B, bus *countingBus) (*Account, *client) {
-	e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
+// countingEngine is an engine with one account "A" on a bus that counts.
+func countingEngine(t testing.TB, o Options, bus *countingBus) (*Account, *client) {
+	t.Helper()
+	o.ServerName = "S1"
+	e, err := Open(o)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	b.Cleanup(func() { e.Close() })
+	t.Cleanup(func() { e.Close() })
 	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	c := newClient(b, &bus.testBus)
+	return a, newClient(t, &bus.testBus)
+}
+
+func benchmarkStream(b *testing.B, bus *countingBus) (*Account, *client) {
+	a, c := countingEngine(b, Options{MaxMemory: -1}, bus)
 	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
 	for a.Stream("S") == nil {
 		runtime.Gosched()

@@ -11,16 +11,7 @@ import (
 // each before the next, gets all of them, whichever goroutine serves it.
 func TestOneByOne(t *testing.T) {
 	bus := &countingBus{count: make(chan int, 1<<16), acks: make(chan []byte, 1<<16)}
-	e, err := Open(Options{ServerName: "S1", StoreDir: t.TempDir(), MaxMemory: -1, MaxStore: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := newClient(t, &bus.testBus)
+	a, c := countingEngine(t, Options{StoreDir: t.TempDir(), MaxMemory: -1, MaxStore: -1}, bus)
 	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"]}`)
 	waitFor(t, func() bool { return a.Stream("S") != nil })
 	const n = 5000

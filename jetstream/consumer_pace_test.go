@@ -122,16 +122,7 @@ func TestReplayBesidePublishers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const n = 20 * sliceMsgs
 				bus := &countingBus{count: make(chan int, n)}
-				e, err := Open(Options{ServerName: "S1", MaxMemory: -1})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer e.Close()
-				a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
-				if err != nil {
-					t.Fatal(err)
-				}
-				c := newClient(t, &bus.testBus)
+				a, c := countingEngine(t, Options{MaxMemory: -1}, bus)
 				c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s"],"storage":"memory"}`)
 				synctest.Wait()
 				for range n {
@@ -143,7 +134,7 @@ func TestReplayBesidePublishers(t *testing.T) {
 				synctest.Wait()
 				ask := Msg{Subject: []byte("$JS.API.CONSUMER.MSG.NEXT.S.C"), Reply: []byte("in"), Data: []byte(strconv.Itoa(n))}
 				if beside {
-					e.consumers.pacer.published.Store(time.Now().Add(time.Hour).UnixNano())
+					a.engine.consumers.pacer.published.Store(time.Now().Add(time.Hour).UnixNano())
 				}
 				a.serveAPI([]Msg{ask})
 				longest := 0

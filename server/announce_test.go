@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/natsd/natsd/server/options"
 )
 
 // The lines of a start come in their order.
@@ -162,19 +160,7 @@ func TestJetStreamCannotStart(t *testing.T) {
 		if strings.Contains(text, "%q") {
 			text = fmt.Sprintf(text, t.TempDir())
 		}
-		path := filepath.Join(t.TempDir(), "natsd.conf")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		o, err := options.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Host, o.Port = "127.0.0.1", -1
-		s, err := New(o, &testLog{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := newConf(t, text)
 		if err := s.Start(); err == nil || err.Error() != "Can't start JetStream: "+c.want {
 			t.Errorf("%s: %v, want %s", text, err, c.want)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/natsd/natsd/server/options"
 )
 
-// startConf runs a server with a configuration.
-func startConf(t testing.TB, conf string) *Server {
+// newConf makes a server with a configuration.
+func newConf(t testing.TB, conf string) *Server {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "natsd.conf")
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
@@ -29,6 +29,13 @@ func startConf(t testing.TB, conf string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// startConf runs a server with a configuration.
+func startConf(t testing.TB, conf string) *Server {
+	t.Helper()
+	s := newConf(t, conf)
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
