@@ -77,10 +77,7 @@ func (s *Server) planAccounts(o *options.Options) (plan *accountPlan, err error)
 			return nil, err
 		}
 	}
-	var exports []*account.Export
-	if s.system != nil && configs[s.system.Name()] != nil {
-		exports = configs[s.system.Name()].Exports
-	}
+	exports := s.systemExports(configs)
 	for name, c := range configs {
 		a := s.accounts.Get(name)
 		c.Services = append(c.Services, s.systemImports(a, c.Services, exports)...)
@@ -92,6 +89,24 @@ func (s *Server) planAccounts(o *options.Options) (plan *accountPlan, err error)
 		}
 	}
 	return plan, nil
+}
+
+// systemExports are the services that the system account offers, which its
+// configuration gets to say.
+func (s *Server) systemExports(configs map[string]*account.Config) []*account.Export {
+	if s.system == nil {
+		return nil
+	}
+	if s.operator != nil {
+		return s.system.Config().Exports
+	}
+	c := configs[s.system.Name()]
+	if c == nil {
+		c = &account.Config{Limits: account.Unlimited}
+		configs[s.system.Name()] = c
+	}
+	c.Exports = append(c.Exports, builtInExports(c.Exports)...)
+	return c.Exports
 }
 
 func accountConfig(a *options.Account) *account.Config {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"testing"
 
 	"github.com/natsd/natsd/server/options"
@@ -94,7 +95,7 @@ func BenchmarkRequest(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				out = fmt.Appendf(out[:0], "PUB svc _INBOX.x.%d 2\r\nhi\r\n", i)
+				out = appendRequest(out[:0], i)
 				requester.Write(out)
 				readAnswer(b, requester)
 			}
@@ -125,7 +126,7 @@ func BenchmarkRequestBurst(b *testing.B) {
 			for n := 0; n < b.N; n += burst {
 				out = out[:0]
 				for i := range burst {
-					out = fmt.Appendf(out, "PUB svc _INBOX.x.%d 2\r\nhi\r\n", n+i)
+					out = appendRequest(out, n+i)
 				}
 				requester.Write(out)
 				for range burst {
@@ -134,6 +135,11 @@ func BenchmarkRequestBurst(b *testing.B) {
 			}
 		})
 	}
+}
+
+// appendRequest appends a request whose inbox is used once.
+func appendRequest(dst []byte, n int) []byte {
+	return append(strconv.AppendInt(append(dst, "PUB svc _INBOX.x."...), int64(n), 10), " 2\r\nhi\r\n"...)
 }
 
 // readAnswer reads one message of two bytes.

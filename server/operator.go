@@ -26,6 +26,7 @@ type operatorMode struct {
 	trust  *operator.Trust
 	claims *claimsService // nil: there is no system account
 	inbox  string         // answers to this server's questions about claims come on subjects that begin so
+	system string         // the key of the system account; empty: none
 
 	// wiring is held while accounts are configured: an account's imports depend
 	// on the claims of others. It is taken before mu.
@@ -79,6 +80,7 @@ func (m *operatorMode) start(o *options.Options) error {
 	if name == "" {
 		return nil
 	}
+	m.system = name
 	l, err := m.load(name)
 	if err != nil {
 		if r := o.Resolver; r != nil && r.Type != "mem" && len(o.Operators) == 1 {
@@ -205,13 +207,13 @@ func (m *operatorMode) use(key string, a *operator.Account) *loadedAccount {
 	return l
 }
 
-// configureImporters configures the accounts again that import from key; wiring
-// is held.
+// configureImporters configures the accounts again that import from key, which
+// all do from the system account; wiring is held.
 func (m *operatorMode) configureImporters(key string) {
 	m.mu.Lock()
 	var importers []*loadedAccount
 	for _, l := range m.loaded {
-		if l.claims.Key() != key && slices.ContainsFunc(l.claims.Imports(), func(i operator.Import) bool { return i.Exporter == key }) {
+		if l.claims.Key() != key && (key == m.system || slices.ContainsFunc(l.claims.Imports(), func(i operator.Import) bool { return i.Exporter == key })) {
 			importers = append(importers, l)
 		}
 	}
@@ -235,6 +237,9 @@ func (m *operatorMode) configureFound() {
 func (m *operatorMode) configure(l *loadedAccount) {
 	a := l.claims
 	c := &account.Config{Limits: a.Limits(), Exports: a.Exports(), Trace: a.Trace()}
+	if a.Key() == m.system {
+		c.Exports = append(c.Exports, builtInExports(c.Exports)...)
+	}
 	if l.deleted {
 		c = &account.Config{}
 	}
@@ -289,17 +294,30 @@ func (m *operatorMode) addImport(l *loadedAccount, c *account.Config, imp *opera
 		}
 	}
 	i, until, ok := ex.claims.Authorizes(l.claims.Key(), imp, time.Now())
-	var export *account.Export
+	export := m.builtIn(ex, imp, l.claims.Key())
 	switch {
 	case ok:
 		export = ex.claims.Exports()[i]
-	case ex != l:
+	case export == nil && ex != l:
 		return until, fmt.Errorf("import of %q from %q is not authorized", imp.Subject, imp.Exporter)
 	}
 	if err := m.checkCycle(l, c, imp); err != nil {
 		return until, fmt.Errorf("import of %q from %q: %w", imp.Subject, imp.Exporter, err)
 	}
 	return until, addImport(c, l.acc, ex.acc, importOf{imp.Service, imp.Subject, imp.Local, imp.Share, imp.AllowTrace}, export)
+}
+
+// builtIn is the service that an import is of, if ex is the system account and offers it to the importer without its
+// claims saying so; else nil.
+func (m *operatorMode) builtIn(ex *loadedAccount, imp *operator.Import, importer string) *account.Export {
+	if !imp.Service || imp.Exporter != m.system {
+		return nil
+	}
+	e := exportOf(builtInExports(ex.claims.Exports()), imp.Subject)
+	if e == nil || !e.Admits(imp.Subject, importer) {
+		return nil
+	}
+	return e
 }
 
 // checkCycle refuses an import that leads back, through those that accounts have and those that c has already.

@@ -336,24 +336,3 @@ func TestDirectoriesExchange(t *testing.T) {
 		connect(t, s, o.login("C"))
 	}
 }
-
-// What the administrator exports from the system account decides who may use it.
-func TestSystemExports(t *testing.T) {
-	s := startConf(t, `accounts {
-		$SYS { users: [{user: sys, password: p}], exports: [{service: "$SYS.REQ.ACCOUNT.*.CONNZ", accounts: [A], response_type: stream}] }
-		A { users: [{user: a, password: p}] }
-		B { users: [{user: b, password: p}] }
-	}`)
-	for _, c := range []struct {
-		user, subject string
-		ok            bool
-	}{
-		{"a", "$SYS.REQ.ACCOUNT.PING.CONNZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.CONNZ", false},
-		{"a", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.ACCOUNT.PING.STATZ", true}, {"b", "$SYS.REQ.USER.INFO", true},
-	} {
-		_, err := connect(t, s, nats.UserInfo(c.user, "p")).Request(c.subject, nil, patience)
-		if (err == nil) != c.ok {
-			t.Errorf("%s %s: %v", c.user, c.subject, err)
-		}
-	}
-}

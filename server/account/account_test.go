@@ -270,36 +270,6 @@ func TestSubCount(t *testing.T) {
 	}
 }
 
-// BenchmarkServiceImport is a request through one import and the answer back.
-func BenchmarkServiceImport(b *testing.B) {
-	set := NewSet()
-	defer set.Stop()
-	set.NameHash = "01234567"
-	a, c := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("C", subjecttree.ListOptions{})
-	imp, err := NewServiceImport(c, a, "svc", "", &Export{Service: true, Subject: "svc"}, false)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c.Configure(&Config{Limits: Unlimited, Services: []*ServiceImport{imp}})
-	var answers int
-	var requester, responder Producer
-	subscribe(b, c, "in", "", NewHandler(System, func(*Producer, *Sub, *Msg) (int, bool) { return 0, true }, func(_ *Producer, m []int) { answers += len(m) }))
-	subscribe(b, a, "svc", "", NewHandler(System, func(_ *Producer, _ *Sub, m *Msg) ([]byte, bool) { return m.Reply, true }, func(p *Producer, replies [][]byte) {
-		for _, r := range replies {
-			responder.Route(a, &Msg{Subject: r})
-		}
-		responder.Flush()
-	}))
-	b.ReportAllocs()
-	for range b.N {
-		requester.Route(c, &Msg{Subject: []byte("svc"), Reply: []byte("in")})
-		requester.Flush()
-	}
-	if answers != b.N {
-		b.Errorf("%d answers", answers)
-	}
-}
-
 // TestEndedWhileAdded: whoever sees a subscription before it is in the list may end
 // it, and nothing of it is left.
 func TestEndedWhileAdded(t *testing.T) {

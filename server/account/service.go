@@ -37,6 +37,11 @@ type Export struct {
 	Threshold  time.Duration // 0: the default
 	Latency    *Latency
 	AllowTrace bool
+
+	// What the claims of the exporter say about activations, which are judged
+	// before there is an import: for those who look at the account.
+	TokenRequired bool
+	Revocations   map[string]time.Time // by the account that imports
 }
 
 // Admits tells whether an account may import a subject of the export.

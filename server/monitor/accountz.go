@@ -141,8 +141,11 @@ func (m *Monitor) accountDetail(name string) (*AccountDetail, error) {
 	}
 	claims, complete, expired := m.src.AccountClaims(name)
 	d.Complete, d.Expired = complete, expired
-	if claims != nil && claims.JWT != "" {
-		d.claims(claims)
+	if claims != nil {
+		d.Updated = claims.Opened.UTC()
+		if claims.JWT != "" {
+			d.claims(claims)
+		}
 	}
 	c := a.Config()
 	for _, e := range c.Exports {
@@ -171,6 +174,7 @@ func (m *Monitor) accountDetail(name string) (*AccountDetail, error) {
 // claims adds what the account's JWT says.
 func (d *AccountDetail) claims(a *operator.Account) {
 	c := a.Claims
+	d.Mappings = claimedMappings(c.Mappings)
 	d.JWT, d.Claims, d.IssuerKey, d.NameTag, d.Tags = a.JWT, c, c.Issuer, c.Name, c.Tags
 	vr := jwt.CreateValidationResults()
 	c.Validate(vr)
@@ -186,7 +190,10 @@ func (d *AccountDetail) claims(a *operator.Account) {
 }
 
 func exportDetail(e *account.Export) ExportDetail {
-	d := ExportDetail{Subject: e.Subject, Type: streamType, TokenPosition: e.TokenPosition, AllowTrace: e.AllowTrace}
+	d := ExportDetail{
+		Subject: e.Subject, Type: streamType, TokenRequired: e.TokenRequired, TokenPosition: e.TokenPosition, AllowTrace: e.AllowTrace,
+		RevokedActivations: e.Revocations,
+	}
 	if e.Accounts != nil {
 		d.ApprovedAccounts = sortedKeys(e.Accounts)
 	}
@@ -251,6 +258,22 @@ func (m *Monitor) mappings(name string) map[string][]MappingDestination {
 	}
 	out := make(map[string][]MappingDestination, len(list))
 	for _, mapping := range list {
+		out[mapping.Subject] = destinations(&mapping)
+	}
+	return out
+}
+
+// claimedMappings are those of an account in operator mode, by source.
+func claimedMappings(m jwt.Mapping) map[string][]MappingDestination {
+	if len(m) == 0 {
+		return nil
+	}
+	out := make(map[string][]MappingDestination, len(m))
+	for subject, list := range m {
+		mapping := options.Mapping{Subject: string(subject)}
+		for _, d := range list {
+			mapping.Destinations = append(mapping.Destinations, options.MappingDestination{Subject: string(d.Subject), Weight: d.GetWeight(), Cluster: d.Cluster})
+		}
 		out[mapping.Subject] = destinations(&mapping)
 	}
 	return out

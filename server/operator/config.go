@@ -57,7 +57,13 @@ func (a *Account) Exports() []*account.Export {
 	for _, e := range a.Claims.Exports {
 		x := &account.Export{
 			Service: e.IsService(), Subject: string(e.Subject), TokenPosition: int(e.AccountTokenPosition),
-			Threshold: e.ResponseThreshold, AllowTrace: e.AllowTrace,
+			Threshold: e.ResponseThreshold, AllowTrace: e.AllowTrace, TokenRequired: e.TokenReq,
+		}
+		for key, at := range e.Revocations {
+			if x.Revocations == nil {
+				x.Revocations = make(map[string]time.Time, len(e.Revocations))
+			}
+			x.Revocations[key] = time.Unix(at, 0).UTC()
 		}
 		switch e.ResponseType {
 		case jwt.ResponseTypeStream:

@@ -58,6 +58,7 @@ func (t *Trust) MayDelete(key string) bool { return slices.Contains(t.self, key)
 type Account struct {
 	JWT    string
 	Claims *jwt.AccountClaims
+	Opened time.Time // when they were judged
 	// keys may sign users: with a scope, or nil for none.
 	keys map[string]*jwt.UserScope
 }
@@ -77,7 +78,7 @@ func (t *Trust) Open(key, token string) (*Account, error) {
 	if vr.IsBlocking(true) {
 		return nil, ErrAccountValidation
 	}
-	a := &Account{JWT: token, Claims: claims, keys: map[string]*jwt.UserScope{}}
+	a := &Account{JWT: token, Claims: claims, Opened: time.Now(), keys: map[string]*jwt.UserScope{}}
 	for k, scope := range claims.SigningKeys {
 		us, _ := scope.(*jwt.UserScope)
 		a.keys[k] = us
@@ -92,7 +93,7 @@ func (t *Trust) Open(key, token string) (*Account, error) {
 // whose resolver is still empty. Its own key signs its users.
 func Temporary(key string) *Account {
 	c := jwt.NewAccountClaims(key)
-	return &Account{Claims: c, keys: map[string]*jwt.UserScope{key: nil}}
+	return &Account{Claims: c, Opened: time.Now(), keys: map[string]*jwt.UserScope{key: nil}}
 }
 
 // Expired tells whether the time of the claims has passed.
