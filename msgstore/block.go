@@ -213,20 +213,21 @@ func (c *cache) append(r *record.Record, raw []byte) {
 }
 
 // each calls fn with the records of c and their offsets, passing over what is
-// damaged. An error says that something else is.
+// damaged. The record is good during the call. An error says that something else is.
 func (c *cache) each(fn func(off int, r *record.Record)) error {
 	bad := c.bad
+	r := new(record.Record)
 	for off := 0; off < len(c.buf); {
 		if len(bad) > 0 && int64(off) >= bad[0].off {
 			off = max(off, int(bad[0].off+bad[0].size))
 			bad = bad[1:]
 			continue
 		}
-		r, err := record.Parse(c.buf[off:])
-		if err != nil {
+		var err error
+		if *r, err = record.Parse(c.buf[off:]); err != nil {
 			return fmt.Errorf("record at %d: %w", off, err)
 		}
-		fn(off, &r)
+		fn(off, r)
 		off += r.Size
 	}
 	return nil

@@ -121,8 +121,10 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	content, compressed, ranges := plain(buf)
 	c := newCache()
 	c.buf, c.compressed = content, compressed
-	if len(ranges) == 0 && d.quick(b, c, v.after) && v.complete(c) {
-		return c
+	if len(ranges) == 0 {
+		if _, whole := d.quick(b, c, v.after); whole && v.complete(c) {
+			return c
+		}
 	}
 	c.ents, c.tomb = c.ents[:0], nil
 	sb := scan.Block{
@@ -149,9 +151,10 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	return c
 }
 
-// quick fills in c if every record of its content is whole and they ascend. The
-// scan, which is slower, is for the others.
-func (d *disk) quick(b *block, c *cache, after uint64) bool {
+// quick fills in c if every record of its content is whole and they ascend from
+// after. The scan, which is slower, is for the others. first is the lowest sequence
+// that is not a tombstone's, 0 if there is none.
+func (d *disk) quick(b *block, c *cache, after uint64) (first uint64, whole bool) {
 	key := record.NewKey(d.s.cfg.Name, b.num)
 	if c.ents == nil {
 		c.ents = make([]ent, 0, len(c.buf)/128+8)
@@ -160,32 +163,36 @@ func (d *disk) quick(b *block, c *cache, after uint64) bool {
 	for off := 0; off < len(c.buf); {
 		size, seq, kind, subject := record.Next(c.buf[off:], &key)
 		if size == 0 {
-			return false
+			return 0, false
 		}
 		switch kind {
 		case record.Message:
 			if seq <= after {
-				return false
+				return 0, false
 			}
 			if d.s.tracks && !bytes.Equal(subject, known) {
 				if !validSubject(subject) {
-					return false
+					return 0, false
 				}
 				known = subject
 			}
-			after = seq
+			if after = seq; first == 0 {
+				first = seq
+			}
 			c.ents = append(c.ents, ent{seq: seq, off: uint32(off), size: uint32(size)})
 		case record.Tombstone:
 			c.tomb = append(c.tomb, seq)
 		case record.Skip, record.Erased:
 			if seq <= after {
-				return false
+				return 0, false
 			}
-			after = seq
+			if after = seq; first == 0 {
+				first = seq
+			}
 		}
 		off += size
 	}
-	return true
+	return first, true
 }
 
 func validSubject(s []byte) bool { return len(s) > 0 && subjecttree.ValidPublish(s) }

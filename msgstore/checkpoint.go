@@ -79,7 +79,10 @@ func (r *recovery) writtenSince() bool {
 	}
 	content, _, bad := plain(r.d.contentOf(b))
 	c := &cache{buf: content}
-	if len(bad) > 0 || !r.d.quick(b, c, 0) {
+	if len(bad) > 0 {
+		return false
+	}
+	if _, whole := r.d.quick(b, c, 0); !whole {
 		return false
 	}
 	if uint64(r.files[r.end].num) > x.LastBlock {

@@ -20,6 +20,7 @@ type Host struct {
 	commit    *commit.Committer
 	events    func(Event)
 	gate      chan struct{}
+	ahead     chan struct{} // one for each block that a replay has read before its turn
 	budget    int64
 	scrubRate int64
 	manual    bool
@@ -92,6 +93,7 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		dir:       dir,
 		events:    opts.Events,
 		gate:      make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
+		ahead:     make(chan struct{}, mostAhead),
 		budget:    opts.CacheBytes,
 		scrubRate: opts.ScrubRate,
 		manual:    opts.Manual,

@@ -41,7 +41,7 @@ func (r *recovery) account() {
 		if b, _ := s.blockFor(seq); b != nil && !r.lacks(b, seq) {
 			return true
 		}
-		if r.index != nil && seq <= r.index.LastSeq && !indexHas(r.index, seq) || r.told != nil && seq < r.told.seq {
+		if r.index != nil && seq <= r.index.LastSeq && !r.lists(seq) || r.told != nil && seq < r.told.seq {
 			return true
 		}
 		lost[seq] = struct{}{}
@@ -88,6 +88,9 @@ func (r *recovery) account() {
 			if _, ok := r.fileOf(b.Number); !ok && r.told.has(uint32(b.Number), b.LastSeq) {
 				continue // what it held was removed
 			}
+			if r.holds(b) {
+				continue
+			}
 			for seq := max(b.FirstSeq, low); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
 				if !note(seq) {
 					break
@@ -108,6 +111,13 @@ func (r *recovery) account() {
 	if x := r.index; x != nil {
 		r.raiseTo(x.LastSeq, x.LastTime)
 	}
+}
+
+// holds says whether every message of a block of index.db lives. The replay has kept
+// none of its sequences that index.db does not list, so that numbers tell.
+func (r *recovery) holds(x *indexdb.Block) bool {
+	b, _ := r.s.blockFor(x.FirstSeq)
+	return b != nil && uint64(b.num) == x.Number && b.first.seq == x.FirstSeq && b.last.seq == x.LastSeq && b.msgs == x.Msgs()
 }
 
 // lacks says whether a message that lives according to index.db is not in its block:
@@ -132,12 +142,16 @@ func (r *recovery) lowest() uint64 {
 	return 1
 }
 
-// indexHas says whether index.db lists a message.
-func indexHas(x *indexdb.Index, seq uint64) bool {
-	for i := range x.Blocks {
-		b := &x.Blocks[i]
-		if b.Msgs() > 0 && seq >= b.FirstSeq && seq <= b.LastSeq {
-			return b.Deleted == nil || !b.Deleted.Contains(seq)
+// lists says whether index.db lists a message. It is asked about one after the
+// other, mostly, and begins where it was.
+func (r *recovery) lists(seq uint64) bool {
+	blocks := r.index.Blocks
+	if seq < r.asked {
+		r.asking = 0
+	}
+	for r.asked = seq; r.asking < len(blocks); r.asking++ {
+		if b := &blocks[r.asking]; seq <= b.LastSeq && b.Msgs() > 0 {
+			return seq >= b.FirstSeq && (b.Deleted == nil || !b.Deleted.Contains(seq))
 		}
 	}
 	return false

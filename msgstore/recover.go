@@ -20,8 +20,12 @@ type recovery struct {
 	end   int
 	index *indexdb.Index // index.db, or else the manifest; nil without either
 	place position       // that index describes; where the replay begins, if adopted
-	mark  *floorMark     // nil without a valid floor.db
-	told  *floorMark     // floor.db, valid or not
+	// asked is the sequence that lists was asked about, asking the block of index
+	// where it was.
+	asked  uint64
+	asking int
+	mark   *floorMark // nil without a valid floor.db
+	told   *floorMark // floor.db, valid or not
 	// old is what a server before 2.10 says of the block that is replayed; nil
 	// without that, or beside index.
 	old      *oldindex.Index

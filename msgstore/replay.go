@@ -25,24 +25,30 @@ func (r *recovery) replay() error {
 		r.unlimit()
 	}
 	defer func() { r.s.cfg = limits }()
+	ahead := readAhead{r: r}
+	defer ahead.stop()
 	for i := from; i < len(r.files); i++ {
 		if i > r.place.file || !r.place.ok {
 			r.limit(limits)
 		}
-		e := r.files[i]
-		var b *block
-		if n := len(r.s.blocks); n > 0 && r.s.blocks[n-1].num == e.num {
-			b = r.s.blocks[n-1]
-			if offset == endOfBlock {
+		var known *block
+		if n := len(r.s.blocks); n > 0 && r.s.blocks[n-1].num == r.files[i].num {
+			if known = r.s.blocks[n-1]; offset == endOfBlock {
 				offset = 0
 				continue // nothing new in it
 			}
-		} else {
-			b = r.newBlock(e)
+		}
+		x := ahead.take(i, known)
+		if x.err != nil {
+			return x.err
+		}
+		if known == nil {
+			b := x.b
+			b.first, b.last = seqTime{seq: r.s.last.seq + 1}, r.s.last
 			r.s.blocks = append(r.s.blocks, b)
 			offset = 0
 		}
-		if err := r.replayBlock(b, offset, i, limits); err != nil {
+		if err := r.replayBlock(x, offset, i, limits); err != nil {
 			return err
 		}
 		offset = 0
@@ -75,38 +81,34 @@ func (r *recovery) enforce() {
 	e.o.free()
 }
 
-// scanBlock finds the records of b, which is r.files[i], and what is wrong with
-// it. c gets its content.
-func (r *recovery) scanBlock(b *block, c *cache, i int) (scan.Result, error) {
-	s, d := r.s, r.d
-	buf, err := d.readFile(b, b.file.key, -1)
-	if err != nil {
-		return scan.Result{}, err
-	}
-	r.scanned += int64(len(buf))
+// scanBlock finds the records of x, which is r.files[i], and what is wrong with it.
+// They go to its cache.
+func (r *recovery) scanBlock(x *checked, i int) (scan.Result, error) {
+	s, d, b, c := r.s, r.d, x.b, x.cache
+	r.scanned += int64(x.size)
 	sb := scan.Block{
-		Stream: s.cfg.Name, Number: b.num, Last: i >= r.end,
-		Prefix:   d.mode == External,
-		Evidence: scan.FromIndex(r.index, uint64(b.num), true),
+		Content: c.buf,
+		Stream:  s.cfg.Name, Number: b.num, Last: i >= r.end,
+		Prefix:     d.mode == External,
+		Evidence:   scan.FromIndex(r.index, uint64(b.num), true),
+		Unreadable: x.bad,
 	}
 	if n := s.blockIndex(b); n > 0 {
 		sb.After = s.blocks[n-1].last.seq
 	}
-	if s.index != nil {
-		sb.ValidSubject = validSubject
-	}
-	sb.Content, c.compressed, sb.Unreadable = plain(buf)
-	c.buf = sb.Content
-	if sb.Last && b.file.key != nil && !c.compressed {
-		sb.Raw = make([]byte, len(buf))
-		b.file.key.Stream().XORAt(sb.Raw, buf, 0)
-	}
-	if sb.Evidence.LastSum == nil && len(sb.Unreadable) == 0 && d.quick(b, c, sb.After) {
+	if sb.Evidence.LastSum == nil && x.whole && (x.first == 0 || x.first > sb.After) {
 		var res scan.Result
 		if n := len(c.buf); n > 0 {
 			res.LastSum = [record.SumSize]byte(c.buf[n-record.SumSize:])
 		}
 		return res, nil
+	}
+	if s.index != nil {
+		sb.ValidSubject = validSubject
+	}
+	if sb.Last && b.file.key != nil && !c.compressed {
+		sb.Raw = make([]byte, len(c.buf))
+		b.file.key.Stream().XORAt(sb.Raw, c.buf, 0)
 	}
 	c.ents, c.tomb = c.ents[:0], nil
 	return scan.Run(&sb, func(off int, x *record.Record) error {
@@ -115,14 +117,13 @@ func (r *recovery) scanBlock(b *block, c *cache, i int) (scan.Result, error) {
 	})
 }
 
-func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) error {
-	d := r.d
+func (r *recovery) replayBlock(x *checked, offset int64, i int, limits Config) error {
+	d, b, c := r.d, x.b, x.cache
 	if b.file.locked != "" {
 		r.lockedBlock(b)
 		return nil
 	}
-	c := &cache{}
-	res, err := r.scanBlock(b, c, i)
+	res, err := r.scanBlock(x, i)
 	if err != nil {
 		return err
 	}
@@ -130,6 +131,7 @@ func (r *recovery) replayBlock(b *block, offset int64, i int, limits Config) err
 	b.file.compressed = c.compressed
 	b.size = int64(len(c.buf))
 	c.shared.Store(true) // the replay looks at it while others are loaded
+	defer c.shared.Store(len(res.Damage) > 0)
 	b.cache.Store(c)
 	d.hold(b, c)
 	for _, x := range res.Damage {
@@ -195,7 +197,7 @@ func (r *recovery) apply(b *block, rec *record.Record) {
 		s.applyKind(nil, b, rec)
 		// An index proves removals whose tombstones are gone, or that never had any.
 		x := r.index
-		if rec.Kind == record.Message && (!r.adopted && x != nil && rec.Seq <= x.LastSeq && !indexHas(x, rec.Seq) || r.old != nil && !r.old.Has(rec.Seq)) {
+		if rec.Kind == record.Message && (!r.adopted && x != nil && rec.Seq <= x.LastSeq && !r.lists(rec.Seq) || r.old != nil && !r.old.Has(rec.Seq)) {
 			if b, i := s.blockFor(rec.Seq); b != nil {
 				s.drop(nil, b, i, rec.Seq, true)
 			}
