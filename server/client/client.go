@@ -40,6 +40,7 @@ type Client struct {
 
 	// login is held while the identity changes: by CONNECT, and by a reload.
 	login   sync.Mutex
+	parting sync.Mutex  // held by depart
 	revised atomic.Bool // permissions or limits changed; the read loop has yet to notice
 
 	parser  natsproto.Parser
@@ -78,6 +79,7 @@ type Client struct {
 // connState is how far a connection got.
 type connState struct {
 	admitted  bool
+	listed    bool // as closed
 	connected bool // a CONNECT was accepted
 	guest     bool // logged in by its first verb, before any CONNECT
 	pinged    bool // the first PING behind a CONNECT was answered
@@ -97,7 +99,7 @@ type binding struct {
 	user         auth.Limits
 }
 
-// leaveWait is how long the socket of a connection that is closed stays open if its
+// leaveWait is how long the socket of a connection that is closed stays open while its
 // read loop is at work elsewhere.
 const leaveWait = 100 * time.Millisecond
 
@@ -169,9 +171,7 @@ func (c *Client) Serve() {
 		c.Close(r)
 	}
 	c.leave()
-	if conn := c.transport(); conn != nil {
-		conn.Close()
-	}
+	c.depart()
 }
 
 func (c *Client) run() error {
@@ -193,7 +193,6 @@ func (c *Client) run() error {
 // leave gives back what the connection held.
 func (c *Client) leave() {
 	c.mu.Lock()
-	c.stop = time.Now()
 	c.ping.stop()
 	if c.auth != nil {
 		c.auth.Stop()
@@ -203,7 +202,7 @@ func (c *Client) leave() {
 	for _, s := range c.subs {
 		subs = append(subs, s)
 	}
-	admitted, login := c.state.admitted, c.ident.Account != ""
+	login := c.ident.Account != ""
 	c.mu.Unlock()
 	a := c.Account()
 	if a != nil {
@@ -212,13 +211,37 @@ func (c *Client) leave() {
 			a.Unbind()
 		}
 	}
-	if admitted || c.Reason() == MaxConnectionsExceeded {
+}
+
+// depart lists the connection as closed, and then closes its socket: who sees the end
+// may ask at once why. The read loop does so when it is done; if that is at work
+// elsewhere, whoever closed the connection.
+func (c *Client) depart() {
+	c.parting.Lock()
+	defer c.parting.Unlock()
+	c.mu.Lock()
+	list := !c.state.listed && (c.state.admitted || c.Reason() == MaxConnectionsExceeded)
+	if list {
+		c.state.listed = true
+		c.stop = time.Now()
+	}
+	conn, nc := c.conn, c.nc
+	c.mu.Unlock()
+	if list {
 		c.host.Left(c)
+	}
+	switch {
+	case conn == nil:
+		nc.Close()
+	case c.Reason().abrupt():
+		conn.Abort()
+	default:
+		conn.Close()
 	}
 }
 
 // Close closes the connection for a reason; the first one counts. It does not
-// wait: the read loop cleans up.
+// wait: the read loop cleans up, and closes the socket.
 func (c *Client) Close(r Reason) {
 	if c.reason.CompareAndSwap(0, uint32(r)) {
 		c.shut(r)
@@ -241,17 +264,11 @@ func (c *Client) shut(r Reason) {
 	c.mu.Lock()
 	conn, nc := c.conn, c.nc
 	c.mu.Unlock()
-	switch {
-	case conn == nil:
-		nc.Close()
-	case r.abrupt():
-		conn.Abort()
-	default:
-		// The read loop closes the socket when the connection is listed as closed:
-		// who sees the end may ask.
-		nc.SetReadDeadline(time.Unix(1, 0))
-		time.AfterFunc(leaveWait, conn.Close)
+	if conn != nil && r.abrupt() {
+		conn.Cut()
 	}
+	nc.SetReadDeadline(time.Unix(1, 0))
+	time.AfterFunc(leaveWait, c.depart)
 }
 
 // Reason is why the connection was closed, 0 while it is open.
@@ -265,8 +282,8 @@ func (c *Client) SendErr(text string) {
 	}
 }
 
-// CloseErr sends an error line, not from the read loop, and closes. The reason is set first: who reads the line may close
-// the connection at once.
+// CloseErr sends an error line, not from the read loop, and closes. The reason is set
+// first: who reads the line may close the connection at once.
 func (c *Client) CloseErr(text string, r Reason) {
 	if c.reason.CompareAndSwap(0, uint32(r)) {
 		c.SendErr(text)

@@ -102,9 +102,6 @@ func (c *Client) open(nc net.Conn, o *options.Options) {
 	}
 	c.applyLimits()
 	c.lastActivity.Store(c.start.UnixNano())
-	if c.Reason() != 0 {
-		conn.Abort()
-	}
 }
 
 // writeInfo writes the first INFO, before there is a transport.

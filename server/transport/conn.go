@@ -24,12 +24,12 @@ const finalFlush = time.Second
 // called without locks held, by the goroutine that was writing: the
 // connection's writer, or (WriteFailed only) a producer.
 type Owner interface {
-	// WriteFailed reports an error of the socket. The connection is dead; the
+	// WriteFailed reports an error of the socket. The connection is cut; the
 	// owner closes it.
 	WriteFailed(err error)
 	// WriteTimeout reports that a write missed its deadline. written tells
 	// whether anything was written in this attempt. The owner decides whether to
-	// go on; if not, it closes the connection.
+	// go on; if not, the connection is cut, and the owner closes it.
 	WriteTimeout(t Timeout) (retry bool)
 	// WriteRecovered reports the first write that finished after a WriteTimeout
 	// that was retried.
@@ -49,6 +49,7 @@ type state uint8
 const (
 	open     state = iota
 	draining       // nothing is taken any more; the socket is closed when the queue is empty
+	cut            // nothing is taken or written any more; the socket is still open
 	dead           // the socket is closed, the queue is dropped
 )
 
@@ -76,7 +77,7 @@ type Conn struct {
 	pending atomic.Int64
 	gated   atomic.Bool
 	ebbing  atomic.Bool // somebody waits for the ebb
-	closed  atomic.Bool // also true while draining
+	closed  atomic.Bool // not open
 
 	// moved is when the peer last took something of what had to wait for it, or
 	// when the waiting began, since epoch.
@@ -306,14 +307,14 @@ func (c *Conn) writeDirect(chunks []chunk, total int) {
 			}
 			c.queue = append(front, c.queue...)
 		}
-		if err != nil && c.state != dead {
-			c.die()
+		if err != nil && c.state < cut {
+			c.fail()
 			c.release()
 			c.mu.Unlock()
 			c.cfg.Owner.WriteFailed(err)
 			return
 		}
-		if len(c.queue) == 0 || c.state == dead {
+		if len(c.queue) == 0 || c.state >= cut {
 			c.release()
 			c.mu.Unlock()
 			return
@@ -331,7 +332,7 @@ func (c *Conn) writeDirect(chunks []chunk, total int) {
 // writeLate writes what was queued since the caller took the token.
 func (c *Conn) writeLate() {
 	c.mu.Lock()
-	if c.state == dead {
+	if c.state >= cut {
 		c.release()
 		c.mu.Unlock()
 		return
@@ -378,11 +379,27 @@ func (c *Conn) release() {
 
 // die closes the socket; mu is held.
 func (c *Conn) die() {
-	c.state = dead
+	c.end(dead)
+	c.nc.Close()
+}
+
+// end lets nobody wait for the connection any more; mu is held.
+func (c *Conn) end(s state) {
+	c.state = s
 	c.closed.Store(true)
 	c.liftGate()
 	c.endEbb()
-	c.nc.Close()
+}
+
+// fail is what an error of the socket leads to, unless the connection was cut: the
+// owner closes it if it was open, and who drains it has nothing left to do. mu is
+// held.
+func (c *Conn) fail() {
+	if c.state == open {
+		c.end(cut)
+	} else {
+		c.die()
+	}
 }
 
 // write is the writer goroutine: it has the token and writes until the queue is
@@ -396,7 +413,7 @@ func (c *Conn) write() {
 	)
 	for {
 		c.mu.Lock()
-		if c.state == dead {
+		if c.state >= cut {
 			c.release()
 			c.mu.Unlock()
 			return
@@ -445,7 +462,9 @@ func (c *Conn) write() {
 		c.mu.Lock()
 		c.queue = append(append(make([]chunk, 0, len(rest)+len(c.queue)), rest...), c.queue...)
 		if c.state != open {
-			c.die()
+			if c.state == draining {
+				c.die()
+			}
 			c.mu.Unlock()
 			continue
 		}
@@ -456,10 +475,10 @@ func (c *Conn) write() {
 				slow = true
 				continue
 			}
-			c.Abort()
+			c.Cut()
 			continue
 		}
-		c.Abort()
+		c.Cut()
 		c.cfg.Owner.WriteFailed(err)
 	}
 }
@@ -506,11 +525,28 @@ func (c *Conn) Close() {
 	c.nc.SetWriteDeadline(time.Now().Add(finalFlush))
 }
 
+// Cut drops what is queued and takes nothing more. The socket stays open, so that
+// its peer does not see the end yet: Abort follows.
+func (c *Conn) Cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state < cut {
+		c.end(cut)
+		c.nc.SetWriteDeadline(time.Unix(1, 0)) // a writer may wait
+	}
+}
+
 // Abort closes the socket at once and drops what is queued.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != dead {
-		c.die()
+	if c.state == dead {
+		return
 	}
+	// Of TLS, the socket below: a last record to say goodbye would wait for a peer
+	// that does not read.
+	if t, ok := c.nc.(interface{ NetConn() net.Conn }); ok {
+		t.NetConn().Close()
+	}
+	c.die()
 }
