@@ -142,11 +142,7 @@ func (s *Server) announceJetStream(js *jetstream.Options) {
 		s.log.Noticef("  Domain:          %s", js.Domain)
 	}
 	if js.Encryption.Key != "" {
-		name := "ChaCha20-Poly1305"
-		if js.Encryption.Cipher == "aes" {
-			name = "AES-GCM"
-		}
-		s.log.Noticef("  Encryption:      %s", name)
+		s.log.Noticef("  Encryption:      %s", options.CipherName(js.Encryption.Cipher))
 	}
 	s.log.Noticef("-------------------------------------------")
 }

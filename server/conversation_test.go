@@ -90,6 +90,31 @@ authorization { users: [ {user: guest, password: p}, {user: a, password: p, perm
 > PING
 < PONG
 `},
+	{"old servers' traces end here", "", `
+> CONNECT {"headers":true,"verbose":false}
+> SUB > 1
+> HPUB a 63 64
+> NATS/1.0
+> Nats-Trace-Dest: tr
+> Nats-Trace-Origin-Account: A
+>
+> x
+< HMSG a 1 75 76
+< NATS/1.0
+< Nats-Trace-Origin-Account: A
+< Nats-Trace-Dest: trace disabled
+<
+< x
+> HPUB a 86 87
+> NATS/1.0
+> Nats-Trace-Dest: tr
+> Nats-Trace-Origin-Account: A
+> Nats-Trace-Only: true
+>
+> x
+> PING
+< PONG
+`},
 	{"a PING before CONNECT does not count", "", `
 > PING
 < PONG

@@ -50,6 +50,8 @@ func (c *Client) startTrace(b *binding, conf *account.Config, m *account.Msg, op
 	}
 	only := adHoc && traceOnly(first(msgtrace.OnlyHeader))
 	if first(msgtrace.OriginHeader) != "" {
+		c.host.Errorf("%s - Message with header %q, won't be able to trace events", c.Label(), msgtrace.OriginHeader)
+		m.Header = natsproto.SetHeader(m.Header, msgtrace.DestHeader, msgtrace.Disabled)
 		return !only
 	}
 	if !subjecttree.ValidPublish(dest) {

@@ -33,6 +33,7 @@ func Default() *Options {
 			Strict:            true,
 			SyncAlways:        true,
 			SyncInterval:      2 * time.Minute,
+			Cipher:            "chacha",
 			MaxBufferedSize:   128 << 20,
 			MaxBufferedMsgs:   100000,
 			RequestQueueLimit: 10000,

@@ -277,8 +277,15 @@ var comparisons = map[string]func(*differ, string) error{
 	},
 	"jetstream.tpm": func(d *differ, path string) error {
 		old, new := d.old.JetStream, d.new.JetStream
-		if old.Enabled && new.Enabled && !reflect.DeepEqual(old.TPM, new.TPM) {
+		if old.Enabled && new.Enabled && tpm(old.TPM) != tpm(new.TPM) {
 			return refused("JetStreamTpm", shownTPM(old.TPM), shownTPM(new.TPM))
+		}
+		return nil
+	},
+	"jetstream.cipher": func(d *differ, path string) error {
+		old, new := d.old.JetStream, d.new.JetStream
+		if old.Enabled && new.Enabled && old.Cipher != new.Cipher {
+			return refused("JetStreamCipher", CipherName(old.Cipher), CipherName(new.Cipher))
 		}
 		return nil
 	},
@@ -520,11 +527,16 @@ func pointed[T any](p *T) string {
 	return fmt.Sprintf("%+v", *p)
 }
 
-func shownTPM(t *TPM) string {
+// tpm is the block, or what it is when it is not there.
+func tpm(t *TPM) TPM {
 	if t == nil {
-		return ""
+		return TPM{}
 	}
-	c := *t
+	return *t
+}
+
+func shownTPM(t *TPM) string {
+	c := tpm(t)
 	c.EncryptionPassword, c.SRKPassword = redacted(c.EncryptionPassword), redacted(c.SRKPassword)
 	return pointed(&c)
 }

@@ -81,6 +81,8 @@ func TestDiff(t *testing.T) {
 			"Reloaded: JetStream max_mem_store = 1.86 GB; Reloaded: JetStream max_file_store = 2.79 GB"},
 		{"jetstream { max_mem: 1G }", "jetstream { max_mem: 1M }", "error: config reload not supported for decreasing jetstream max memory and store"},
 		{"jetstream {}", "jetstream { max_mem: 1M }", "error: config reload not supported for jetstream dynamic max memory and store"},
+		{"jetstream {}", "jetstream { cipher: ChaChaPoly, tpm {} }", ""},
+		{"jetstream {}", "jetstream { cipher: aes }", "error: config reload not supported for JetStreamCipher: old=ChaCha20-Poly1305, new=AES-GCM"},
 		{"jetstream {}", "jetstream { sync: '5s' }", "error: config reload not supported for SyncInterval: old=2m0s, new=5s"},
 		{"", "jetstream { domain: d }", "Reloaded: JetStream"},
 		{"jetstream { domain: d, store_dir: x }", "", "Reloaded: JetStream"},

@@ -180,6 +180,14 @@ var tpmTable = newTable("tpm",
 	}).def(`"chacha"`).doc("cipher"),
 )
 
+// CipherName is how logs and errors call a cipher.
+func CipherName(cipher string) string {
+	if cipher == "aes" {
+		return "AES-GCM"
+	}
+	return "ChaCha20-Poly1305"
+}
+
 func readCipher(e *conf.Entry) (string, error) {
 	s, err := asString(e.Value)
 	if err != nil {

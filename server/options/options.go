@@ -168,7 +168,7 @@ type JetStream struct {
 
 	Key           string // secret
 	PrevKey       string // secret
-	Cipher        string // "", "chacha" or "aes"
+	Cipher        string // "chacha" or "aes"
 	TPM           *TPM
 	ExtensionHint string
 	UniqueTag     string
