@@ -10,10 +10,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,4 +116,63 @@ func dialTLS(t testing.TB, s *Server, c *tls.Config) *tls.Conn {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// TestProxyHeaderAndTLSFirst: INFO comes in clear to whoever does not begin a
+// handshake in time, before or behind a PROXY header, and inside of TLS to others.
+func TestProxyHeaderAndTLSFirst(t *testing.T) {
+	ca := newTestCA(t)
+	ca.pair("server")
+	const header = "PROXY TCP4 192.0.2.1 192.0.2.2 4000 4222\r\n"
+	for _, tt := range []struct {
+		name, fallback string
+		before, behind string // what is sent before and behind INFO
+		inside         bool   // INFO comes inside of TLS
+	}{
+		{"silent", "20ms", "", header, false},
+		{"silent, without a header", "20ms", "", "", false},
+		{"header, then silent", "20ms", header, "", false},
+		{"header and handshake", "1m", header, "", true},
+		{"handshake without a header", "1m", "", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := startConf(t, "proxy_protocol: true\n"+ca.block(fmt.Sprintf("timeout: 20, handshake_first: %q", tt.fallback)))
+			nc, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			nc.SetDeadline(time.Now().Add(patience))
+			readLine := func(r io.Reader) string {
+				var line []byte
+				for b := []byte{0}; b[0] != '\n'; line = append(line, b...) {
+					if _, err := r.Read(b); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return string(line)
+			}
+			io.WriteString(nc, tt.before)
+			if !tt.inside {
+				if got := readLine(nc); !strings.HasPrefix(got, "INFO ") {
+					t.Fatalf("got %q, want INFO", got)
+				}
+			}
+			io.WriteString(nc, tt.behind)
+			conn := tls.Client(nc, &tls.Config{RootCAs: ca.pool, ServerName: "127.0.0.1"})
+			if tt.inside {
+				if got := readLine(conn); !strings.HasPrefix(got, "INFO ") {
+					t.Fatalf("got %q, want INFO", got)
+				}
+			}
+			io.WriteString(conn, "CONNECT {\"protocol\":1,\"verbose\":false}\r\nPING\r\n")
+			ip := `"client_ip":"127.0.0.1"`
+			if tt.before+tt.behind != "" {
+				ip = `"client_ip":"192.0.2.1"`
+			}
+			if pong, info := readLine(conn), readLine(conn); pong != "PONG\r\n" || !strings.Contains(info, ip) {
+				t.Errorf("got %q and %q, want PONG and %s", pong, info, ip)
+			}
+		})
+	}
 }

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -41,8 +43,8 @@ func (c *Client) setUp() (rest []byte, err error) {
 		c.Close(ClientClosed)
 		return nil, errClosed
 	}
-	infoFirst := t == nil || (!t.HandshakeFirst && c.typ != InProcess)
-	if infoFirst {
+	infoSent := t == nil || (!t.HandshakeFirst && c.typ != InProcess)
+	if infoSent {
 		if err := c.writeInfo(!o.ProxyProtocol); err != nil {
 			return nil, err
 		}
@@ -57,7 +59,19 @@ func (c *Client) setUp() (rest []byte, err error) {
 	c.state.admitted = true
 	c.mu.Unlock()
 	if proxied {
-		if rest, err = c.readProxyHeader(); err != nil {
+		if !infoSent && t.HandshakeFirstFallback > 0 {
+			// Who is silent waits for INFO, behind a proxy or not. One whose header comes gets the same time after it.
+			if rest, err = c.peek(t.HandshakeFirstFallback); err != nil {
+				return nil, err
+			}
+			if len(rest) == 0 {
+				if err := c.writeInfo(false); err != nil {
+					return nil, err
+				}
+				infoSent = true
+			}
+		}
+		if rest, err = c.readProxyHeader(rest); err != nil {
 			return nil, err
 		}
 		if !c.host.Hold(c.IP()) {
@@ -67,7 +81,7 @@ func (c *Client) setUp() (rest []byte, err error) {
 	}
 	nc := c.nc
 	if t != nil {
-		if nc, rest, err = c.startTLS(t, rest, infoFirst); err != nil {
+		if nc, rest, err = c.startTLS(t, rest, infoSent); err != nil {
 			return nil, err
 		}
 	}
@@ -130,10 +144,13 @@ func (c *Client) refuseEarly(text string, r Reason) {
 	c.Close(r)
 }
 
-func (c *Client) readProxyHeader() (rest []byte, err error) {
+// readProxyHeader reads a header that may begin in head; rest is what was read of what follows it.
+func (c *Client) readProxyHeader(head []byte) (rest []byte, err error) {
+	ahead := bytes.NewReader(head)
 	c.nc.SetReadDeadline(time.Now().Add(proxyTimeout))
-	src, rest, err := proxyproto.Read(c.nc)
+	src, rest, err := proxyproto.Read(io.MultiReader(ahead, c.nc))
 	c.nc.SetReadDeadline(time.Time{})
+	rest = append(rest, head[len(head)-ahead.Len():]...)
 	if err != nil {
 		c.host.Warnf("Error reading PROXY protocol header from %s: %v", c.nc.RemoteAddr(), err)
 		c.Close(ProtocolViolation)
