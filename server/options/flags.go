@@ -33,9 +33,8 @@ type commandFlags struct {
 	*Options
 	cmd *CommandLine
 
-	tlsOn, tlsVerify       bool
-	tlsOff                 bool
-	tlsCert, tlsKey, tlsCA string
+	tls, tlsVerify         *bool // nil: not given
+	tlsCert, tlsKey, tlsCA *string
 	cluster, routes        *string
 }
 
@@ -107,11 +106,11 @@ var flagGroups = []flagGroup{
 		flagText("TOKEN", "authorization.token", func(o *Options) *string { return &o.Authorization.Token }, "auth"),
 	}},
 	{"TLS options", []flagRow{
-		{names: []string{"tls"}, doc: "TLS for clients, without verifying them", apply: func(c *commandFlags, s string) { c.tlsOn, c.tlsOff = boolOf(s), !boolOf(s) }},
-		{names: []string{"tlscert"}, arg: "FILE", option: "tls.cert_file", apply: func(c *commandFlags, s string) { c.tlsCert = s }},
-		{names: []string{"tlskey"}, arg: "FILE", option: "tls.key_file", apply: func(c *commandFlags, s string) { c.tlsKey = s }},
-		{names: []string{"tlsverify"}, option: "tls.verify", apply: func(c *commandFlags, s string) { c.tlsVerify = boolOf(s) }},
-		{names: []string{"tlscacert"}, arg: "FILE", option: "tls.ca_file", apply: func(c *commandFlags, s string) { c.tlsCA = s }},
+		{names: []string{"tls"}, doc: "TLS for clients, without verifying them", apply: func(c *commandFlags, s string) { c.tls = new(boolOf(s)) }},
+		{names: []string{"tlscert"}, arg: "FILE", option: "tls.cert_file", apply: func(c *commandFlags, s string) { c.tlsCert = &s }},
+		{names: []string{"tlskey"}, arg: "FILE", option: "tls.key_file", apply: func(c *commandFlags, s string) { c.tlsKey = &s }},
+		{names: []string{"tlsverify"}, option: "tls.verify", apply: func(c *commandFlags, s string) { c.tlsVerify = new(boolOf(s)) }},
+		{names: []string{"tlscacert"}, arg: "FILE", option: "tls.ca_file", apply: func(c *commandFlags, s string) { c.tlsCA = &s }},
 	}},
 	{"Cluster options", []flagRow{
 		{names: []string{"routes"}, arg: "URLS", option: "cluster.routes", apply: func(c *commandFlags, s string) { c.routes = &s }},
@@ -227,22 +226,29 @@ func (cmd *CommandLine) Options() (*Options, error) {
 	return o, nil
 }
 
-// applyTLS replaces the TLS of the file.
-func (c *commandFlags) applyTLS() error {
-	if !c.tlsOn && !c.tlsVerify && c.tlsCert == "" && c.tlsKey == "" && c.tlsCA == "" {
-		if c.tlsOff {
-			c.TLS = nil
-		}
-		return nil
+// valueOf is what p points to, or nothing.
+func valueOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
 	}
+	return v
+}
+
+// applyTLS replaces the TLS of the file. Any of the flags switches TLS on, whatever its value is, unless -tls=false.
+func (c *commandFlags) applyTLS() error {
 	switch {
-	case c.tlsCert == "":
+	case c.tls != nil && !*c.tls:
+		c.TLS = nil
+		return nil
+	case c.tls == nil && c.tlsVerify == nil && c.tlsCert == nil && c.tlsKey == nil && c.tlsCA == nil:
+		return nil
+	case valueOf(c.tlsCert) == "":
 		return errorText("TLS Server certificate must be present and valid")
-	case c.tlsKey == "":
+	case valueOf(c.tlsKey) == "":
 		return errorText("TLS Server private key must be present and valid")
 	}
 	b := &tlsBlock{minVersion: tls.VersionTLS12, TLS: TLS{
-		CertFile: c.tlsCert, KeyFile: c.tlsKey, CAFile: c.tlsCA, Verify: c.tlsVerify, Timeout: defaultTLSTimeout,
+		CertFile: *c.tlsCert, KeyFile: *c.tlsKey, CAFile: valueOf(c.tlsCA), Verify: valueOf(c.tlsVerify), Timeout: defaultTLSTimeout,
 	}}
 	config, err := b.config(tlsServer)
 	if err != nil {
