@@ -25,6 +25,7 @@ func (st *Stream) apply(p *proposal) {
 			st.failure.Store(nil)
 		}
 		t.overlay.applied(p, t.inflightMsgs)
+		st.consumers.settle() // whoever has an answer finds the message counted
 		st.sendReplies(p)
 		if st.turn.republish != nil {
 			st.republishAll(p)

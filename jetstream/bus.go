@@ -16,6 +16,11 @@ type Bus interface {
 	// Publisher makes a publisher of its own for one goroutine at a time.
 	Publisher() Publisher
 
+	// Route is a way to the subscribers of a literal subject that is used again and
+	// again: they are looked for only when subscriptions have changed. It belongs to
+	// one goroutine at a time.
+	Route(subject string) Route
+
 	// Interest reports whether a message on the literal subject would reach
 	// anyone, local, internal or behind a link. With a queue name, only members
 	// of that group count.
@@ -72,6 +77,12 @@ type Subscription interface {
 	// Unsubscribe ends the subscription. Calls of the handler that are under
 	// way may still end after it returned; none begins.
 	Unsubscribe()
+}
+
+// Route is the way to the subscribers of one subject (see Bus.Route).
+type Route interface {
+	// Deliver is p.Deliver to them. p is a publisher of the same bus.
+	Deliver(p Publisher, subject, reply, header, data []byte) bool
 }
 
 // Publisher stages messages per receiver and hands them over in Flush, so that

@@ -113,6 +113,15 @@ func (b *testBus) match(subject string) []*testSub {
 	return out
 }
 
+// testRoute is a route that remembers nothing but its subject.
+type testRoute []byte
+
+func (b *testBus) Route(subject string) Route { return testRoute(subject) }
+
+func (r testRoute) Deliver(p Publisher, subject, reply, header, data []byte) bool {
+	return p.Deliver(r, subject, reply, header, data)
+}
+
 func (b *testBus) Publisher() Publisher { return &testPublisher{bus: b} }
 
 type staged struct {

@@ -25,13 +25,13 @@ type Consumer struct {
 	noted uint64 // guarded by set.dispatch: last sequence it was told of
 
 	state    sync.Mutex
-	gone     bool   // state: deleted or stopped
-	armed    bool   // state: timer was armed; it may have fired
-	dirty    bool   // state: something has changed that o.dat does not have
-	removals uint64 // state: of messages that were not delivered
-	trim     int64  // state: when to give memory back, 0: nothing to give
-	m        *consumer.Machine
-	log      *consumerLog // state; nil: the state lives in memory only
+	gone     bool              // state: deleted or stopped
+	armed    bool              // state: timer was armed; it may have fired
+	dirty    bool              // state: something has changed that o.dat does not have
+	removals uint64            // state: of messages that were not delivered
+	trim     int64             // state: when to give memory back, 0: nothing to give
+	m        *consumer.Machine // itself never changed once the stream knows the consumer
+	log      *consumerLog      // state; nil: the state lives in memory only
 
 	config   atomic.Pointer[jsapi.ConsumerConfig] // what it points to is never changed
 	counting atomic.Uint64                        // where the count that is under way goes on; 0: none is. Changes under state
@@ -47,12 +47,19 @@ type Consumer struct {
 	timer   timer
 
 	filter    *msgstore.Filter // state
+	route     Route            // state: to the deliver subject; nil: it pulls
 	stopWatch func()           // state: ends the watch of the deliver subject
 	seeking   *seeker          // state: what the backlog's reader looks for; nil: nothing
 	counted   uint64           // state: removals of those below counting
 
 	acked []uint64 // while the stream is opened: settled by runs that were replayed
+
+	_ [32]byte // so that it begins with a cache line: the allocator aligns what is a multiple of one
 }
+
+// notedLines is how many cache lines of a Consumer change when it is told of a
+// message: all up to what counting it asks for.
+const notedLines = 3
 
 // Limits of what waits for a consumer's turn. A turn takes some milliseconds,
 // so only a client that floods comes near them; what does not fit is dropped as
@@ -212,6 +219,7 @@ func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 		c.state.Unlock()
 		return false // it is started when they are counted
 	}
+	c.m.Lend(&t.scratch)
 	last := c.set.told.Load() // before the events are taken: it is told of all up to there
 	c.take(t)
 	now := time.Now().UnixNano()
@@ -245,6 +253,7 @@ func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 	}
 	c.rearm(now)
 	c.floor.Store(c.m.AckFloor().Stream)
+	c.m.Return()
 	c.state.Unlock()
 	c.released(t)
 	return more

@@ -158,7 +158,13 @@ func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (in
 		if d.HeadersOnly || d.PinID != "" {
 			header, data = t.content(msg, d)
 		}
-		if !t.pub.Deliver(asBytes(d.Target), asBytes(msg.Subject), d.Reply, header, data) {
+		taken := false
+		if c.route != nil {
+			taken = c.route.Deliver(t.pub, asBytes(msg.Subject), d.Reply, header, data)
+		} else {
+			taken = t.pub.Deliver(asBytes(d.Target), asBytes(msg.Subject), d.Reply, header, data)
+		}
+		if !taken {
 			c.m.Unsent()
 			continue
 		}
@@ -255,7 +261,7 @@ func (c *Consumer) tell(t *consumerTurn, target, reply string, h []byte) {
 // acknowledgements, on a stream where nothing follows from that: a checkpoint every
 // few seconds is enough for what is at least once anyway.
 func (c *Consumer) progress(steps []consumerstate.Step) bool {
-	if c.config.Load().AckPolicy != jsapi.AckNone || c.stream.Config().Retention != jsapi.LimitsPolicy {
+	if !c.m.AcksNone() || c.stream.Config().Retention != jsapi.LimitsPolicy {
 		return false
 	}
 	for i := range steps {

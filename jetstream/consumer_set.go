@@ -9,8 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/jetstream/internal/prefetch"
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/commit"
@@ -52,8 +54,26 @@ type consumerSet struct {
 		filtered subjecttree.List[*Consumer]
 		nfilters int
 		match    subjecttree.Result[*Consumer]
+		fresh    []freshMsg // visible, and nobody was told yet
+		hearers  []hearer   // scratch of tell
 	}
 }
+
+// freshMsg is a message that has become visible.
+type freshMsg struct {
+	seq     uint64
+	subject string
+}
+
+// hearer is a consumer that is told of a message.
+type hearer struct {
+	c   *Consumer
+	seq uint64
+}
+
+// freshMsgs is how many messages the consumers are told of at a time: few enough
+// that what was prefetched for them is still there when it is needed.
+const freshMsgs = 64
 
 // newConsumerSet is called while the stream is opened.
 func newConsumerSet(st *Stream) *consumerSet {
@@ -135,6 +155,7 @@ func (cs *consumerSet) route(c *Consumer, old, filters []string, stays bool) {
 	d := &cs.dispatch
 	d.Lock()
 	defer d.Unlock()
+	cs.tell()
 	for i, a := range d.all {
 		if a == c {
 			d.all = append(d.all[:i:i], d.all[i+1:]...)
@@ -174,22 +195,70 @@ func (cs *consumerSet) each(subject string, f func(*Consumer)) {
 }
 
 // stored says that a message has become visible. Called on any goroutine, in the
-// order of sequences.
+// order of sequences. The consumers hear of it at the next call of settle at the
+// latest.
 func (cs *consumerSet) stored(seq uint64, subject string) {
-	cs.dispatch.Lock()
-	defer cs.dispatch.Unlock()
-	cs.each(subject, func(c *Consumer) {
-		if c.noted != seq { // several filters may match
-			c.noted = seq
-			c.note(streamEvent{seq: seq, n: 1, matches: true})
-		}
-	})
-	cs.told.Store(max(seq, cs.told.Load()))
+	d := &cs.dispatch
+	d.Lock()
+	defer d.Unlock()
+	if len(d.all) == 0 && d.nfilters == 0 {
+		cs.told.Store(max(seq, cs.told.Load()))
+		return
+	}
+	if d.fresh = append(d.fresh, freshMsg{seq, subject}); len(d.fresh) == freshMsgs {
+		cs.tell()
+	}
 }
+
+// settle has all consumers told of what was stored. Called on any goroutine.
+func (cs *consumerSet) settle() {
+	cs.dispatch.Lock()
+	cs.tell()
+	cs.dispatch.Unlock()
+}
+
+// tell tells the consumers of the messages that are fresh. Among thousands of
+// consumers each is out of the processor's cache, so all are asked for before the
+// first one is looked at. Under dispatch.
+func (cs *consumerSet) tell() {
+	d := &cs.dispatch
+	if len(d.fresh) == 0 {
+		return
+	}
+	for _, msg := range d.fresh {
+		cs.each(msg.subject, func(c *Consumer) {
+			prefetch.Lines(unsafe.Pointer(c), notedLines)
+			d.hearers = append(d.hearers, hearer{c, msg.seq})
+		})
+	}
+	if len(d.hearers) > 1 {
+		for _, h := range d.hearers {
+			h.c.m.Prefetch(true)
+		}
+	}
+	for _, h := range d.hearers {
+		if h.c.noted != h.seq { // several filters may match
+			h.c.noted = h.seq
+			h.c.note(streamEvent{seq: h.seq, n: 1, matches: true})
+		}
+	}
+	last := d.fresh[len(d.fresh)-1].seq
+	clear(d.fresh)
+	clear(d.hearers)
+	d.fresh, d.hearers = d.fresh[:0], d.hearers[:0]
+	if cap(d.hearers) > maxHearers {
+		d.hearers = nil
+	}
+	cs.told.Store(max(last, cs.told.Load()))
+}
+
+// maxHearers bounds the scratch that a stream keeps for telling its consumers.
+const maxHearers = 4 * freshMsgs
 
 // advanced says that messages up to last have become visible.
 func (cs *consumerSet) advanced(last uint64) {
 	cs.dispatch.Lock()
+	cs.tell()
 	cs.told.Store(max(last, cs.told.Load())) // also over sequences without a message
 	cs.dispatch.Unlock()
 	if cs.shrunk.Load() && cs.count(true) > 0 {
@@ -206,6 +275,7 @@ func (cs *consumerSet) advanced(last uint64) {
 func (cs *consumerSet) removed(seq uint64, subject string) {
 	cs.dispatch.Lock()
 	defer cs.dispatch.Unlock()
+	cs.tell()
 	cs.each(subject, func(c *Consumer) {
 		if seq > c.floor.Load() {
 			c.note(streamEvent{seq: seq, matches: true})

@@ -5,7 +5,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
+	"github.com/natsd/natsd/jetstream/consumer"
+	"github.com/natsd/natsd/jetstream/internal/prefetch"
 	"github.com/natsd/natsd/msgstore"
 )
 
@@ -76,6 +79,22 @@ func (q *consumerTurns) pop(t *consumerTurn, leave bool) bool {
 	return true
 }
 
+// warm has the processor fetch what the turns of the consumers begin with.
+func warm(list []*Consumer) {
+	if len(list) == 1 {
+		return
+	}
+	for _, c := range list {
+		prefetch.Lines(unsafe.Pointer(c), prefetch.LinesOf(unsafe.Sizeof(*c)))
+	}
+	for _, c := range list {
+		c.m.Prefetch(false)
+	}
+	for _, c := range list {
+		c.m.PrefetchTexts()
+	}
+}
+
 // turnGoroutines bounds the goroutines that serve a line: a turn may wait for a
 // disk, so there are more of them than processors.
 func turnGoroutines() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
@@ -89,6 +108,7 @@ type consumerTurn struct {
 	here     bool // on the goroutine of somebody else: it must not wait for the store
 	msgs     int  // staged since the last flush
 	bytes    int
+	scratch  consumer.Scratch
 	items    []consumerItem
 	events   []streamEvent
 	buf      []byte
@@ -144,8 +164,11 @@ func (q *consumerTurns) work() {
 // peek returns the consumer whose turn is next, of those that were taken or of the
 // line; nil if there is none. leave is as with pop.
 func (q *consumerTurns) peek(t *consumerTurn, leave bool) *Consumer {
-	if t.next == len(t.taken) && !q.pop(t, leave) {
-		return nil
+	if t.next == len(t.taken) {
+		if !q.pop(t, leave) {
+			return nil
+		}
+		warm(t.taken)
 	}
 	return t.taken[t.next]
 }
@@ -175,7 +198,7 @@ func (t *consumerTurn) finish(a *Account) {
 
 // recycle keeps t for the next turn.
 func (t *consumerTurn) recycle() {
-	if cap(t.items) <= keepItems && cap(t.buf) <= keepBatch && cap(t.built) <= keepBatch {
+	if t.scratch.Small() && cap(t.items) <= keepItems && cap(t.buf) <= keepBatch && cap(t.built) <= keepBatch {
 		turnScratch.Put(t)
 	}
 }

@@ -58,6 +58,15 @@ func (s busSub) Unsubscribe() { s.s.Account().Unsubscribe(s.s) }
 
 func (b bus) Publisher() jetstream.Publisher { return account.NewPublisher(b.acc, account.JetStream) }
 
+// route is an account's route as JetStream uses it.
+type route struct{ *account.Route }
+
+func (r route) Deliver(p jetstream.Publisher, subject, reply, header, data []byte) bool {
+	return p.(*account.Publisher).DeliverOn(r.Route, subject, reply, header, data)
+}
+
+func (b bus) Route(subject string) jetstream.Route { return route{account.NewRoute(b.acc, subject)} }
+
 // none: streams and internal consumers are receivers like all others.
 func none(*account.Sub) bool { return false }
 

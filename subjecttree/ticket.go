@@ -2,9 +2,10 @@ package subjecttree
 
 import "sync/atomic"
 
-// maxZones bounds the beginnings of subjects that a List counts changes for.
-// Beyond, all tickets expire and it begins anew.
-const maxZones = 4096
+// maxZones bounds the beginnings of subjects that a List counts changes for: some
+// 60 bytes each, and enough for a result to be kept for each of 10,000 consumers
+// with a deliver subject of its own. Beyond, all tickets expire and it begins anew.
+const maxZones = 32 << 10
 
 // Ticket tells, without a lock, whether a result that was asked for together with
 // it still holds. It says no too early at times, never too late: what counts are

@@ -96,7 +96,7 @@ func (m *Machine) ack(a *Ack, now int64, sample bool) {
 	e := m.pend.find(a.Seq)
 	if e == nil {
 		if m.forget(a.Seq) {
-			m.released = append(m.released, a.Seq)
+			m.release(a.Seq)
 		}
 		return
 	}
@@ -104,7 +104,7 @@ func (m *Machine) ack(a *Ack, now int64, sample bool) {
 		m.emit(Effect{Kind: Sampled, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries, Elapsed: now - e.stamp})
 	}
 	m.settle(e, e.dseq)
-	m.released = append(m.released, a.Seq)
+	m.release(a.Seq)
 }
 
 // ackAll settles everything up to a position.
@@ -112,20 +112,20 @@ func (m *Machine) ackAll(sseq, dseq uint64) {
 	dseq, sseq = min(dseq, m.dnext-1), min(sseq, m.delivered.Stream)
 	if sseq <= m.floor.Stream || dseq <= m.floor.Consumer {
 		if m.forget(sseq) {
-			m.released = append(m.released, sseq)
+			m.release(sseq)
 		}
 		return
 	}
 	highest := uint64(0)
 	for e := m.pend.lowest(); e != nil && e.sseq <= sseq; e = m.pend.lowest() {
 		highest = e.sseq
-		m.released = append(m.released, e.sseq)
+		m.release(e.sseq)
 		m.pend.settle(e)
 	}
 	for seq := range m.given {
 		if seq <= sseq {
 			delete(m.given, seq)
-			m.released = append(m.released, seq)
+			m.release(seq)
 		}
 	}
 	m.floor = Position{Consumer: dseq, Stream: sseq}

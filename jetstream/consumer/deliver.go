@@ -103,9 +103,9 @@ func (m *Machine) Next(now int64, last uint64) Want {
 	}
 	m.dropExhausted()
 	if m.pend.queued > 0 {
-		m.redo = m.pend.peek(m.redo[:0], limit)
-		if len(m.redo) > 0 {
-			return Want{Kind: Listed, Seqs: m.redo}
+		s := m.work()
+		if s.seqs = m.pend.peek(s.seqs[:0], limit); len(s.seqs) > 0 {
+			return Want{Kind: Listed, Seqs: s.seqs}
 		}
 	}
 	if room := m.room(); room == 0 {
@@ -114,8 +114,7 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		limit = min(limit, room)
 	}
 	if len(m.list) > 0 {
-		m.redo = append(m.redo[:0], m.list[:min(limit, len(m.list))]...)
-		return Want{Kind: Listed, Seqs: m.redo}
+		return m.wantListed(m.list, limit)
 	}
 	if len(m.known) == 0 && m.next <= m.through {
 		m.next = m.through + 1
@@ -127,10 +126,16 @@ func (m *Machine) Next(now int64, last uint64) Want {
 		return Want{}
 	}
 	if len(m.known) > 0 {
-		m.redo = append(m.redo[:0], m.known[:min(limit, len(m.known))]...)
-		return Want{Kind: Listed, Seqs: m.redo}
+		return m.wantListed(m.known, limit)
 	}
 	return Want{Kind: Following, From: m.next, Max: limit}
+}
+
+// wantListed asks for the first of some sequences, limit at most.
+func (m *Machine) wantListed(seqs []uint64, limit int) Want {
+	s := m.work()
+	s.seqs = append(s.seqs[:0], seqs[:min(limit, len(seqs))]...)
+	return Want{Kind: Listed, Seqs: s.seqs}
 }
 
 // room is how many new messages may become pending; -1: any number.
@@ -193,7 +198,8 @@ func (m *Machine) Exhausted(last uint64) {
 
 // Offer decides about a message that was loaded.
 func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
-	o := &m.offer
+	s := m.work()
+	o := &s.offer
 	*o = offer{}
 	var count uint32
 	pending := m.count
@@ -227,7 +233,7 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 		}
 	}
 	o.stamp = msg.Time
-	reply := m.text.append(msg.Scratch[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
+	reply := s.text.append(msg.Scratch[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
 	o.size = msg.Subject + len(reply) + msg.Header + msg.Data
 	o.d = Delivery{Reply: reply, Seq: msg.Seq, ConsumerSeq: m.dnext, Count: count, Pending: pending, HeadersOnly: m.is.bare}
 	if m.is.push {
@@ -249,7 +255,7 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 
 // Sent tells that the offered message went out.
 func (m *Machine) Sent(now int64) {
-	o := &m.offer
+	o := &m.s.offer
 	d := &o.d
 	if o.redo {
 		e := m.pend.find(d.Seq)
@@ -270,7 +276,7 @@ func (m *Machine) Sent(now int64) {
 	m.delivered.Consumer = d.ConsumerSeq
 	if m.is.none {
 		m.floor = m.delivered
-		m.released = append(m.released, d.Seq)
+		m.release(d.Seq)
 	}
 	m.sentTo(d.Seq, d.ConsumerSeq, d.Count, now)
 	if m.is.push {
@@ -305,7 +311,7 @@ func (m *Machine) Unsent() {
 		m.push.active = false
 		return
 	}
-	gone := m.offer.w
+	gone := m.s.offer.w
 	m.wait.keep(func(w *waiter) bool {
 		if w == gone || w.Reply == gone.Reply {
 			if w.Imported {

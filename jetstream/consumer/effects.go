@@ -48,34 +48,44 @@ type Effect struct {
 	Elapsed     int64
 }
 
-func (m *Machine) emit(e Effect) { m.effects = append(m.effects, e) }
+func (m *Machine) emit(e Effect) {
+	s := m.work()
+	s.effects = append(s.effects, e)
+}
 
 // Effects returns what happened since the last call. The slice is valid until
 // the next input.
 func (m *Machine) Effects() []Effect {
-	e := m.effects
-	m.effects = m.effects[:0]
+	if m.s == nil {
+		return nil
+	}
+	e := m.s.effects
+	m.s.effects = e[:0]
 	return e
 }
 
 // Steps returns the changes since the last call of what survives a restart, as
 // one run of the consumer. The slice is valid until the next input.
 func (m *Machine) Steps() []consumerstate.Step {
-	s := m.steps
-	m.steps = m.steps[:0]
+	if m.s == nil {
+		return nil
+	}
+	s := m.s.steps
+	m.s.steps = s[:0]
 	return s
 }
 
 // step records a change. Neighbours become one step.
 func (m *Machine) step(s consumerstate.Step) {
-	if n := len(m.steps); n > 0 && s.Num == 1 {
-		l := &m.steps[n-1]
+	w := m.work()
+	if n := len(w.steps); n > 0 && s.Num == 1 {
+		l := &w.steps[n-1]
 		if l.Kind == s.Kind && l.DC == s.DC && l.Time == s.Time && l.SSeq+l.Num == s.SSeq && l.DSeq+l.Num == s.DSeq {
 			l.Num++
 			return
 		}
 	}
-	m.steps = append(m.steps, s)
+	w.steps = append(w.steps, s)
 }
 
 func (m *Machine) acked(sseq, dseq uint64) {
@@ -86,10 +96,18 @@ func (m *Machine) sentTo(sseq, dseq uint64, count uint32, at int64) {
 	m.step(consumerstate.Step{Kind: consumerstate.StepDelivered, SSeq: sseq, DSeq: dseq, DC: uint64(count), Time: at, Num: 1})
 }
 
+func (m *Machine) release(seq uint64) {
+	s := m.work()
+	s.released = append(s.released, seq)
+}
+
 // Released returns the sequences that this consumer does not need any more,
 // for interest and work queue retention. Valid until the next input.
 func (m *Machine) Released() []uint64 {
-	r := m.released
-	m.released = m.released[:0]
+	if m.s == nil {
+		return nil
+	}
+	r := m.s.released
+	m.s.released = r[:0]
 	return r
 }

@@ -44,22 +44,24 @@ type Options struct {
 // one is out of the processor's cache between two messages, and each line that
 // must be fetched costs as much as all that is computed.
 type Machine struct {
-	is      nature
-	closed  bool
-	blocked bool // no waiting request may be served until the next input
+	is       nature
+	closed   bool
+	blocked  bool // no waiting request may be served until the next input
+	complete bool
 
 	next  uint64 // first stream sequence not looked at
 	count uint64 // matching messages not yet delivered
 	seen  uint64 // highest matching sequence that the stream told of
-	list  []uint64
-	push  push
 
 	// known are the sequences of all counted messages if complete, else of
 	// those up to through: a filtered consumer loads them directly and need not
-	// look at the messages in between.
-	known    []uint64
-	complete bool
-	through  uint64
+	// look at the messages in between. While they are few, few is their memory.
+	through uint64
+	s       *Scratch // nil at rest
+	known   []uint64
+	few     [4]uint64
+	push    push
+	list    []uint64
 
 	cfg         *jsapi.ConsumerConfig
 	pausedUntil int64
@@ -75,18 +77,10 @@ type Machine struct {
 		sent  int64 // when that was
 		until uint64
 	}
-	steps    []consumerstate.Step
-	effects  []Effect
-	released []uint64
-	redo     []uint64
-
 	pend  pending
 	given map[uint64]uint32 // given up: deliveries so far
 	wait  waiting
 	pin   pin
-
-	offer offer
-	text  replyText
 
 	lastAck int64
 	resume  uint64 // where delivery goes on after the list
@@ -114,10 +108,16 @@ type nature struct {
 // New returns a machine that has delivered nothing and starts at the stream
 // sequence next.
 func New(cfg *jsapi.ConsumerConfig, next uint64, w World, o Options) *Machine {
-	m := &Machine{opts: o, world: w}
+	m := newMachine(w, o)
 	m.restart(next)
 	m.configure(cfg, o.Now)
 	m.start(o.Now)
+	return m
+}
+
+func newMachine(w World, o Options) *Machine {
+	m := &Machine{opts: o, world: w}
+	m.known = m.few[:0]
 	return m
 }
 
@@ -126,7 +126,7 @@ func New(cfg *jsapi.ConsumerConfig, next uint64, w World, o Options) *Machine {
 // went beyond the end of the stream and had to be cut. scanned is how far the
 // consumer is known to have looked.
 func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, last uint64, w World, o Options) (m *Machine, cut bool) {
-	m = &Machine{opts: o, world: w}
+	m = newMachine(w, o)
 	m.dnext, m.next = s.Delivered.Consumer+1, s.Delivered.Stream+1
 	m.delivered, m.floor = s.Delivered, s.AckFloor
 	seqs := slices.Sorted(maps.Keys(s.Pending))
@@ -547,7 +547,7 @@ func (m *Machine) Snapshot() (s consumerstate.State, scanned uint64) {
 // Busy reports whether a message that comes now could be sent, or something
 // waits to be taken: the caller should make a turn.
 func (m *Machine) Busy() bool {
-	if len(m.effects) > 0 || len(m.steps) > 0 || len(m.released) > 0 {
+	if m.s != nil && m.s.says() {
 		return true
 	}
 	if m.is.push {
@@ -555,6 +555,9 @@ func (m *Machine) Busy() bool {
 	}
 	return m.wait.len() > 0
 }
+
+// AcksNone reports whether the ack policy is none.
+func (m *Machine) AcksNone() bool { return m.is.none }
 
 // Ready is how many messages the waiting requests could be given, as far as is
 // known without a look at them. A push consumer has none.
@@ -570,22 +573,20 @@ func (m *Machine) Ready() int {
 }
 
 // HasEffects reports whether Effects would return any.
-func (m *Machine) HasEffects() bool { return len(m.effects) > 0 }
+func (m *Machine) HasEffects() bool { return m.s != nil && len(m.s.effects) > 0 }
 
 // Holds reports whether Trim would give back a noticeable amount of memory.
 func (m *Machine) Holds() bool {
 	const few = 16
 	return m.pend.live == 0 && cap(m.pend.entries)+cap(m.pend.deadlines)+cap(m.pend.queue) > few ||
-		cap(m.known)+cap(m.redo)+cap(m.effects)+cap(m.steps)+cap(m.released) > few || cap(m.wait.q) > few && m.wait.len() == 0
+		len(m.known) == 0 && cap(m.known) > few || cap(m.wait.q) > few && m.wait.len() == 0
 }
 
-// Trim gives memory back; to be called when the consumer has been idle. What
-// Effects, Steps and Released return must have been taken.
+// Trim gives memory back; to be called when the consumer has been idle.
 func (m *Machine) Trim() {
 	m.pend.trim()
 	m.wait.trim()
-	m.redo, m.effects, m.steps, m.released = nil, nil, nil, nil
 	if len(m.known) == 0 {
-		m.known = nil
+		m.known = m.few[:0]
 	}
 }

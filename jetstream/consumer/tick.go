@@ -47,16 +47,20 @@ func (m *Machine) Tick(now int64) {
 // expire moves the messages whose ack deadline has passed to the end of the
 // redelivery queue, in ascending order.
 func (m *Machine) expire(now int64) {
-	m.redo = m.redo[:0]
-	for len(m.redo) < expirySlice {
+	if due := m.pend.nextDeadline(); due == 0 || due > now {
+		return
+	}
+	s := m.work()
+	s.seqs = s.seqs[:0]
+	for len(s.seqs) < expirySlice {
 		e := m.pend.expired(now)
 		if e == nil {
 			break
 		}
-		m.redo = append(m.redo, e.sseq)
+		s.seqs = append(s.seqs, e.sseq)
 	}
-	slices.Sort(m.redo)
-	for _, seq := range m.redo {
+	slices.Sort(s.seqs)
+	for _, seq := range s.seqs {
 		e := m.pend.find(seq)
 		if m.cfg.MaxDeliver > 0 && int(e.count) >= m.cfg.MaxDeliver {
 			m.abandon(e)

@@ -107,6 +107,42 @@ func TestCacheFollowsChanges(t *testing.T) {
 
 // TestQueueFallback: when a member does not take a message the next one is
 // tried, and members are picked evenly.
+// TestRouteFollowsChanges: a route finds those who came, and not those who went,
+// also when more routes are used than the list counts changes for.
+func TestRouteFollowsChanges(t *testing.T) {
+	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
+	pub := NewPublisher(a, JetStream)
+	r := NewRoute(a, "d.1")
+	send := func(payload string, taken bool) {
+		t.Helper()
+		if got := pub.DeliverOn(r, []byte("shown"), nil, nil, []byte(payload)); got != taken {
+			t.Errorf("%s: taken %v, want %v", payload, got, taken)
+		}
+		pub.Flush()
+	}
+	k, l := &sink{}, &sink{}
+	send("0", false)
+	first := subscribe(t, a, "d.1", "", k)
+	send("1", true)
+	send("2", true)
+	second := subscribe(t, a, "d.*", "q", l)
+	send("3", true)
+	a.Unsubscribe(first)
+	send("4", true)
+	a.Unsubscribe(second)
+	send("5", false)
+	third := subscribe(t, a, "*.1", "", k)
+	send("6", true)
+	a.Unsubscribe(third)
+	send("7", false)
+	want(t, k, "*.1 shown 6", "d.1 shown 1", "d.1 shown 2", "d.1 shown 3")
+	want(t, l, "d.* shown 3", "d.* shown 4")
+	// A service reply goes its own way and is not kept.
+	if pub.DeliverOn(NewRoute(a, "_R_.x"), nil, nil, nil, []byte("m")) {
+		t.Error("somebody took an answer to nothing")
+	}
+}
+
 func TestQueueFallback(t *testing.T) {
 	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
 	members := make([]*sink, 4)

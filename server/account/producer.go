@@ -195,15 +195,30 @@ func (p *Producer) Route(a *Account, m *Msg) bool {
 	if p.depth >= maxDepth {
 		return false
 	}
-	delivered := false
-	var r *subjecttree.Result[*Sub]
 	if isServiceReply(m.Subject) {
-		delivered = p.respond(a, m)
-		r = &p.frame().result // most are used once
+		delivered := p.respond(a, m)
+		r := &p.frame().result // most are used once
 		a.list.MatchInto(r, m.Subject)
-	} else {
-		r = p.match(a, m.Subject)
+		return p.deliverAll(r, m) || delivered
 	}
+	return p.deliverAll(p.match(a, m.Subject), m)
+}
+
+// routeKept is Route for a source that keeps the match of its subject.
+func (p *Producer) routeKept(a *Account, m *Msg, kept *match) bool {
+	if isServiceReply(m.Subject) {
+		return p.Route(a, m)
+	}
+	if !kept.held.Valid() {
+		a.list.MatchHeld(&kept.result, &kept.held, m.Subject)
+	}
+	return p.deliverAll(&kept.result, m)
+}
+
+// deliverAll delivers m to all plain subscriptions of r and one member of each
+// group. It returns whether anybody took it.
+func (p *Producer) deliverAll(r *subjecttree.Result[*Sub], m *Msg) bool {
+	delivered := false
 	p.depth++
 	for _, s := range r.Plain {
 		if p.deliver(s, m) {

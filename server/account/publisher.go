@@ -33,6 +33,16 @@ func (pub *Publisher) Publish(subject, reply, header, payload []byte) bool {
 // route). Only reply is copied; the other arguments must stay as they are until
 // Flush.
 func (pub *Publisher) Deliver(route, subject, reply, header, payload []byte) bool {
+	return pub.deliver(nil, route, subject, reply, header, payload)
+}
+
+// DeliverOn is Deliver to the subscribers of r, which is a route of the same account.
+func (pub *Publisher) DeliverOn(r *Route, subject, reply, header, payload []byte) bool {
+	return pub.deliver(&r.match, r.subject, subject, reply, header, payload)
+}
+
+// deliver is Deliver, by a match that is kept if there is one.
+func (pub *Publisher) deliver(kept *match, route, subject, reply, header, payload []byte) bool {
 	p := &pub.p
 	m := &pub.msg
 	*m = Msg{Subject: route, Show: subject, Payload: payload}
@@ -44,8 +54,22 @@ func (pub *Publisher) Deliver(route, subject, reply, header, payload []byte) boo
 	}
 	pub.staged += len(m.Shown()) + len(reply) + len(header) + len(payload) + headEstimate
 	p.Out.Expect(max(pub.staged, pub.last))
+	if kept != nil {
+		return p.routeKept(pub.acc, m, kept)
+	}
 	return p.Route(pub.acc, m)
 }
+
+// Route is the way to the subscribers of one subject, who are looked for again
+// only when they may have changed: for a source with a subject of its own among
+// more of them than a producer's cache holds. It belongs to one goroutine at a time.
+type Route struct {
+	subject []byte
+	match   match
+}
+
+// NewRoute returns the way to the subscribers of a literal subject in a.
+func NewRoute(a *Account, subject string) *Route { return &Route{subject: []byte(subject)} }
 
 // headEstimate is about what a message takes on the wire beside its parts.
 const headEstimate = 32
