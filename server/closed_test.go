@@ -16,6 +16,15 @@ import (
 // newConf makes a server with a configuration.
 func newConf(t testing.TB, conf string) *Server {
 	t.Helper()
+	s, err := tryConf(t, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func tryConf(t testing.TB, conf string) (*Server, error) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "natsd.conf")
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -25,11 +34,7 @@ func newConf(t testing.TB, conf string) *Server {
 		t.Fatal(err)
 	}
 	o.Host, o.Port = "127.0.0.1", -1
-	s, err := New(o, &testLog{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return New(o, &testLog{})
 }
 
 // startConf runs a server with a configuration.

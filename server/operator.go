@@ -39,7 +39,8 @@ type operatorMode struct {
 	pinned   map[string]bool   // nil: all accounts may log in
 	resolver operator.Resolver // nil: no account is known
 	loaded   map[string]*loadedAccount
-	fails    int64 // logins of accounts that are not pinned
+	loading  map[string]*loading // accounts that somebody asks the resolver for
+	fails    int64               // logins of accounts that are not pinned
 }
 
 // loadedAccount is an account in use.
@@ -55,6 +56,15 @@ type loadedAccount struct {
 	recheck    *time.Timer // when an activation ends; nil: none does
 }
 
+// loading is a question to the resolver. All who log in to the account meanwhile
+// wait for it, so that clients that come back together make one request. l and err
+// are there once done is closed.
+type loading struct {
+	done chan struct{}
+	l    *loadedAccount
+	err  error
+}
+
 func (l *loadedAccount) expired(now time.Time) bool {
 	return l.deleted || l.ended || l.claims.Expired(now)
 }
@@ -68,7 +78,7 @@ func (s *Server) newOperatorMode(o *options.Options) (*operatorMode, error) {
 	if trust == nil {
 		return nil, nil
 	}
-	m := &operatorMode{s: s, trust: trust, inbox: "_INBOX." + nuid.Next() + ".", pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}}
+	m := &operatorMode{s: s, trust: trust, inbox: "_INBOX." + nuid.Next() + ".", pinned: pinnedAccounts(o), loaded: map[string]*loadedAccount{}, loading: map[string]*loading{}}
 	var err error
 	m.resolver, err = openResolver(o)
 	return m, err
@@ -139,10 +149,28 @@ func (m *operatorMode) load(key string) (*loadedAccount, error) {
 		m.mu.Unlock()
 		return l, nil
 	}
+	if asked := m.loading[key]; asked != nil {
+		m.mu.Unlock()
+		<-asked.done
+		return asked.l, asked.err
+	}
+	ask := &loading{done: make(chan struct{})}
+	m.loading[key] = ask
 	if l != nil {
 		l.fetched = now
 	}
 	m.mu.Unlock()
+	ask.l, ask.err = m.ask(key, l)
+	m.mu.Lock()
+	delete(m.loading, key)
+	m.mu.Unlock()
+	close(ask.done)
+	return ask.l, ask.err
+}
+
+// ask gets an account from the resolver. l is what it was, nil if it is not in
+// use.
+func (m *operatorMode) ask(key string, l *loadedAccount) (*loadedAccount, error) {
 	if m.accounts() == nil {
 		return nil, operator.ErrNoAccount
 	}

@@ -25,6 +25,10 @@ type testOperator struct {
 }
 
 func newTestOperator(t testing.TB) *testOperator {
+	return newTestOperatorWith(t, func(*jwt.OperatorClaims) {})
+}
+
+func newTestOperatorWith(t testing.TB, edit func(*jwt.OperatorClaims)) *testOperator {
 	key, err := nkeys.CreateOperator()
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +37,7 @@ func newTestOperator(t testing.TB) *testOperator {
 	pub, _ := key.PublicKey()
 	c := jwt.NewOperatorClaims(pub)
 	c.SystemAccount = o.pub("SYS")
+	edit(c)
 	token, err := c.Encode(key)
 	if err != nil {
 		t.Fatal(err)

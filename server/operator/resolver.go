@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/nats-io/nkeys"
@@ -47,13 +48,17 @@ func (m *Memory) Fetch(_ context.Context, key string) (string, error) {
 // URL asks a web server.
 type URL struct {
 	url    string
+	shown  string // in errors: without a password
 	client *http.Client
 }
 
 // NewURL makes a resolver of a URL that account keys are appended to. The server
 // must answer the URL itself.
-func NewURL(ctx context.Context, url string, client *http.Client) (*URL, error) {
-	u := &URL{url, client}
+func NewURL(ctx context.Context, address string, client *http.Client) (*URL, error) {
+	u := &URL{address, address, client}
+	if parsed, err := url.Parse(address); err == nil {
+		u.shown = parsed.Redacted()
+	}
 	_, err := u.get(ctx, "")
 	return u, err
 }
@@ -67,9 +72,8 @@ func (u *URL) Fetch(ctx context.Context, key string) (string, error) {
 }
 
 func (u *URL) get(ctx context.Context, key string) (string, error) {
-	url := u.url + key
-	fail := func(cause any) error { return fmt.Errorf("could not fetch <%q>: %v", url, cause) }
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	fail := func(cause any) error { return fmt.Errorf("could not fetch <%q>: %v", u.shown+key, cause) }
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url+key, nil)
 	if err != nil {
 		return "", fail(err)
 	}
