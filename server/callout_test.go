@@ -137,5 +137,4 @@ func TestReloadOfPinnedAccounts(t *testing.T) {
 	if c := s.Client(ids["A-user"]); c == nil || c.MaxPayload() != 2000 {
 		t.Errorf("the client that stays: %v", c)
 	}
-
 }
