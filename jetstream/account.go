@@ -178,9 +178,19 @@ func (a *Account) serveDomain(msgs []Msg) {
 	for i := range msgs {
 		m := &msgs[i]
 		tail := m.Subject[skip:]
-		switch first, _, _ := cutToken(tail); string(first) {
+		first, _, more := cutToken(tail)
+		switch string(first) {
 		case "$KV", "$OBJ": // not the API, but publishes to streams
 			a.publisher(&p).Publish(tail, m.Reply, m.Header, m.Data)
+			continue
+		case "INFO":
+			more = !more
+		case "STREAM", "CONSUMER", "DIRECT", "META", "SERVER", "ACCOUNT":
+		default:
+			more = false
+		}
+		if !more { // the domain has no such subject
+			noResponders(a.publisher(&p), m, nil, m.Subject)
 			continue
 		}
 		if a.serveInline(&p, tail, m, len(msgs) == 1) {
@@ -287,12 +297,14 @@ func (e *Engine) serveSystem(bus Bus, prefix int, msgs []Msg) {
 	p.Flush()
 }
 
-// noResponders answers as the server does where nobody listens.
-func noResponders(p Publisher, m *Msg) {
+// noResponders answers as the server does where nobody listens to a subject, which
+// is given in two parts.
+func noResponders(p Publisher, m *Msg, prefix, subject []byte) {
 	if len(m.Reply) == 0 {
 		return
 	}
-	header := append(append([]byte("NATS/1.0 503\r\nNats-Subject: "), m.Subject...), "\r\n\r\n"...)
+	header := append(append([]byte("NATS/1.0 503\r\nNats-Subject: "), prefix...), subject...)
+	header = append(header, "\r\n\r\n"...)
 	p.Publish(m.Reply, nil, header, nil)
 }
 

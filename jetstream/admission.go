@@ -257,15 +257,21 @@ func checkRollup(cfg *jsapi.StreamConfig, m *publish) error {
 	if !cfg.AllowRollup || cfg.DenyPurge {
 		return jsapi.ErrStreamRollupFailed.With("rollup not permitted")
 	}
-	switch {
-	case bytes.EqualFold(m.h.rollup, []byte("sub")):
-		m.rollup = msgstore.RollupSubject
-	case bytes.EqualFold(m.h.rollup, []byte("all")):
-		m.rollup = msgstore.RollupAll
-	default:
+	if m.rollup = rollupOf(m.h.rollup); m.rollup == msgstore.RollupNone {
 		return jsapi.ErrStreamRollupFailed.With("rollup value invalid: " + strconv.Quote(string(m.h.rollup)))
 	}
 	return nil
+}
+
+// rollupOf is what the value of Nats-Rollup asks for.
+func rollupOf(value []byte) msgstore.Rollup {
+	switch {
+	case bytes.EqualFold(value, []byte("sub")):
+		return msgstore.RollupSubject
+	case bytes.EqualFold(value, []byte("all")):
+		return msgstore.RollupAll
+	}
+	return msgstore.RollupNone
 }
 
 // checkSize is about what a client sent, or what a counter made of it.
@@ -317,7 +323,7 @@ func (st *Stream) checkDiscardNew(p *proposal, cfg *jsapi.StreamConfig, m *publi
 			return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMaxBytes)
 		}
 	}
-	if replaced >= 0 {
+	if replaced >= 0 && m.rollup != msgstore.RollupSubject { // that takes away more
 		p.msgs--
 		p.bytes -= replaced
 	}
@@ -336,6 +342,9 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 			st.armDedup()
 		}
 	}
+	if m.cancels != 0 {
+		p.cancels = append(p.cancels, m.cancels)
+	}
 	if m.noInterest {
 		p.raw = rawSlices.add(p.raw, msgstore.RawMsg{Seq: seq, Time: now, Skip: 1})
 		return seq
@@ -346,11 +355,15 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 	case o.lastMsgID != "":
 		o.lastMsgID = ""
 	}
+	if m.rollup == msgstore.RollupSubject {
+		if cfg := st.Config(); cfg.Discard == jsapi.DiscardNew && (cfg.MaxMsgs > 0 || cfg.MaxBytes > 0) {
+			msgs, bytes := st.subjectTotals(p, m.subjectText)
+			p.msgs -= msgs
+			p.bytes -= bytes
+		}
+	}
 	if st.turn.republish != nil {
 		p.stored = storedSlices.add(p.stored, storedMsg{st.lastOf(p, m.subjectText), len(p.raw)})
-	}
-	if m.cancels != 0 {
-		p.cancels = append(p.cancels, m.cancels)
 	}
 	p.raw = rawSlices.add(p.raw, msgstore.RawMsg{
 		Subject: m.subjectText, Header: m.header, Data: m.data, Seq: seq, Time: now, TTL: m.ttl, Rollup: m.rollup,

@@ -342,13 +342,9 @@ func serveConsumerStepdown(*request, *jsapi.SuccessResponse) *jsapi.Error {
 	return jsapi.ErrClusterRequired
 }
 
-// serveConsumerInline serves what follows "$JS.API.CONSUMER." if it must not
-// wait in the queue of API requests (MSG.NEXT), and reports whether it did.
-func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg, alone bool) bool {
-	names, ok := bytes.CutPrefix(tail, []byte("MSG.NEXT."))
-	if !ok {
-		return false
-	}
+// servePull takes a pull request for the stream and consumer in names, and reports
+// whether it is one. tail is all that follows "$JS.API.".
+func (a *Account) servePull(p *Publisher, names, tail []byte, m *Msg, alone bool) bool {
 	stream, rest, ok := bytes.Cut(names, []byte{'.'})
 	if !ok {
 		return false
@@ -356,7 +352,7 @@ func (a *Account) serveConsumerInline(p *Publisher, tail []byte, m *Msg, alone b
 	c := a.consumer(stream, rest)
 	if c == nil {
 		if a.Enabled() { // else the account may import the consumer of another one
-			noResponders(a.publisher(p), m)
+			noResponders(a.publisher(p), m, []byte(apiPrefix), tail)
 		}
 		return true
 	}
@@ -405,7 +401,7 @@ func (a *Account) serveAcks(msgs []Msg) {
 		}
 		switch {
 		case c == nil:
-			noResponders(a.publisher(&p), m)
+			noResponders(a.publisher(&p), m, nil, m.Subject)
 		case numeric:
 			it := consumerItem{kind: itemAck, seq: ack.Seq, cseq: ack.ConsumerSeq, deliveries: ack.Deliveries}
 			if len(msgs) == 1 {
@@ -445,7 +441,7 @@ func (a *Account) serveFlowControl(msgs []Msg) {
 			c = a.consumer(tok[0], tok[1])
 		}
 		if c == nil {
-			noResponders(a.publisher(&p), m)
+			noResponders(a.publisher(&p), m, nil, m.Subject)
 			continue
 		}
 		header := func(name string) uint64 {

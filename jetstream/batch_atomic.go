@@ -58,7 +58,7 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		return jsapi.ErrAtomicPublishInvalidBatchID
 	}
 	seq, ok := parseSeq(h.batchSeq)
-	if !ok || seq == 0 {
+	if !ok {
 		return jsapi.ErrAtomicPublishMissingSeq
 	}
 	t := &st.turn

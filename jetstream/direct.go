@@ -21,11 +21,11 @@ const maxMultiLast = 1024
 // did: direct get, and what consumers serve themselves. alone says that nothing else
 // came with it.
 func (a *Account) serveInline(p *Publisher, tail []byte, m *Msg, alone bool) bool {
-	if rest, ok := bytes.CutPrefix(tail, []byte("CONSUMER.")); ok {
-		return a.serveConsumerInline(p, rest, m, alone)
+	if names, ok := bytes.CutPrefix(tail, []byte("CONSUMER.MSG.NEXT.")); ok {
+		return a.servePull(p, names, tail, m, alone)
 	}
 	if rest, ok := bytes.CutPrefix(tail, []byte("DIRECT.GET.")); ok && len(rest) > 0 {
-		a.serveDirectGet(a.publisher(p), rest, m)
+		a.serveDirectGet(a.publisher(p), rest, tail, m)
 		return true
 	}
 	return false
@@ -36,14 +36,14 @@ func cutToken(subject []byte) (first, rest []byte, found bool) {
 	return bytes.Cut(subject, []byte{'.'})
 }
 
-// serveDirectGet answers a direct get; what follows the prefix is the stream's
-// name and possibly a subject. A single message is answered here, on the
-// producer's goroutine, batches on one of their own.
-func (a *Account) serveDirectGet(p Publisher, tail []byte, m *Msg) {
-	name, subject, bySubject := cutToken(tail)
+// serveDirectGet answers a direct get; target is the stream's name and possibly a
+// subject, tail all that follows "$JS.API.". A single message is answered here, on
+// the producer's goroutine, batches on one of their own.
+func (a *Account) serveDirectGet(p Publisher, target, tail []byte, m *Msg) {
+	name, subject, bySubject := cutToken(target)
 	st := a.directStream(name)
 	if st == nil {
-		noResponders(p, m)
+		noResponders(p, m, []byte(apiPrefix), tail)
 		return
 	}
 	if len(m.Reply) == 0 {

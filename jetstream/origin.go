@@ -411,8 +411,13 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 	m.header = stripOriginHeaders(m.header)
 	m.subjectText = o.transformed(m.subject)
 	m.h = nil
+	if cfg.AllowRollup && len(m.header) > 0 {
+		m.rollup = rollupOf(natsproto.HeaderValue(m.header, hdrRollup))
+	}
 	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
-	if st.checkRoom(p, cfg, size) != nil || st.checkDiscardNew(p, cfg, m, size) != nil {
+	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
+		m.noInterest = true
+	} else if st.checkRoom(p, cfg, size) != nil || st.checkDiscardNew(p, cfg, m, size) != nil {
 		return false
 	}
 	if gap := meta.seq - ov.lastSeq - 1; gap > 0 {
@@ -460,8 +465,8 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 			m.ttl = ttl
 		}
 	}
-	if cfg.AllowRollup && checkRollup(cfg, m) != nil {
-		m.rollup = msgstore.RollupNone
+	if cfg.AllowRollup {
+		m.rollup = rollupOf(m.h.rollup)
 	}
 	if cfg.AllowMsgCounter && m.h.incr != nil {
 		if st.addSourced(p, o, m, original) != nil {

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -27,11 +28,16 @@ type overlay struct {
 const leastStale = 1024
 
 type subjectOverlay struct {
-	seqs   []uint64 // of the messages, ascending
-	rollup uint64   // sequence of the last accepted rollup of the subject
-	size   int      // of the last message's payload
-	header []byte   // of the last message
-	value  []byte   // payload of the last message, if it has headers: a counter has
+	msgs   []inflightMsg // in order of sequence
+	rollup uint64        // sequence of the last accepted rollup of the subject
+	header []byte        // of the last message
+	value  []byte        // payload of the last message, if it has headers: a counter has
+}
+
+type inflightMsg struct {
+	seq uint64
+	// Lengths: what the message counts for depends on the storage.
+	header, data uint32
 }
 
 // resync takes the position of admission from the store. Nothing is in flight.
@@ -65,11 +71,10 @@ func (o *overlay) note(m *msgstore.RawMsg) {
 		return
 	}
 	s := o.subjects[m.Subject]
-	s.seqs = append(s.seqs, m.Seq)
+	s.msgs = append(s.msgs, inflightMsg{m.Seq, uint32(len(m.Header)), uint32(len(m.Data))})
 	if m.Rollup == msgstore.RollupSubject {
 		s.rollup = m.Seq
 	}
-	s.size = len(m.Data)
 	s.value, s.header = s.value[:0], s.header[:0]
 	if len(m.Header) > 0 {
 		s.value, s.header = append(s.value, m.Data...), append(s.header, m.Header...)
@@ -129,43 +134,97 @@ func (st *Stream) inFlight(current *proposal, subject string) bool {
 
 // last is the last sequence in flight, or 0.
 func (s subjectOverlay) last(o *overlay) uint64 {
-	if n := len(s.seqs); n > 0 && s.seqs[n-1] > o.visible {
-		return s.seqs[n-1]
+	if n := len(s.msgs); n > 0 && s.msgs[n-1].seq > o.visible {
+		return s.msgs[n-1].seq
 	}
 	return 0
+}
+
+// from are the messages at or above a sequence.
+func (s subjectOverlay) from(seq uint64) []inflightMsg {
+	i, _ := slices.BinarySearchFunc(s.msgs, seq, func(m inflightMsg, seq uint64) int { return cmp.Compare(m.seq, seq) })
+	return s.msgs[i:]
 }
 
 // subjectCount is the number of messages of a subject with those accepted, and
 // the size of the oldest of them, which is the next to be replaced.
 func (st *Stream) subjectCount(current *proposal, subject string) (n int64, oldest int64) {
-	o := &st.turn.overlay
-	var in subjectOverlay
-	if st.turn.inflight > 0 || len(current.raw) > 0 {
-		in = st.inflightSubjects(current)[subject]
-	}
-	storage := st.Config().Storage
-	for {
-		visible := st.store.Positions().Visible
-		from := max(visible+1, in.rollup, o.rollupAll)
-		i, _ := slices.BinarySearch(in.seqs, from)
-		n = int64(len(in.seqs) - i)
-		if n > 0 {
-			oldest = int64(recordSize(storage, len(subject), len(in.header), in.size))
+	for done := false; !done; {
+		in, state, replaced, unchanged := st.ofSubject(current, subject)
+		n, oldest = int64(len(in))+int64(state.Msgs)-replaced, 0
+		if len(in) > 0 {
+			oldest = st.sizeOf(subject, in[0])
 		}
-		if max(in.rollup, o.rollupAll) > visible {
-			return n, oldest // nothing visible outlives the rollup
-		}
-		state, err := st.store.FilteredState(0, subject)
-		if err == nil && state.Msgs > 0 {
-			n += int64(state.Msgs)
+		if int64(state.Msgs) > replaced {
 			if sm, err := st.store.LoadMsg(state.First, nil); err == nil {
-				oldest = int64(recordSize(storage, len(sm.Subject), len(sm.Header), len(sm.Data)))
+				oldest = st.sizeOf(subject, inflightMsg{header: uint32(len(sm.Header)), data: uint32(len(sm.Data))})
 			}
 		}
-		if st.store.Positions().Visible == visible {
-			return n, oldest
+		done = unchanged()
+	}
+	return n, oldest
+}
+
+// maxRolledUp bounds the visible messages whose sizes are added up for a rollup. Of
+// more the rest counts until the rollup is visible.
+const maxRolledUp = 1024
+
+// subjectTotals are the messages and bytes of a subject with those accepted, which a
+// rollup takes away.
+func (st *Stream) subjectTotals(current *proposal, subject string) (n, bytes int64) {
+	for done := false; !done; {
+		in, state, replaced, unchanged := st.ofSubject(current, subject)
+		n, bytes = int64(len(in))+int64(state.Msgs)-replaced, 0
+		for i := range in {
+			bytes += st.sizeOf(subject, in[i])
+		}
+		if state.Msgs > 0 && st.Config().MaxBytes > 0 {
+			var sm msgstore.StoredMsg
+			for i, next := int64(0), state.First; i < maxRolledUp && next <= state.Last; i++ {
+				m, _, err := st.store.LoadNextMsg(subject, next, &sm)
+				if err != nil {
+					break
+				}
+				if i >= replaced {
+					bytes += st.sizeOf(subject, inflightMsg{header: uint32(len(m.Header)), data: uint32(len(m.Data))})
+				}
+				next = m.Seq + 1
+			}
+		}
+		done = unchanged()
+	}
+	return n, bytes
+}
+
+// ofSubject are the messages of a subject: those accepted that are not visible, and
+// the state of the visible ones, without what a rollup in flight takes away. The
+// first of the visible ones are replaced by those in flight. What was made of all
+// this is right if nothing became visible meanwhile.
+func (st *Stream) ofSubject(current *proposal, subject string) (in []inflightMsg, state msgstore.SimpleState, replaced int64, unchanged func() bool) {
+	o := &st.turn.overlay
+	visible := st.store.Positions().Visible
+	rollup := o.rollupAll
+	if st.turn.inflight > 0 || len(current.raw) > 0 {
+		s := st.inflightSubjects(current)[subject]
+		rollup = max(rollup, s.rollup)
+		in = s.from(max(visible+1, rollup))
+	}
+	if rollup <= visible { // else nothing visible outlives it
+		if s, err := st.store.FilteredState(0, subject); err == nil {
+			state = s
 		}
 	}
+	if most := st.Config().MaxMsgsPerSubject; most > 0 {
+		if n := int64(len(in)); n > most {
+			in = in[n-most:]
+		}
+		replaced = min(max(int64(state.Msgs)+int64(len(in))-most, 0), int64(state.Msgs))
+	}
+	return in, state, replaced, func() bool { return st.store.Positions().Visible == visible }
+}
+
+func (st *Stream) sizeOf(subject string, m inflightMsg) int64 {
+	return int64(recordSize(st.Config().Storage, len(subject), int(m.header), int(m.data)))
 }
 
 // totals are the messages and bytes of the stream with all that was accepted.

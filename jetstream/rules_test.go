@@ -93,8 +93,22 @@ func TestRules(t *testing.T) {
 			{`"seq":2}`, []string{"Nats-TTL: 2562047h"}},
 			{`"err_code":10199`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: 1002", "Nats-Batch-Commit: eob"}},
 			{`"err_code":10176`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: 1001", "Nats-Batch-Commit: eob"}},
+			{`"err_code":10176`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: 0"}},
+			{`"err_code":10175`, []string{"Nats-Batch-Id: a", "Nats-Batch-Sequence: -1"}},
 		} {
 			c.want(p.want, "s.a", "", p.headers...)
+		}
+		// Where nobody listens the subject is that of the API, unless the domain has none.
+		for subject, absent := range map[string]string{
+			"$JS.D.API.CONSUMER.MSG.NEXT.S.x": "$JS.API.CONSUMER.MSG.NEXT.S.x",
+			"$JS.D.API.DIRECT.GET.X.a.b":      "$JS.API.DIRECT.GET.X.a.b",
+			"$JS.D.API.INFO.x":                "$JS.D.API.INFO.x",
+			"$JS.D.API.STREAM":                "$JS.D.API.STREAM",
+			"$JS.D.API.OTHER.x":               "$JS.D.API.OTHER.x",
+		} {
+			if r := c.request(subject, ""); r.header != "NATS/1.0 503\r\nNats-Subject: "+absent+"\r\n\r\n" {
+				t.Errorf("%s: %q", subject, r.header)
+			}
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()

@@ -124,7 +124,8 @@ func captures(cfg *jsapi.StreamConfig, subject string) bool {
 // fireSchedule stores the message that a schedule produces.
 func (st *Stream) fireSchedule(p *proposal, due *msgstore.Due, now int64) {
 	msg := due.Publish
-	m := publish{subject: []byte(msg.Subject), subjectText: msg.Subject, header: msg.Header, data: msg.Data, h: &st.turn.header}
+	m := publish{subject: []byte(msg.Subject), header: msg.Header, data: msg.Data, h: &st.turn.header}
+	st.transformSubject(&m)
 	m.h.parse(m.header)
 	if ttl, ok := parseTTL(m.h.ttl); ok {
 		m.ttl = ttl
@@ -135,5 +136,8 @@ func (st *Stream) fireSchedule(p *proposal, due *msgstore.Due, now int64) {
 	if string(m.h.scheduleNext) == "purge" {
 		m.cancels = due.Seq
 	}
-	st.accept(p, &m, now)
+	seq := st.accept(p, &m, now)
+	if st.Config().Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
+		p.cancels = append(p.cancels, seq) // it had to be stored to move the schedule on
+	}
 }

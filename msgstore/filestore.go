@@ -155,8 +155,8 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 }
 
 // settle does the operations that an open store may need before it is used: the
-// last sequence is kept where its block is lost, and the first sequence is the
-// configured one.
+// last sequence is kept where its block is lost, and the first sequence of a store
+// that never held anything is the configured one.
 func (f *FileStore) settle() error {
 	s := &f.store
 	d := s.disk
@@ -174,7 +174,7 @@ func (f *FileStore) settle() error {
 		}
 		d.owed = nil
 	}
-	if first := s.cfg.FirstSeq; first > 0 && s.first.seq < first {
+	if first := s.cfg.FirstSeq; first > 0 && s.end.seq == 0 { // of a new stream only: an update has no effect
 		if _, err := f.Compact(first); err != nil {
 			return err
 		}

@@ -461,3 +461,51 @@ func TestScrub(t *testing.T) {
 		}
 	}
 }
+
+// The configured first sequence is that of a new store; an update of it has no
+// effect on one that was used, now or at the next start.
+func TestFirstSeqOfNewStoreOnly(t *testing.T) {
+	for _, msgs := range []int{0, 5} {
+		fsys := crashfs.New(1)
+		cfg := Config{Name: "S", Subjects: []string{">"}, FirstSeq: 3}
+		open := func() (*FileStore, func()) {
+			h, err := NewHost("/store", HostOptions{FS: fsys, Manual: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := OpenFileStore(h, cfg, FileOptions{Account: "$G"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s, func() {
+				if err := s.Stop(); err != nil {
+					t.Error(err)
+				}
+				h.Close()
+			}
+		}
+		s, stop := open()
+		for range msgs {
+			if _, _, err := s.StoreMsg("a", nil, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := fmt.Sprintf("%d messages %d-%d", msgs, 3, 2+msgs)
+		check := func() {
+			t.Helper()
+			if st := s.State(); fmt.Sprintf("%d messages %d-%d", st.Msgs, st.FirstSeq, st.LastSeq) != want {
+				t.Errorf("%+v, want %s", st, want)
+			}
+		}
+		check()
+		cfg.FirstSeq = 6
+		if err := s.UpdateConfig(cfg); err != nil {
+			t.Fatal(err)
+		}
+		check()
+		stop()
+		s, stop = open()
+		check()
+		stop()
+	}
+}

@@ -1,0 +1,117 @@
+package jetstream
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Rules in which two features of a stream meet.
+
+// stateIs checks a stream's messages and bounds.
+func stateIs(t *testing.T, a *Account, name, want string) {
+	t.Helper()
+	s := a.Stream(name).state(true)
+	if got := fmt.Sprintf("%d messages %d-%d without %v", s.Msgs, s.FirstSeq, s.LastSeq, s.Deleted); got != want {
+		t.Errorf("%s has %s, want %s", name, got, want)
+	}
+}
+
+// What comes from an origin rolls up where rollups are allowed, and is kept only
+// where somebody is interested if the retention says so.
+func TestOriginRollupAndInterest(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("O", `"subjects":["o.>"],"allow_rollup_hdrs":true`)
+		for _, kind := range []string{`"mirror":{"name":"O"}`, `"sources":[{"name":"O"}]`} {
+			c.create(kind[1:2]+"rollup", kind+`,"allow_rollup_hdrs":true`)
+			c.create(kind[1:2]+"plain", kind)
+			c.create(kind[1:2]+"interest", kind+`,"retention":"interest"`)
+			c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE."+kind[1:2]+"interest.k.o.a",
+				`{"stream_name":"`+kind[1:2]+`interest","config":{"name":"k","durable_name":"k","ack_policy":"explicit","filter_subject":"o.a"}}`)
+		}
+		time.Sleep(time.Second)
+		for _, m := range [][]string{{"o.a"}, {"o.b"}, {"o.a"}, {"o.c"}, {"o.a", "Nats-Rollup: Sub"}, {"o.b"}} {
+			c.want(`"seq":`, m[0], "x", m[1:]...)
+			time.Sleep(time.Second) // each one arrives before it is rolled up at its origin
+		}
+		for _, kind := range []string{"m", "s"} {
+			stateIs(t, a, kind+"rollup", "4 messages 2-6 without [3]")
+			stateIs(t, a, kind+"plain", "6 messages 1-6 without []")
+			stateIs(t, a, kind+"interest", "3 messages 1-6 without [2 4 6]")
+		}
+		c.want(`"seq":7`, "o.d", "x", "Nats-Rollup: all")
+		time.Sleep(time.Second)
+		stateIs(t, a, "mrollup", "1 messages 7-7 without []")
+		stateIs(t, a, "srollup", "1 messages 7-7 without []")
+	})
+}
+
+// A schedule on a stream with interest retention goes on and ends, whether or not
+// somebody wants what it produces, and leaves nothing that nobody wants.
+func TestScheduleWithoutInterest(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s.>"],"retention":"interest","allow_msg_schedules":true`)
+		c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.S.k.s.plan", `{"stream_name":"S","config":{"name":"k","durable_name":"k","ack_policy":"explicit","filter_subject":"s.plan"}}`)
+		c.wantReply(`{"stream":"S","seq":1}`, "s.plan", "x", "Nats-Schedule: @every 10s", "Nats-Schedule-Target: s.out")
+		time.Sleep(35 * time.Second)
+		synctest.Wait()
+		stateIs(t, a, "S", "1 messages 1-4 without [2 3 4]")
+		c.wantReply(`{"stream":"S","seq":5}`, "s.other", "", "Nats-Scheduler: s.plan", "Nats-Schedule-Next: purge")
+		c.wantReply(`{"stream":"S","seq":6}`, "s.plan", "x", "Nats-Schedule: @at 1999-01-01T00:00:00Z", "Nats-Schedule-Target: s.out")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stateIs(t, a, "S", "0 messages 8-7 without []")
+	})
+}
+
+// What a schedule produces is published as by a client: the stream's transform
+// applies to it.
+func TestScheduleTransformed(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["in.>"],"subject_transform":{"src":"in.>","dest":"out.>"},"allow_msg_schedules":true`)
+		c.wantReply(`{"stream":"S","seq":1}`, "in.plan", "x", "Nats-Schedule: @every 10s", "Nats-Schedule-Target: in.a")
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		c.want(`"subjects":{"out.a":2,"out.plan":1}`, "$JS.API.STREAM.INFO.S", `{"subjects_filter":">"}`)
+	})
+}
+
+// A rollup makes room before it is visible, for messages that are admitted with it.
+func TestRollupMakesRoom(t *testing.T) {
+	for _, test := range []struct {
+		config  string
+		refused int
+		want    string
+	}{
+		{`"max_msgs":4`, 6, "4 messages 4-7 without []"},
+		{`"max_bytes":110`, 6, "4 messages 4-7 without []"},
+		{`"max_msgs":4,"max_msgs_per_subject":3`, 2, "4 messages 4-11 without [5 6 7 8]"},
+		{`"max_msgs":4,"max_msgs_per_subject":2,"discard_new_per_subject":true`, 5, "4 messages 3-8 without [4 5]"},
+	} {
+		inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+			c.create("S", `"subjects":["s.>"],"discard":"new","allow_rollup_hdrs":true,`+test.config)
+			acks := c.subscribe("ack")
+			list := []string{"a", "a", "a", "a sub", "b", "b", "b", "c", "b", "b sub", "b", "b", "d"}
+			for _, m := range list {
+				var header []byte
+				if len(m) > 1 {
+					header = headerBlock([]string{"Nats-Rollup: sub"})
+				}
+				c.p.Publish([]byte("s."+m[:1]), []byte("ack"), header, nil)
+			}
+			c.p.Flush()
+			synctest.Wait()
+			refused := 0
+			for range list {
+				if m := next(t, acks); m.data[:8] == `{"error"` {
+					refused++
+				}
+			}
+			stateIs(t, a, "S", test.want)
+			if refused != test.refused {
+				t.Errorf("%s: %d refused, want %d", test.config, refused, test.refused)
+			}
+		})
+	}
+}
