@@ -237,6 +237,7 @@ func serveConsumerDelete(r *request, p *jsapi.SuccessResponse) *jsapi.Error {
 		if err != nil {
 			return jsapi.ErrConsumerCreate.Wrap(err)
 		}
+		st.consumers.recheck()
 		return nil
 	}
 	c, err := r.lookup()

@@ -212,6 +212,9 @@ func (cs *consumerSet) create(r *consumerRequest) (*Consumer, *jsapi.Error) {
 	if err != nil {
 		return nil, jsapi.ErrConsumerCreate.Wrap(err)
 	}
+	if cs.blind.Load() && c.log != nil {
+		cs.forgetUnusable(name)
+	}
 	if !cfg.Direct {
 		c.adviseAction("CREATED", "create")
 		c.advisePaused()
@@ -496,6 +499,7 @@ func (c *Consumer) info(full bool) *jsapi.ConsumerInfo {
 	c.stream.store.FastState(&s)
 	c.state.Lock()
 	c.settleEvents()
+	c.settleItems() // so that who asked sees what it did before
 	c.m.CheckFloor(s.FirstSeq)
 	i := c.m.Info(now.UnixNano())
 	busy := c.m.HasEffects()

@@ -305,6 +305,7 @@ func (cs *consumerSet) recover() {
 	entries, err := d.fs.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		cs.stream.engine.event(ErrorEvent{"reading the consumers of '" + cs.stream.account.name + " > " + cs.stream.name + "': " + err.Error()})
+		cs.setBroken("") // nobody knows which there are
 	}
 	for _, e := range entries {
 		if !e.IsDir() {
@@ -321,6 +322,7 @@ func (cs *consumerSet) recover() {
 		}
 		if err := cs.recoverOne(e.Name()); err != nil && !errors.Is(err, consumerstate.ErrNoFiles) {
 			cs.stream.engine.event(ErrorEvent{"recovering consumer '" + cs.stream.account.name + " > " + cs.stream.name + " > " + e.Name() + "': " + err.Error()})
+			cs.setBroken(e.Name())
 		}
 	}
 	if len(entries) == 0 {
@@ -458,25 +460,12 @@ func unsupported(metadata map[string]string, unknown *jsapi.Error) string {
 	return ""
 }
 
-func (cs *consumerSet) setOffline(name, reason string) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.offline == nil {
-		cs.offline = make(map[string]string)
-	}
-	cs.offline[name] = reason
-}
-
 // deleteOffline removes the files of a consumer that is offline; false if there
 // is none of the name.
 func (cs *consumerSet) deleteOffline(name string) (bool, error) {
 	cs.change.Lock()
 	defer cs.change.Unlock()
-	cs.mu.Lock()
-	_, known := cs.offline[name]
-	delete(cs.offline, name)
-	cs.mu.Unlock()
-	if !known {
+	if !cs.forgetUnusable(name) {
 		return false, nil
 	}
 	c := cs.newConsumer(name, time.Time{}, &jsapi.ConsumerConfig{})

@@ -31,10 +31,15 @@ type consumerSet struct {
 
 	change sync.Mutex // serializes creations, updates and deletions
 
-	mu      sync.RWMutex // guards the next three
+	mu      sync.RWMutex // guards the next four
 	byName  map[string]*Consumer
-	direct  int               // how many of them are internal
-	offline map[string]string // found on disk and not usable by this server: why
+	direct  int                 // how many of them are internal
+	offline map[string]string   // found on disk and not usable by this server: why
+	broken  map[string]struct{} // found on disk and not recovered
+
+	// blind: there are offline or broken ones. Nobody knows what they need: an
+	// interest stream keeps everything for them. Changes under mu.
+	blind atomic.Bool
 
 	shrunk  atomic.Bool // many messages went at once, not by a purge
 	recount []*Consumer // still to be counted anew; owned by the stream's turn
@@ -99,6 +104,40 @@ func (cs *consumerSet) whyOffline(name string) string {
 	cs.mu.RLock()
 	defer cs.mu.RUnlock()
 	return cs.offline[name]
+}
+
+// setOffline keeps a consumer that this server cannot use.
+func (cs *consumerSet) setOffline(name, reason string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.offline == nil {
+		cs.offline = make(map[string]string)
+	}
+	cs.offline[name] = reason
+	cs.blind.Store(true)
+}
+
+// setBroken keeps in mind a consumer that could not be recovered.
+func (cs *consumerSet) setBroken(name string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.broken == nil {
+		cs.broken = make(map[string]struct{})
+	}
+	cs.broken[name] = struct{}{}
+	cs.blind.Store(true)
+}
+
+// forgetUnusable tells that an offline or broken consumer is deleted, or made anew,
+// and reports whether it was offline.
+func (cs *consumerSet) forgetUnusable(name string) (offline bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	_, offline = cs.offline[name]
+	delete(cs.offline, name)
+	delete(cs.broken, name)
+	cs.blind.Store(len(cs.offline)+len(cs.broken) > 0)
+	return offline
 }
 
 // offlineReasons returns all consumers on disk that cannot be used, and why.
@@ -298,6 +337,9 @@ func (c *Consumer) settleEvents() {
 // interested reports whether a consumer's filter matches subject, so that a
 // stream with interest retention stores the message. Called once per message.
 func (cs *consumerSet) interested(subject string) bool {
+	if cs.blind.Load() {
+		return true
+	}
 	cs.dispatch.Lock()
 	defer cs.dispatch.Unlock()
 	return len(cs.dispatch.all) > 0 || cs.dispatch.filtered.HasInterest(asBytes(subject))
@@ -305,6 +347,9 @@ func (cs *consumerSet) interested(subject string) bool {
 
 // needed reports whether a consumer has not acknowledged the message yet.
 func (cs *consumerSet) needed(seq uint64, subject string) bool {
+	if cs.blind.Load() {
+		return true
+	}
 	var who []*Consumer
 	cs.dispatch.Lock()
 	cs.each(subject, func(c *Consumer) { who = append(who, c) })

@@ -2,6 +2,8 @@ package jetstream
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,4 +116,39 @@ func TestRollupMakesRoom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a consumer needs that cannot be read is not known: an interest stream keeps
+// everything, until that consumer is made anew or deleted.
+func TestInterestOfUnreadableConsumer(t *testing.T) {
+	dir := t.TempDir()
+	e, _, c := newTestEngine(t, Options{StoreDir: dir})
+	c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"retention":"interest"}`)
+	const make = `{"stream_name":"S","config":{"durable_name":"%s","ack_policy":"explicit","filter_subject":"s.%[1]s"}}`
+	for _, name := range []string{"a", "b", "o"} {
+		c.want(`"stream_name":"S"`, "$JS.API.CONSUMER.CREATE.S."+name+".s."+name, fmt.Sprintf(make, name))
+		c.want(`"seq":`, "s."+name, "x")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	meta := filepath.Join(dir, "jetstream", "A", "streams", "S", "obs", "b", "meta.inf")
+	if err := os.WriteFile(meta, []byte("{"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	_, a, c := newTestEngine(t, Options{StoreDir: dir})
+	if err := os.Mkdir(filepath.Join(dir, "jetstream", "A", "streams", "S", "obs", "z"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	a.Stream("S").consumers.setOffline("z", "why")
+	stateIs(t, a, "S", "3 messages 1-3 without []")
+	c.wantReply(`{"stream":"S","seq":4}`, "s.b", "x")
+	c.want(`"success":true`, "$JS.API.CONSUMER.DELETE.S.o", "")
+	stateIs(t, a, "S", "4 messages 1-4 without []")
+	c.want(`"num_pending":2`, "$JS.API.CONSUMER.CREATE.S.b.s.b", fmt.Sprintf(make, "b"))
+	stateIs(t, a, "S", "4 messages 1-4 without []")
+	c.want(`"success":true`, "$JS.API.CONSUMER.DELETE.S.z", "")
+	stateIs(t, a, "S", "3 messages 1-4 without [3]")
+	c.wantReply(`{"stream":"S","seq":5}`, "s.o", "x")
+	stateIs(t, a, "S", "3 messages 1-5 without [3 5]")
 }
