@@ -162,7 +162,6 @@ Do not start a server before it is complete.`,
 	}
 	cmd.Flags().StringVar(&to, "to", "", "`CIPHER`: chacha, aes or none")
 	cmd.Flags().StringVar(&newKey, "new-key-file", "", "`FILE` with the key to encrypt with")
-	cmd.MarkFlagRequired("to")
 	return cmd
 }
 
@@ -174,8 +173,11 @@ func (t *tool) target(to, newKey string, now check.Keys) (check.Keys, error) {
 		}
 		return check.Keys{}, nil
 	}
+	if to == "" {
+		return check.Keys{}, usage("what to convert to is missing: --to chacha, aes or none")
+	}
 	cipher, err := check.ParseCipher(to)
-	if err != nil || to == "" {
+	if err != nil {
 		return check.Keys{}, usage("--to is chacha, aes or none, not %q", to)
 	}
 	k := check.Keys{Key: now.Key, Cipher: cipher}
@@ -202,7 +204,11 @@ Every record is verified on the way; a damaged stream is not touched. It may be
 stopped at any point and goes on when it is started again.`,
 		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if to != "s2" && to != "none" {
+			switch to {
+			case "s2", "none":
+			case "":
+				return usage("what to convert to is missing: --to s2 or none")
+			default:
 				return usage("--to is s2 or none, not %q", to)
 			}
 			j, err := t.begin(cmd.Context(), args[0], true)
@@ -213,7 +219,6 @@ stopped at any point and goes on when it is started again.`,
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "`FORM`: s2 or none")
-	cmd.MarkFlagRequired("to")
 	return cmd
 }
 
@@ -320,7 +325,7 @@ func (t *tool) importCmd() *cobra.Command {
 		Short: "Make a store directory from JSON lines or a snapshot",
 		Long: `import writes the messages of FILE into a new store directory that nats-server
 and natsd open. FILE is what export writes: JSON lines ("-" reads standard input),
-or a backup directory or archive.
+or a directory of backups, one of these, or an archive.
 
 JSON lines hold no configurations: --config names a file with the configuration
 of a stream, or a list of them, in JSON; a stream without one gets a configuration
@@ -361,7 +366,7 @@ that keeps everything. With a key the new directory is encrypted.`,
 	}
 	cmd.Flags().StringVar(&to, "to", "", "new store `DIR`, empty or not existing")
 	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: jsonl or snapshot (default: by the file)")
-	cmd.Flags().StringVar(&account, "account", "$G", "`ACCOUNT` for snapshots, which do not name one")
+	cmd.Flags().StringVar(&account, "account", "$G", "`ACCOUNT` for a single backup, which does not name one")
 	cmd.Flags().StringVar(&configFile, "config", "", "`FILE` with stream configurations")
 	cmd.Flags().StringVar(&cipher, "cipher", "chacha", "`CIPHER` for an encrypted directory: chacha or aes")
 	return cmd
@@ -389,7 +394,11 @@ func (t *tool) importFrom(from, to, format string, opts check.ImportOptions, p *
 		return nil, err
 	}
 	defer f.Close()
-	return check.ImportLines(&meter{r: f, p: p, total: info.Size()}, to, opts)
+	res, err := check.ImportLines(&meter{r: f, p: p, total: info.Size()}, to, opts)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", from, err)
+	}
+	return res, err
 }
 
 // maxConfigs bounds the file of configurations.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -73,10 +74,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return code
 }
 
+// version is that of the module, or the commit, which the Go tool has put into the
+// binary.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
 func command(t *tool) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "storetool",
-		Short: "Examine and repair JetStream store directories offline",
+		Use:     "storetool",
+		Version: version(),
+		Short:   "Examine and repair JetStream store directories offline",
 		Long: `storetool examines and repairs JetStream store directories while no server
 runs on them: those of natsd and those of nats-server.
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,7 +85,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"recover", dir}, exitUsage, "one of --to NEW and --in-place is needed"},
 		{[]string{"recover", dir, "--in-place"}, exitUsage, "--in-place goes with --backup"},
 		{[]string{"recover", dir, "--to", dir}, exitRead, "exists and is not empty"},
-		{[]string{"convert-cipher", dir}, exitUsage, `required flag(s) "to" not set`},
+		{[]string{"convert-cipher", dir}, exitUsage, "--to chacha, aes or none"},
+		{[]string{"convert-compression", dir}, exitUsage, "--to s2 or none"},
+		{[]string{"import", empty, "--to", filepath.Join(empty, "y")}, exitRead, "no backup: a directory with backup.json and stream.tar.s2"},
 		{[]string{"convert-cipher", dir, "--to", "rot13"}, exitUsage, "chacha, aes or none"},
 		{[]string{"convert-cipher", dir, "--to", "aes"}, exitUsage, "a key is needed to encrypt"},
 		{[]string{"convert-compression", dir, "--to", "zip"}, exitUsage, "s2 or none"},
@@ -218,6 +222,34 @@ func TestSnapshot(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	if r := storetool("", "diff", dir, to, "--json"); r.code != exitClean || r.out != `{"identical":true,"messages":30,"differences":[]}`+"\n" {
+		t.Errorf("%+v", r)
+	}
+	to = filepath.Join(t.TempDir(), "all")
+	if r := storetool("", "import", backups, "--to", to); r.code != exitClean || r.out != "A > S: 30 messages\n" {
+		t.Fatalf("%+v", r)
+	}
+	if r := storetool("", "diff", dir, to); r.code != exitClean {
+		t.Errorf("%+v", r)
+	}
+}
+
+// An import that fails leaves nothing, and says where.
+func TestImportFails(t *testing.T) {
+	dir := t.TempDir()
+	lines, to := filepath.Join(dir, "lines"), filepath.Join(dir, "new")
+	if err := os.WriteFile(lines, []byte("garbage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := storetool("", "import", lines, "--to", to); r.code != exitRead || !strings.HasPrefix(r.err, "storetool: "+lines+": line 1: ") {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", to, err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if r := storetool("", "--version"); r.code != exitClean || !strings.HasPrefix(r.out, "storetool version ") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -18,11 +18,12 @@ const partialName = ".partial"
 
 // build fills the new directory to, which must be empty or not exist. What fill
 // writes appears in it when it is complete: stopped before, there is nothing but
-// a leftover that the next attempt removes.
+// a leftover that the next attempt removes. If fill fails, it is as it was.
 func build(fsys vfs.FS, to string, fill func(dir string) error) error {
 	partial := filepath.Join(to, partialName)
 	list, err := fsys.ReadDir(to)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	made := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !made {
 		return err
 	}
 	for _, e := range list {
@@ -37,7 +38,11 @@ func build(fsys vfs.FS, to string, fill func(dir string) error) error {
 		return err
 	}
 	if err := fill(partial); err != nil {
-		return errors.Join(err, fsys.RemoveAll(partial))
+		err = errors.Join(err, fsys.RemoveAll(partial))
+		if made {
+			fsys.Remove(to) // it is empty
+		}
+		return err
 	}
 	if list, err = fsys.ReadDir(partial); err != nil {
 		return err

@@ -200,7 +200,7 @@ func TestCompare(t *testing.T) {
 		got = append(got, x.String())
 	}
 	want := []string{
-		"A > S: config: the configurations differ", "A > S: last-seq: 10 and 12",
+		"A > S: config: the configurations differ: max_age", "A > S: last-seq: 10 and 12",
 		"A > S: only-in-a 1", "A > S: differs 3: headers", "A > S: differs 4: payload", "A > S: only-in-a 5 to 6",
 		"A > S: differs 7: time", "A > S: differs 8: subject", "A > S: only-in-b 11 to 12",
 	}

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Diff is the result of Compare.
@@ -98,8 +99,8 @@ func (d *Diff) add(s *stream, kind string, first, last uint64, detail string) {
 }
 
 func (d *Diff) streams(a, b *stream) error {
-	if !sameJSON(a.metaRaw, b.metaRaw, "Created") {
-		d.add(a, "config", 0, 0, "the configurations differ")
+	if diff := membersDiffer(a.metaRaw, b.metaRaw, "Created"); diff != "" {
+		d.add(a, "config", 0, 0, "the configurations differ"+diff)
 	}
 	if a.state.LastSeq != b.state.LastSeq {
 		d.add(a, "last-seq", 0, 0, fmt.Sprintf("%d and %d", a.state.LastSeq, b.state.LastSeq))
@@ -110,11 +111,14 @@ func (d *Diff) streams(a, b *stream) error {
 	left, right := a.consumers(), b.consumers()
 	for _, c := range left {
 		i := slices.IndexFunc(right, func(o *consumer) bool { return o.name == c.name })
-		switch {
-		case i < 0:
+		if i < 0 {
 			d.add(a, "consumer", 0, 0, c.name+" is only in a")
-		case !sameJSON(c.inf, right[i].inf, "Created"):
-			d.add(a, "consumer", 0, 0, c.name+": the configurations differ")
+			continue
+		}
+		diff := membersDiffer(c.inf, right[i].inf, "Created")
+		switch {
+		case diff != "":
+			d.add(a, "consumer", 0, 0, c.name+": the configurations differ"+diff)
 		case !reflect.DeepEqual(c.state, right[i].state):
 			d.add(a, "consumer", 0, 0, c.name+": the states differ")
 		}
@@ -188,13 +192,30 @@ func differs(x, y *Message) string {
 	return ""
 }
 
-// sameJSON compares objects as values, but for a member.
-func sameJSON(a, b []byte, without string) bool {
+// membersDiffer says in which members two JSON objects differ, but for one: "" in
+// none, ": a, b" in those.
+func membersDiffer(a, b []byte, without string) string {
 	var x, y map[string]any
 	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
-		return bytes.Equal(a, b)
+		if bytes.Equal(a, b) {
+			return ""
+		}
+		return ": one is no JSON object"
 	}
-	delete(x, without)
-	delete(y, without)
-	return reflect.DeepEqual(x, y)
+	var names []string
+	for name := range x {
+		if v, ok := y[name]; name != without && (!ok || !reflect.DeepEqual(x[name], v)) {
+			names = append(names, name)
+		}
+	}
+	for name := range y {
+		if _, ok := x[name]; name != without && !ok {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return ": " + strings.Join(names, ", ")
 }

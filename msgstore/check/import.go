@@ -81,12 +81,14 @@ func (im *importer) lines(r io.Reader) error {
 }
 
 type importer struct {
-	opts   *ImportOptions
-	to     string
-	w      *streamWriter
-	inf    []byte
-	seen   map[string]bool // "account/stream" begun so far
-	result Imported
+	opts *ImportOptions
+	to   string
+	w    *streamWriter
+	inf  []byte
+	seen map[string]bool // "account/stream" begun so far
+	// account is that of the archive that is read, which does not name one.
+	account string
+	result  Imported
 }
 
 var errName = errors.New("is no name of an account or stream")
@@ -179,21 +181,60 @@ func (im *importer) line(l *line) error {
 }
 
 // ImportBackup writes the stream of a backup into the new store directory to:
-// path is a directory with backup.json and stream.tar.s2, or an archive alone.
+// path is a directory with backup.json and stream.tar.s2, or an archive alone, or what
+// ExportSnapshot has written: then all of its streams, in the accounts that it names.
 // Both versions of archives are taken.
 func ImportBackup(path, to string, opts ImportOptions) (*Imported, error) {
 	if opts.Account == "" {
 		opts.Account = "$G"
 	}
-	im := importer{opts: &opts, seen: make(map[string]bool)}
+	im := importer{opts: &opts, seen: make(map[string]bool), account: opts.Account}
 	err := build(opts.fs(), to, func(dir string) error {
 		im.to = dir
-		return im.backup(path)
+		return im.backups(path)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &im.result, nil
+}
+
+// backups imports the backup at path, or all that are below it in directories of
+// accounts and streams.
+func (im *importer) backups(path string) error {
+	if info, err := os.Stat(path); err != nil {
+		return err
+	} else if _, err := os.Stat(filepath.Join(path, backupName)); err == nil || !info.IsDir() {
+		return im.backup(path)
+	}
+	accounts, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, a := range accounts {
+		if !a.IsDir() {
+			continue
+		}
+		streams, err := os.ReadDir(filepath.Join(path, a.Name()))
+		if err != nil {
+			return err
+		}
+		for _, s := range streams {
+			dir := filepath.Join(path, a.Name(), s.Name())
+			if _, err := os.Stat(filepath.Join(dir, backupName)); err != nil {
+				continue
+			}
+			found, im.account = true, a.Name()
+			if err := im.backup(dir); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return fmt.Errorf("%s: no backup: a directory with %s and %s, or with such directories of accounts and streams, is needed", path, backupName, archiveName)
+	}
+	return nil
 }
 
 func (im *importer) backup(path string) error {
@@ -264,7 +305,7 @@ func (im *importer) files(r *archive.Reader) error {
 	fsys := im.opts.fs()
 	scratch := filepath.Join(im.to, ".import")
 	defer fsys.RemoveAll(scratch)
-	dir := filepath.Join(scratch, jetstreamDir, im.opts.Account, streamsDir, "unnamed")
+	dir := filepath.Join(scratch, jetstreamDir, im.account, streamsDir, "unnamed")
 	for {
 		f, err := r.NextFile()
 		if errors.Is(err, io.EOF) {
@@ -341,7 +382,7 @@ func (im *importer) entries(r *archive.Reader, inf []byte, name string) error {
 		}
 		name = cfg.Name
 	}
-	if err := im.begin(im.opts.Account, name, inf); err != nil {
+	if err := im.begin(im.account, name, inf); err != nil {
 		return err
 	}
 	var state apiState
