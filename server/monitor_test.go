@@ -53,6 +53,13 @@ var intended = map[string][]string{
 	"req-PING":        {"+statsz.jetstream.config.sync_always bool"},
 	"req-PING.STATSZ": {"+statsz.jetstream.config.sync_always bool"},
 	"jsz-acc":         {"+config.sync_always bool"},
+	// The names of queues are each server's own, but for four.
+	"ipqueuesz": {
+		"-SendQ.pending float64", "-System recvQ Pings.pending float64",
+		"-[ACC:A] consumer 'C1' on stream 'ORD' ackMsgs.pending float64", "-[ACC:A] consumer 'C1' on stream 'ORD' pull requests.pending float64",
+		"-[ACC:A] stream 'ORD' direct gets.pending float64", "-[ACC:A] stream 'ORD' obs.pending float64",
+		"-[ACC:A] stream 'ORD' sendQ.pending float64", "-delayed API responses.pending float64",
+	},
 	// Where there is nothing, there is no null.
 	"req-err-ACCOUNT.INFO": {"-data null"},
 	"req-err-ACCOUNT.JSZ":  {"-data null"},

@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -256,15 +258,11 @@ func (d *Dir) Hash() [sha256.Size]byte {
 	return d.hash
 }
 
-// Keys are those of all accounts, in no order.
+// Keys are those of all accounts, in order.
 func (d *Dir) Keys() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	keys := make([]string, 0, len(d.tokens))
-	for k := range d.tokens {
-		keys = append(keys, k)
-	}
-	return keys
+	return slices.Sorted(maps.Keys(d.tokens))
 }
 
 // Expire removes tokens whose time has passed: their own, or that of a cache
