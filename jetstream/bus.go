@@ -72,6 +72,20 @@ type Requester interface {
 	ClientInfo() json.RawMessage
 }
 
+// Lender is a Requester that may lend the goroutine on which the handler of its
+// message is called.
+type Lender interface {
+	Requester
+
+	// BeforeRest asks for a call of work on that goroutine, which may wait for a disk
+	// there, when it has nothing else to do. If that is not so when the time has come,
+	// work is called with here false, and sees to it that somebody else does it. With
+	// the result false it is not called at all. To be called by the handler, under any
+	// lock, for each message that comes alone: with nil if there is nothing to do. Who
+	// lends judges by that.
+	BeforeRest(work func(here bool)) bool
+}
+
 // Subscription is an open subscription.
 type Subscription interface {
 	// Unsubscribe ends the subscription. Calls of the handler that are under

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"sync"
+	"time"
 
 	"github.com/natsd/natsd/msgstore"
 )
@@ -12,7 +13,10 @@ import (
 type inbox struct {
 	mu      sync.Mutex // leaf lock
 	begin   func()     // starts the turn, which takes until take says that there is nothing
-	running bool       // a goroutine is inside run, or about to be
+	lend    func(here bool)
+	loan    time.Duration // for which a goroutine is lent, a moving average
+	strict  int           // messages whose senders are not asked to lend theirs
+	running bool          // a goroutine is inside run, or about to be
 	closed  bool
 
 	batches  []*msgBatch // in order; a turn takes one at a time
@@ -126,14 +130,14 @@ func (b *msgBatch) recycle() {
 	batches.Put(b)
 }
 
-func (in *inbox) init(begin func(), maxMsgs, maxSize int) {
-	in.begin, in.maxMsgs, in.maxSize = begin, maxMsgs, maxSize
+func (in *inbox) init(begin func(), lend func(here bool), maxMsgs, maxSize int) {
+	in.begin, in.lend, in.maxMsgs, in.maxSize = begin, lend, maxMsgs, maxSize
 }
 
-// put copies msgs in and starts the turn. feed says what origin they come from;
-// nil for publishes. It returns the first message that did not fit; those from
-// there on were not taken.
-func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
+// put copies msgs in and starts the turn, on the goroutine that from lends if that is
+// not nil. feed says what origin they come from; nil for publishes. It returns the first
+// message that did not fit; those from there on were not taken.
+func (in *inbox) put(msgs []Msg, feed *originFeed, from Lender) (refused int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
@@ -152,8 +156,47 @@ func (in *inbox) put(msgs []Msg, feed *originFeed) (refused int) {
 		b.size += size
 		b.add(m, feed)
 	}
+	if from != nil {
+		lend := in.lend
+		if in.strict > 0 {
+			in.strict--
+			lend = nil
+		}
+		if in.running {
+			lend = nil
+		}
+		if from.BeforeRest(lend) {
+			in.running = true
+		}
+	}
 	in.start()
 	return len(msgs)
+}
+
+// longLoan is the average time, about, for which a goroutine may be lent: a few syncs of
+// a fast disk. On a slow one the connections that it reads from would wait for too long;
+// then nobody is asked again for strictFor messages.
+const (
+	longLoan  = 2 * time.Millisecond
+	strictFor = 64
+)
+
+// lent notes for how long a goroutine was. One hiccup of the disk says little.
+func (in *inbox) lent(took time.Duration) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.loan += (min(took, 4*longLoan) - in.loan) / 8
+	if in.loan > longLoan {
+		in.loan, in.strict = 0, strictFor
+	}
+}
+
+// crowded reports whether something came since the last take that a turn on somebody
+// else's goroutine leaves alone.
+func (in *inbox) crowded() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.batches) > 0 || len(in.work) > 0
 }
 
 // fill is the number of messages that wait, and whether a turn runs.

@@ -148,7 +148,7 @@ func (a *Account) newStream(cfg *jsapi.StreamConfig, created time.Time, store ms
 	st.proposer = localProposer{store}
 	st.config.Store(cfg)
 	run := st.run
-	st.in.init(func() { a.engine.runTurn(run) }, a.engine.opts.MaxBufferedMsgs, int(a.engine.opts.MaxBufferedSize))
+	st.in.init(func() { a.engine.runTurn(run) }, st.lent, a.engine.opts.MaxBufferedMsgs, int(a.engine.opts.MaxBufferedSize))
 	st.consumers = newConsumerSet(st)
 	st.expiry.fire = func() { st.do(st.expire) }
 	st.turn.dedup.window = cfg.DuplicateWindow

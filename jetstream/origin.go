@@ -312,7 +312,7 @@ type originFeed struct {
 // receive is the handler of the deliver subject.
 func (f *originFeed) receive(msgs []Msg) {
 	st := f.origin.stream
-	if n := st.in.put(msgs, f); n < len(msgs) {
+	if n := st.in.put(msgs, f, nil); n < len(msgs) {
 		st.do(func() {
 			if f.origin.session == f.session {
 				f.origin.restart() // what was not taken comes again

@@ -140,35 +140,60 @@ type turn struct {
 
 // run is the turn. It ends when there is nothing to do.
 func (st *Stream) run() {
-	t := &st.turn
-	t.publisher = st.account.publishers.Get().(Publisher)
-	for {
-		full := len(t.exclusive) > 0 || t.inflightMsgs >= maxInflightMsgs || t.inflightBytes >= maxInflightBytes
-		if !st.in.take(&t.intake, full, st.endTurn) {
-			return
-		}
-		for i, p := range t.finished {
-			t.finished[i] = nil
-			st.apply(p)
-		}
-		for i, fn := range t.work {
-			t.work[i] = nil
-			fn()
-		}
-		for t.inflight == 0 && len(t.exclusive) > 0 {
-			fn := t.exclusive[0].run
-			t.exclusive[0] = exclusiveWork{}
-			if t.exclusive = t.exclusive[1:]; len(t.exclusive) == 0 {
-				t.exclusive = nil
-			}
-			fn()
-			st.resync()
-		}
-		if t.batch != nil {
-			st.admitBatch(t.batch)
-		}
-		t.publisher.Flush()
+	st.turn.publisher = st.account.publishers.Get().(Publisher)
+	for st.step() {
 	}
+}
+
+// lent is the turn that a message from a lent goroutine begins; see Lender. What others
+// want meanwhile is not done there.
+func (st *Stream) lent(here bool) {
+	if !here {
+		st.in.begin()
+		return
+	}
+	began := time.Now()
+	st.turn.publisher = st.account.publishers.Get().(Publisher)
+	for st.step() {
+		if st.in.crowded() {
+			st.endTurn()
+			st.in.begin()
+			break
+		}
+	}
+	st.in.lent(time.Since(began))
+}
+
+// step does what is to be done at the moment. It reports false if there is nothing, and
+// the turn is over.
+func (st *Stream) step() bool {
+	t := &st.turn
+	full := len(t.exclusive) > 0 || t.inflightMsgs >= maxInflightMsgs || t.inflightBytes >= maxInflightBytes
+	if !st.in.take(&t.intake, full, st.endTurn) {
+		return false
+	}
+	for i, p := range t.finished {
+		t.finished[i] = nil
+		st.apply(p)
+	}
+	for i, fn := range t.work {
+		t.work[i] = nil
+		fn()
+	}
+	for t.inflight == 0 && len(t.exclusive) > 0 {
+		fn := t.exclusive[0].run
+		t.exclusive[0] = exclusiveWork{}
+		if t.exclusive = t.exclusive[1:]; len(t.exclusive) == 0 {
+			t.exclusive = nil
+		}
+		fn()
+		st.resync()
+	}
+	if t.batch != nil {
+		st.admitBatch(t.batch)
+	}
+	t.publisher.Flush()
+	return true
 }
 
 // Queue is the number of messages that wait to be admitted, and whether some are being admitted.
@@ -183,7 +208,11 @@ func (st *Stream) endTurn() {
 
 // receive is the handler of the stream's subjects.
 func (st *Stream) receive(msgs []Msg) {
-	if n := st.in.put(msgs, nil); n < len(msgs) {
+	var from Lender // of a message that comes alone
+	if len(msgs) == 1 {
+		from, _ = msgs[0].From.(Lender)
+	}
+	if n := st.in.put(msgs, nil, from); n < len(msgs) {
 		st.refuseOverload(msgs[n:])
 	}
 }

@@ -90,6 +90,9 @@ func (r requester) ClientInfo() json.RawMessage {
 	return encodeInfo(i)
 }
 
+// BeforeRest implements jetstream.Lender.
+func (r requester) BeforeRest(work func(here bool)) bool { return r.c.BeforeRest(work) }
+
 func (r requester) info() (i client.RequestInfo, ok bool) {
 	err := json.Unmarshal(r.c.AppendRequestInfo(nil, true, "", nil), &i)
 	return i, err == nil

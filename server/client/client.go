@@ -47,6 +47,7 @@ type Client struct {
 	prod    account.Producer
 	msg     account.Msg
 	partial bool // an operation is under way since an earlier read
+	lone    bool // what is being flushed is all that a read brought, one message
 	judged  bool // checkPedantic has seen the message whose payload is awaited
 
 	perms permissionCache
@@ -326,6 +327,7 @@ func (c *Client) data(b []byte) error {
 	p.Out.Yielding = !c.host.Options().NoFastProducerStall
 	p.Stall, p.Stalled = maxStall, 0
 	err := c.operations(b)
+	c.lone = c.in.msgs == 1 && !c.partial
 	if c.in.msgs > 0 {
 		c.inMsgs.Add(c.in.msgs)
 		c.inBytes.Add(c.in.bytes)
@@ -333,6 +335,7 @@ func (c *Client) data(b []byte) error {
 		c.in.msgs, c.in.bytes = 0, 0
 	}
 	p.Flush()
+	c.lone = false
 	c.churn.rest()
 	if p.Stalled >= noticedStall {
 		c.host.Warnf("%s - Producer was stalled for a total of %v", c.Label(), p.Stalled)
@@ -341,6 +344,12 @@ func (c *Client) data(b []byte) error {
 		err = errClosed
 	}
 	return err
+}
+
+// BeforeRest is for receivers inside the server, while they take what the read loop
+// flushes: see transport.Conn. It is refused if they are given one of several messages.
+func (c *Client) BeforeRest(work func(here bool)) bool {
+	return c.lone && c.conn.BeforeRest(work)
 }
 
 func (c *Client) operations(b []byte) error {

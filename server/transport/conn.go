@@ -97,6 +97,8 @@ type Conn struct {
 
 	// Owned by the holder of the writer token.
 	taken []chunk // from the queue, to be written directly
+
+	rest rest // owned by the goroutine that reads
 }
 
 // New makes a connection of an open socket. Plain TCP sockets are written to by

@@ -33,6 +33,7 @@ type rawConn struct {
 	size   int // of the next buffer
 	read   int
 	rerr   error
+	poll   bool // the next read does not wait
 	onRead func(fd uintptr) bool
 }
 
@@ -127,9 +128,9 @@ func (r *rawConn) writeOnce(fd uintptr) bool {
 	return true // never wait
 }
 
-func (r *rawConn) readLoop(handle func([]byte) error) error {
+func (r *rawConn) readLoop(handle func([]byte) error, rest *rest) error {
 	for {
-		r.read, r.rerr = 0, nil
+		r.read, r.rerr, r.poll = 0, nil, rest.work != nil
 		err := r.rc.Read(r.onRead)
 		if err == nil {
 			err = r.rerr
@@ -137,6 +138,12 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 		if err != nil {
 			return err
 		}
+		if r.poll {
+			if rest.end(r.read == 0); r.read == 0 {
+				continue
+			}
+		}
+		rest.began()
 		// What is handled at once stays small, however much was read: it bounds
 		// how long a consumer waits for what a producer has for it.
 		for b := r.buf[:r.read]; len(b) > 0 && err == nil; {
@@ -156,6 +163,7 @@ func (r *rawConn) readLoop(handle func([]byte) error) error {
 		if err != nil {
 			return err
 		}
+		rest.handled()
 	}
 }
 
@@ -176,7 +184,7 @@ func (r *rawConn) readOnce(fd uintptr) bool {
 			continue
 		case syscall.EAGAIN:
 			PutBuffer(buf)
-			return false // wait until there is something
+			return r.poll // or wait until there is something
 		}
 		PutBuffer(buf)
 		r.rerr = os.NewSyscallError("read", errno)

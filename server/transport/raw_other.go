@@ -13,4 +13,4 @@ func (*rawConn) write([]chunk) (int, error) { panic("transport: no raw connectio
 func (*rawConn) writeAll([]chunk, func(int) []chunk) error {
 	panic("transport: no raw connection")
 }
-func (*rawConn) readLoop(func([]byte) error) error { panic("transport: no raw connection") }
+func (*rawConn) readLoop(func([]byte) error, *rest) error { panic("transport: no raw connection") }

@@ -18,13 +18,15 @@ const (
 // traffic between 64 bytes and 64 KiB.
 func (c *Conn) Read(handle func([]byte) error) error {
 	if c.raw != nil {
-		return c.raw.readLoop(handle)
+		defer c.rest.end(false)
+		return c.raw.readLoop(handle, &c.rest)
 	}
 	buf := make([]byte, firstReadBuffer)
 	short := 0
 	for {
 		n, err := c.nc.Read(buf)
 		if n > 0 {
+			c.rest.began()
 			if herr := handle(buf[:n]); herr != nil {
 				return herr
 			}
