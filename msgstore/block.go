@@ -44,6 +44,8 @@ type block struct {
 	// inside counts the scans that began at the first message of the cache and
 	// have not come to its end.
 	inside atomic.Int32
+	// places is for reads of single messages; nil if it is not known.
+	places *places
 	// subjects is the table for searches, of a sealed block; nil if there is none.
 	subjects atomic.Pointer[blockSubjects]
 	// used is the host's tick at the last use of the cache.

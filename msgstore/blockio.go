@@ -307,6 +307,7 @@ func (d *disk) install(b *block, c *cache, v view) (*cache, error) {
 		}
 	}
 	b.file.compressed = c.compressed
+	d.remember(b, c)
 	b.cache.Store(c)
 	d.reclaim()
 	b.recent.Store(nil)

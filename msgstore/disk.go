@@ -45,6 +45,8 @@ type disk struct {
 	changes uint64   // counts ops
 	tailSum [record.SumSize]byte
 
+	last atomic.Pointer[piece] // that was read
+
 	retiring sync.Mutex // leaf; guards retired
 	retired  []*cache   // contents that have left their blocks
 

@@ -15,15 +15,16 @@ import (
 // memory for block contents, the limit of disk operations, and the goroutine
 // that looks after idle stores. Its methods may be called from any goroutine.
 type Host struct {
-	fs        vfs.FS
-	dir       string
-	commit    *commit.Committer
-	events    func(Event)
-	gate      chan struct{}
-	ahead     chan struct{} // one for each block that a replay has read before its turn
-	budget    int64
-	scrubRate int64
-	manual    bool
+	fs         vfs.FS
+	dir        string
+	commit     *commit.Committer
+	events     func(Event)
+	gate       chan struct{}
+	placeEvery int64
+	ahead      chan struct{} // one for each block that a replay has read before its turn
+	budget     int64
+	scrubRate  int64
+	manual     bool
 
 	waits     struct{ waiters, count, total, longest atomic.Int64 } // for a place in gate
 	mutations mutation.Set                                          // of the tests
@@ -89,21 +90,22 @@ func NewHost(dir string, opts HostOptions) (*Host, error) {
 		opts.DiskOps = defaultDiskOps
 	}
 	h := &Host{
-		fs:        opts.FS,
-		dir:       dir,
-		events:    opts.Events,
-		gate:      make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
-		ahead:     make(chan struct{}, mostAhead),
-		budget:    opts.CacheBytes,
-		scrubRate: opts.ScrubRate,
-		manual:    opts.Manual,
-		mutations: opts.Commit.Mutations,
-		stores:    make(map[*store]struct{}),
-		held:      make(map[*block]struct{}),
-		tables:    make(map[*block]struct{}),
-		hollow:    make(chan struct{}, 1),
-		stop:      make(chan struct{}),
-		done:      make(chan struct{}),
+		fs:         opts.FS,
+		dir:        dir,
+		events:     opts.Events,
+		gate:       make(chan struct{}, min(max(opts.DiskOps, minDiskOps), maxDiskOps)),
+		placeEvery: placeEvery,
+		ahead:      make(chan struct{}, mostAhead),
+		budget:     opts.CacheBytes,
+		scrubRate:  opts.ScrubRate,
+		manual:     opts.Manual,
+		mutations:  opts.Commit.Mutations,
+		stores:     make(map[*store]struct{}),
+		held:       make(map[*block]struct{}),
+		tables:     make(map[*block]struct{}),
+		hollow:     make(chan struct{}, 1),
+		stop:       make(chan struct{}),
+		done:       make(chan struct{}),
 	}
 	opts.Commit.FS = opts.FS
 	listener := opts.Commit.Listener

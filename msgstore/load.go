@@ -109,7 +109,7 @@ func (s *store) lookup(seq uint64) (*cache, *ent, error) {
 
 // fetch returns the record of a live message.
 func (s *store) fetch(b *block, seq uint64) (*cache, *ent, error) {
-	c, err := s.cachedFrom(b, seq)
+	c, err := s.single(b, seq)
 	if err != nil {
 		return nil, nil, err
 	}

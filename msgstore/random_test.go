@@ -277,6 +277,7 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		h.placeEvery = 64
 		if s, err = OpenFileStore(h, cfg, opts); err != nil {
 			t.Fatal(err)
 		}

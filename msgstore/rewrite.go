@@ -144,6 +144,7 @@ func (d *disk) swap(b *block, x *staged) error {
 	b.file.key = x.key
 	b.file.convert = false
 	b.file.gen++
+	d.last.Store(nil) // nothing of what was erased stays
 	b.file.compressed = x.compressed
 	b.file.stored = x.stored
 	b.size = x.size
