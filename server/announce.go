@@ -58,19 +58,19 @@ func usersOf(o *options.Options) []*options.User {
 func emptyAllowLists(o *options.Options) (warnings []string) {
 	empty := func(l options.SubjectPermissions) bool { return l.Allow != nil && len(l.Allow) == 0 }
 	for _, u := range usersOf(o) {
-		if u.Permissions == nil {
+		p := u.Permissions
+		if p == nil {
 			continue
 		}
-		what := ""
-		switch p := u.Permissions; {
-		case empty(p.Publish) && p.Responses == nil:
-			what = "publish to"
-		case empty(p.Subscribe):
-			what = "subscribe to"
-		default:
-			continue
+		warn := func(what string) {
+			warnings = append(warnings, fmt.Sprintf("User %q may %s all subjects: an empty allow list is no restriction", u.Username+u.NKey, what))
 		}
-		warnings = append(warnings, fmt.Sprintf("User %q may %s all subjects: an empty allow list is no restriction", u.Username+u.NKey, what))
+		if empty(p.Publish) && p.Responses == nil {
+			warn("publish to")
+		}
+		if empty(p.Subscribe) {
+			warn("subscribe to")
+		}
 	}
 	return warnings
 }

@@ -20,13 +20,14 @@ func TestStartupLines(t *testing.T) {
 		feature_flags { js_ack_fc_v2: true, zz: true }
 		max_payload: 9000000, pid_file: %q
 		jetstream { store_dir: %q, domain: D, key: secret }
-		accounts { A { users: [{user: a, password: p}, {user: b, permissions: {publish: {allow: []}, subscribe: {deny: x}}},
+		accounts { A { users: [{user: a, password: p}, {user: b, permissions: {publish: {allow: []}, subscribe: {allow: []}}},
 			{user: c, permissions: {publish: [], allow_responses: true}}] } }`, filepath.Join(dir, "pid"), dir))
 	want := []string{
 		`Starting natsd`, `  Version:  .+`, `  Natsd:    .+`, `  Git:      \[.+\]`, `  Name:     N1`, `  Node:     ` + nameHash("N1"), `  ID:       ` + s.ID(),
 		`  Feature flags:`, `    Configured:    js_ack_fc_v2 \(opt-in\)`, `    Unsupported:   zz`,
 		`Plaintext passwords detected, use nkeys or bcrypt`,
 		`User "b" may publish to all subjects: an empty allow list is no restriction`,
+		`User "b" may subscribe to all subjects: an empty allow list is no restriction`,
 		`Block profiling is enabled \(rate 1\), this may have a performance impact`, `profiling port: [0-9]+`,
 		`Using configuration file: .+ \(sha256:[0-9a-f]{64}\)`,
 		`Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -155,4 +156,71 @@ func TestSealedCalloutOfAccount(t *testing.T) {
 	if n, _, err := events.Pending(); n != 0 || err != nil {
 		t.Errorf("%d events too many, %v", n, err)
 	}
+}
+
+// What the service's user JWT says about where a user may come from, and how much it may do, counts.
+func TestCalloutLimits(t *testing.T) {
+	issuer, err := nkeys.CreateAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := issuer.PublicKey()
+	s := startConf(t, fmt.Sprintf(`accounts { AUTH { users: [{user: auth, password: p}] }, APP {} }
+		authorization { timeout: 60, auth_callout { issuer: %s, account: AUTH, auth_users: [auth], allowed_accounts: [APP] } }`, key))
+	cases := map[string]struct {
+		edit func(*jwt.UserClaims)
+		ok   bool
+	}{
+		"unlimited":            {func(*jwt.UserClaims) {}, true},
+		"from here":            {func(u *jwt.UserClaims) { u.Src.Add("127.0.0.0/8") }, true},
+		"from elsewhere":       {func(u *jwt.UserClaims) { u.Src.Add("10.0.0.0/8") }, false},
+		"over TCP":             {func(u *jwt.UserClaims) { u.AllowedConnectionTypes.Add("STANDARD", "MQTT") }, true},
+		"over MQTT":            {func(u *jwt.UserClaims) { u.AllowedConnectionTypes.Add("MQTT") }, false},
+		"over unknown things":  {func(u *jwt.UserClaims) { u.AllowedConnectionTypes.Add("PIGEON") }, false},
+		"not at any time":      {func(u *jwt.UserClaims) { u.Times = []jwt.TimeRange{{Start: "00:00:00", End: "00:00:00"}} }, false},
+		"not any more":         {func(u *jwt.UserClaims) { u.Expires = time.Now().Add(-time.Minute).Unix() }, false},
+		"not yet":              {func(u *jwt.UserClaims) { u.NotBefore = time.Now().Add(time.Hour).Unix() }, false},
+		"behind a proxy":       {func(u *jwt.UserClaims) { u.ProxyRequired = true }, false},
+		"of the wrong account": {func(u *jwt.UserClaims) { u.Audience = "NOPE" }, false},
+		"small":                {func(u *jwt.UserClaims) { u.Limits.Subs, u.Limits.Payload = 1, 10 }, true},
+	}
+	svc := connect(t, s, nats.UserInfo("auth", "p"))
+	if _, err := svc.Subscribe(calloutSubject, func(m *nats.Msg) {
+		q, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		u := jwt.NewUserClaims(q.UserNkey)
+		u.Audience = "APP"
+		cases[q.ConnectOptions.Username].edit(u)
+		a := jwt.NewAuthorizationResponseClaims(q.UserNkey)
+		a.Audience = q.Server.ID
+		if a.Jwt, err = u.Encode(issuer); err != nil {
+			t.Error(err)
+			return
+		}
+		answer, err := a.Encode(issuer)
+		if err == nil {
+			err = m.Respond([]byte(answer))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := svc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range cases {
+		if got := mayLogin(t, s, nats.UserInfo(name, "x")); got != c.ok {
+			t.Errorf("%s: let in: %v, want %v", name, got, c.ok)
+		}
+	}
+	small := dial(t, s, `{"verbose":false,"user":"small","pass":"x"}`)
+	small.send("SUB a 1\r\nSUB b 2\r\nPUB a 10\r\n0123456789\r\n")
+	small.expect("-ERR 'maximum subscriptions exceeded'", "MSG a 1 10", "0123456789")
+	small.send("PUB a 11\r\n")
+	small.expect("-ERR 'Maximum Payload Violation'")
 }
