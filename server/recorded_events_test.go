@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -54,25 +55,17 @@ func TestRecordedLatencies(t *testing.T) {
 		}
 		return sub
 	}
-	ask := func(subject, header, value string) *nats.Subscription {
+	ask := func(subject string, headers ...string) *nats.Subscription {
 		t.Helper()
 		inbox, err := b.SubscribeSync(nats.NewInbox())
 		if err != nil {
 			t.Fatal(err)
 		}
 		m := &nats.Msg{Subject: subject, Reply: inbox.Subject, Header: nats.Header{}}
-		for _, line := range strings.Split(header, "\n") {
-			if name, value, ok := strings.Cut(line, "="); ok {
-				m.Header[name] = []string{value}
-			}
+		for i := 0; i < len(headers); i += 2 {
+			m.Header[headers[i]] = headers[i+1 : i+2]
 		}
-		if header != "" && value != "" {
-			m.Header[header] = []string{value}
-		}
-		if err := b.PublishMsg(m); err == nil {
-			err = b.Flush()
-		}
-		if err != nil {
+		if err := errors.Join(b.PublishMsg(m), b.Flush()); err != nil {
 			t.Fatal(err)
 		}
 		return inbox
@@ -96,10 +89,10 @@ func TestRecordedLatencies(t *testing.T) {
 			t.Errorf("%s: %v, want %v: %s", name, got, want, m.Data)
 		}
 	}
-	ask("shared", "", "")
+	ask("shared")
 	expect("event-service_latency-503_unavailable")
 	plain := serve("plain")
-	inbox := ask("shared", "", "")
+	inbox := ask("shared")
 	if err := inbox.Unsubscribe(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +104,7 @@ func TestRecordedLatencies(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve("late")
-	ask("late", "", "")
+	ask("late")
 	expect("event-service_latency-504_timeout")
 
 	if _, err := a.Subscribe("traced", func(m *nats.Msg) { m.Respond(nil) }); err != nil {
@@ -124,16 +117,16 @@ func TestRecordedLatencies(t *testing.T) {
 		t.Fatal(err)
 	}
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	ask("traced", "", "")
+	ask("traced")
 	ask("traced", "Traceparent", parent)
 	expect("event-service_latency-hdr_Traceparent")
 	ask("traced", "traceparent", parent)
 	expect("event-service_latency-hdr_traceparent_lower")
-	ask("traced", "X-B3-Sampled=1\nX-B3-TraceId=80f198ee56343ba864fe8b2a57d3eff7", "")
+	ask("traced", "X-B3-Sampled", "1", "X-B3-TraceId", "80f198ee56343ba864fe8b2a57d3eff7")
 	expect("event-service_latency-hdr_b3")
 	ask("traced", "Uber-Trace-Id", "479fefe9525eddb:5adb976bfc1f95c1:479fefe9525eddb:1")
 	expect("event-service_latency-hdr_uber")
-	ask("plain", "", "")
+	ask("plain")
 	expect("event-service_latency")
 }
 
