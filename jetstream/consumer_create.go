@@ -381,6 +381,7 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 		if filtered {
 			c.filter = msgstore.NewFilter(cfg.Filters()...)
 			cs.route(c, old.Filters(), cfg.Filters(), true)
+			cs.strayed(c)
 			c.recount()
 		}
 		if old.DeliverSubject != cfg.DeliverSubject || old.DeliverGroup != cfg.DeliverGroup {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type consumerSet struct {
 		sync.Mutex
 		all      []*Consumer // without filter
 		filtered subjecttree.List[*Consumer]
+		strays   []stray
 		nfilters int
 		match    subjecttree.Result[*Consumer]
 		fresh    []freshMsg // visible, and nobody was told yet
@@ -79,6 +81,13 @@ type hearer struct {
 // freshMsgs is how many messages the consumers are told of at a time: few enough
 // that what was prefetched for them is still there when it is needed.
 const freshMsgs = 64
+
+// stray is a consumer with messages pending that its filters may not match any
+// more, up to a sequence: it must hear when one of them goes.
+type stray struct {
+	c       *Consumer
+	through uint64
+}
 
 // newConsumerSet is called while the stream is opened.
 func newConsumerSet(st *Stream) *consumerSet {
@@ -206,6 +215,7 @@ func (cs *consumerSet) route(c *Consumer, old, filters []string, stays bool) {
 			d.nfilters--
 		}
 	}
+	d.strays = slices.DeleteFunc(d.strays, func(s stray) bool { return s.c == c })
 	if stays {
 		if len(filters) == 0 {
 			d.all = append(d.all, c)
@@ -217,6 +227,16 @@ func (cs *consumerSet) route(c *Consumer, old, filters []string, stays bool) {
 		}
 	}
 	cs.manyFilters.Store(d.nfilters >= seekFilters)
+}
+
+// strayed tells that a consumer's filters have changed, under its state.
+func (cs *consumerSet) strayed(c *Consumer) {
+	if len(c.m.Pending(nil)) == 0 {
+		return
+	}
+	cs.dispatch.Lock()
+	cs.dispatch.strays = append(cs.dispatch.strays, stray{c, c.m.Cursor()})
+	cs.dispatch.Unlock()
 }
 
 // each calls f for the consumers that want a message. Under dispatch.
@@ -300,6 +320,12 @@ func (cs *consumerSet) advanced(last uint64) {
 	cs.tell()
 	cs.told.Store(max(last, cs.told.Load())) // also over sequences without a message
 	cs.dispatch.Unlock()
+	cs.catchUp()
+}
+
+// catchUp has the consumers look, soon, which messages went that they were not told
+// of one by one. In the turn.
+func (cs *consumerSet) catchUp() {
 	if cs.shrunk.Load() && cs.count(true) > 0 {
 		cs.stream.exclusivelyLater(func() {
 			if cs.shrunk.Load() {
@@ -320,6 +346,14 @@ func (cs *consumerSet) removed(seq uint64, subject string) {
 			c.note(streamEvent{seq: seq, matches: true})
 		}
 	})
+	if d := &cs.dispatch; len(d.strays) > 0 {
+		d.strays = slices.DeleteFunc(d.strays, func(s stray) bool {
+			if seq < s.through {
+				s.c.note(streamEvent{seq: seq})
+			}
+			return s.c.floor.Load() >= s.through
+		})
+	}
 }
 
 // settleEvents gives the machine all stream events that wait. Under state.
@@ -422,12 +456,20 @@ func (cs *consumerSet) recheck() {
 			}
 		}
 	}
+	done := func() { // when the removals took effect
+		if cs.shrunk.Load() {
+			cs.purged()
+		}
+	}
 	if s.LastSeq-s.FirstSeq >= recheckInBackground {
-		go check()
+		go func() {
+			check()
+			st.exclusively(done)
+		}()
 		return
 	}
 	check()
-	st.exclusively(func() {}) // until the removals took effect
+	st.exclusively(done)
 }
 
 // recheckInBackground is the size above which a request does not wait for the

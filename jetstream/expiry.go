@@ -102,7 +102,12 @@ func (st *Stream) removeDue(due []msgstore.Due, now int64) {
 	}
 	st.propose(p)
 	if len(remove) > 0 {
-		st.proposer.Remove(remove, func(uint64, error) { st.do(st.armExpiry) })
+		st.proposer.Remove(remove, func(uint64, error) {
+			st.do(func() {
+				st.armExpiry()
+				st.consumers.catchUp()
+			})
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,4 +152,69 @@ func TestInterestOfUnreadableConsumer(t *testing.T) {
 	stateIs(t, a, "S", "3 messages 1-4 without [3]")
 	c.wantReply(`{"stream":"S","seq":5}`, "s.o", "x")
 	stateIs(t, a, "S", "3 messages 1-5 without [3 5]")
+}
+
+// A message that is pending under filters of before goes like any other.
+func TestPendingOfFormerFilter(t *testing.T) {
+	for _, retention := range []string{"limits", "interest"} {
+		inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+			c.create("S", `"subjects":["s.>"],"retention":"`+retention+`"`)
+			filter := func(f, want string) {
+				t.Helper()
+				c.want(want, "$JS.API.CONSUMER.DURABLE.CREATE.S.c", `{"stream_name":"S","config":{"durable_name":"c","ack_policy":"explicit","filter_subject":"`+f+`"}}`)
+			}
+			filter("s.a", `"num_pending":0`)
+			for range 3 {
+				c.want(`"seq":`, "s.a", "x")
+			}
+			in, gone := c.subscribe("in"), c.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.S.c")
+			c.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", "in", "3")
+			for range 3 {
+				next(t, in)
+			}
+			c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":2}`)
+			c.want(`"num_ack_pending":2`, "$JS.API.CONSUMER.INFO.S.c", "")
+			filter("s.b", `"name":"c"`)
+			if retention == "limits" {
+				c.want(`"num_ack_pending":2`, "$JS.API.CONSUMER.INFO.S.c", "")
+				c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":1}`)
+				c.want(`"ack_floor":{"consumer_seq":2,"stream_seq":2},"num_ack_pending":1`, "$JS.API.CONSUMER.INFO.S.c", "")
+				c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":3}`)
+			}
+			c.want(`"ack_floor":{"consumer_seq":3,"stream_seq":3},"num_ack_pending":0`, "$JS.API.CONSUMER.INFO.S.c", "")
+			if retention == "interest" { // two went at once, because nobody needs them any more
+				return
+			}
+			for _, seq := range []string{"2", "1", "3"} {
+				if m := next(t, gone); !strings.Contains(m.data, `"stream_seq":`+seq+`,"deliveries":1,"reason":"`) {
+					t.Errorf("%s: %s", retention, m.data)
+				}
+			}
+		})
+	}
+}
+
+// Messages that expire together are told to the consumers like any others.
+func TestExpiryTogether(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s.>"],"max_age":1000000000`)
+		for _, name := range []string{"u", "v"} {
+			c.want(`"name"`, "$JS.API.CONSUMER.DURABLE.CREATE.S."+name, `{"stream_name":"S","config":{"durable_name":"`+name+`","ack_policy":"explicit"}}`)
+		}
+		for range 6 {
+			c.want(`"seq":`, "s.a", "x")
+		}
+		in := c.subscribe("in")
+		c.publish("$JS.API.CONSUMER.MSG.NEXT.S.v", "in", "3")
+		for range 3 {
+			next(t, in)
+		}
+		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":6`, "$JS.API.CONSUMER.INFO.S.u", "")
+		c.want(`"num_ack_pending":3,"num_redelivered":0,"num_waiting":0,"num_pending":3`, "$JS.API.CONSUMER.INFO.S.v", "")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		stateIs(t, a, "S", "0 messages 7-6 without []")
+		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":0`, "$JS.API.CONSUMER.INFO.S.u", "")
+		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":0`, "$JS.API.CONSUMER.INFO.S.v", "")
+	})
 }
