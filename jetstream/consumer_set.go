@@ -239,6 +239,12 @@ func (cs *consumerSet) strayed(c *Consumer) {
 	cs.dispatch.Unlock()
 }
 
+func (cs *consumerSet) hasStrays() bool {
+	cs.dispatch.Lock()
+	defer cs.dispatch.Unlock()
+	return len(cs.dispatch.strays) > 0
+}
+
 // each calls f for the consumers that want a message. Under dispatch.
 func (cs *consumerSet) each(subject string, f func(*Consumer)) {
 	d := &cs.dispatch
@@ -431,9 +437,12 @@ func (c *Consumer) released(t *consumerTurn) {
 }
 
 // removalDone hears of removals that follow from acknowledgements.
-func (st *Stream) removalDone(_ uint64, err error) {
+func (st *Stream) removalDone(n uint64, err error) {
 	if err != nil {
 		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
+	}
+	if n > 1 && st.consumers.hasStrays() {
+		st.do(st.consumers.catchUp)
 	}
 }
 

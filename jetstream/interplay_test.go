@@ -211,10 +211,44 @@ func TestExpiryTogether(t *testing.T) {
 		}
 		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":6`, "$JS.API.CONSUMER.INFO.S.u", "")
 		c.want(`"num_ack_pending":3,"num_redelivered":0,"num_waiting":0,"num_pending":3`, "$JS.API.CONSUMER.INFO.S.v", "")
+		// So do those that a new limit takes away.
+		c.want(`"messages":4`, "$JS.API.STREAM.UPDATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","max_age":1000000000,"max_msgs":4}`)
+		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":4`, "$JS.API.CONSUMER.INFO.S.u", "")
+		c.want(`"num_ack_pending":1,"num_redelivered":0,"num_waiting":0,"num_pending":3`, "$JS.API.CONSUMER.INFO.S.v", "")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		stateIs(t, a, "S", "0 messages 7-6 without []")
 		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":0`, "$JS.API.CONSUMER.INFO.S.u", "")
 		c.want(`"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":0`, "$JS.API.CONSUMER.INFO.S.v", "")
+	})
+}
+
+// An origin that answers nonsense is named in the error as what it is.
+func TestOriginAnswersNonsense(t *testing.T) {
+	for kind, want := range map[string]string{
+		`"mirror":{"name":"O","external":{"api":"X","deliver":""}}`:    `"err_code":10029,"description":"malformed reply"`,
+		`"sources":[{"name":"O","external":{"api":"X","deliver":""}}]`: `"err_code":10045,"description":"malformed reply"`,
+	} {
+		inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+			requests := c.subscribe("X.CONSUMER.CREATE.O")
+			c.create("S", kind)
+			c.publish(next(t, requests).reply, "", "{}")
+			synctest.Wait()
+			c.want(want, "$JS.API.STREAM.INFO.S", "")
+		})
+	}
+}
+
+// A mirror answers direct gets as its origin does: who is pedantic must say so.
+func TestPedanticMirrorDirect(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("O", `"subjects":["o"]`)
+		c.create("D", `"subjects":["d"],"allow_direct":true`)
+		for _, r := range []struct{ origin, direct, want string }{
+			{"O", "true", `"err_code":10157`}, {"D", "false", `"err_code":10157`}, {"O", "false", `"did_create":true`}, {"D", "true", `"did_create":true`},
+		} {
+			name := "M" + r.origin
+			c.want(r.want, "$JS.API.STREAM.CREATE."+name, `{"name":"`+name+`","pedantic":true,"storage":"memory","mirror":{"name":"`+r.origin+`"},"mirror_direct":`+r.direct+`}`)
+		}
 	})
 }

@@ -365,6 +365,8 @@ func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) 
 
 // reconfigure puts a configuration into force, in the turn.
 func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
+	var before, after msgstore.State
+	st.store.FastState(&before)
 	if err := st.store.UpdateConfig(storeConfig(cfg, st.created)); err != nil {
 		return err
 	}
@@ -374,6 +376,9 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.turn.dedup.prune(time.Now().UnixNano())
 	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
+	if st.store.FastState(&after); after.Msgs < before.Msgs {
+		st.consumers.purged() // by the limits
+	}
 	st.updateOrigins(cfg)
 	for _, o := range st.origins.list() {
 		if !cfg.MirrorDirect {

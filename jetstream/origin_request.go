@@ -47,7 +47,7 @@ func (o *origin) start() {
 		st.do(func() { o.answered(session, header, body) })
 	})
 	if err != nil {
-		o.fail(jsapi.ErrMirrorConsumerSetupFailed.With(err))
+		o.fail(o.setupFailed(err))
 		return
 	}
 	o.inbox = sub
@@ -184,7 +184,7 @@ func (o *origin) answered(session int, header, body []byte) {
 		ResetSeq uint64 `json:"reset_seq"`
 	}
 	if err := json.Unmarshal(body, &reply); err != nil || reply.Error == nil && reply.Config == nil {
-		o.fail(jsapi.ErrMirrorConsumerSetupFailed.With("malformed reply"))
+		o.fail(o.setupFailed("malformed reply"))
 		return
 	}
 	if reply.Error != nil {
@@ -223,6 +223,14 @@ func (o *origin) answered(session int, header, body []byte) {
 		o.listen(o.config.Consumer.DeliverSubject)
 	}
 	o.answer(reply.NumPending < mirrorDirectLag)
+}
+
+// setupFailed is the error of an origin whose consumer cannot be used.
+func (o *origin) setupFailed(why any) *jsapi.Error {
+	if o.mirror {
+		return jsapi.ErrMirrorConsumerSetupFailed.With(why)
+	}
+	return jsapi.ErrSourceConsumerSetupFailed.With(why)
 }
 
 // beginAt takes the position of a consumer that begins later than we asked for.
@@ -285,7 +293,7 @@ func (o *origin) stepBack() bool {
 func (o *origin) listen(subject string) {
 	sub, err := o.stream.account.bus.Subscribe(subject, "", (&originFeed{o, o.session}).receive)
 	if err != nil {
-		o.fail(jsapi.ErrMirrorConsumerSetupFailed.With(err))
+		o.fail(o.setupFailed(err))
 		return
 	}
 	o.sub = sub

@@ -59,7 +59,7 @@ func checkMirror(c *StreamConfig, env *Environment) *Error {
 			if tooSmall(c, origin) {
 				return ErrMirrorMaxMessageSizeTooBig
 			}
-			if env.Pedantic && origin.AllowDirect && !c.MirrorDirect {
+			if env.Pedantic && origin.AllowDirect != c.MirrorDirect {
 				return ErrPedantic.With("origin stream has direct get set, mirror has it disabled")
 			}
 		}
