@@ -72,6 +72,13 @@ func (c *Consumer) refresh() {
 // fresh waits until the count is exact: after a purge, and for a new filter. Not to
 // be called in the stream's turn.
 func (c *Consumer) fresh() {
+	if cs := c.set; cs.shrunk.Load() {
+		cs.stream.exclusively(func() {
+			if cs.shrunk.Load() {
+				cs.purged()
+			}
+		})
+	}
 	for c.stale.Load() || c.counting.Load() != 0 {
 		if next := c.counting.Load(); next != 0 {
 			// The block that is next is brought into memory here, not in the turn.
