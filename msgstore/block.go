@@ -46,6 +46,7 @@ type block struct {
 	inside atomic.Int32
 	// places is for reads of single messages; nil if it is not known.
 	places *places
+	pieces atomic.Int32 // that were read since the block was loaded for them
 	// subjects is the table for searches, of a sealed block; nil if there is none.
 	subjects atomic.Pointer[blockSubjects]
 	// used is the host's tick at the last use of the cache.

@@ -20,7 +20,7 @@ type Host struct {
 	commit     *commit.Committer
 	events     func(Event)
 	gate       chan struct{}
-	placeEvery int64
+	placeEvery int64         // placeEvery; less in tests
 	ahead      chan struct{} // one for each block that a replay has read before its turn
 	budget     int64
 	scrubRate  int64

@@ -10,12 +10,16 @@ import (
 
 // A sealed block that is not in memory is not read as a whole for one message here
 // and there. From the last time that it was, the place of a message in every 32 KiB
-// is remembered, so that a read of that size is enough. Who stays near, gets the
-// whole block.
+// is remembered, so that a read of that size is enough. Who stays near, or comes often
+// to a small stream, gets the whole block.
 
 // placeEvery is how far the places of a block are apart: they take 2 KiB for a block
 // of 8 MiB, for as long as it exists.
 const placeEvery = 32 << 10
+
+// pieceLimit is the number of pieces of a block behind which it is loaded if the
+// stream is small: they take as long as a load of some MiB.
+const pieceLimit = 64
 
 // waypoint says where a message of a block is: its sequence, less the first of all, and
 // its offset.
@@ -83,11 +87,22 @@ func (d *disk) piece(b *block, seq uint64) *cache {
 	if to-from > 4*d.host.placeEvery { // a large message; or there are only tombstones behind
 		return nil
 	}
+	if b.pieces.Add(1) > pieceLimit && d.small(b) {
+		b.pieces.Store(0)
+		return nil
+	}
 	c := d.readPiece(b, seq, from, to)
 	if c != nil {
 		d.last.Store(&piece{b, seq, p.gen, n, c})
 	}
 	return c
+}
+
+// small says whether all blocks of the stream would take no more than half of the
+// memory for blocks, if they are like b. The caller holds store.mu.
+func (d *disk) small(b *block) bool {
+	each := b.file.stored + b.file.stored/4 // with the entries of its messages
+	return int64(len(d.s.blocks))*each <= d.host.budget/2
 }
 
 // readPiece finds the record of message seq in a part of the file of b, nil if it is

@@ -60,6 +60,8 @@ func TestPieces(t *testing.T) {
 			for seq := uint64(1); seq <= n; seq++ {
 				live[seq] = true
 			}
+			budget := h.budget
+			h.budget = 1 // there is no room
 			rng := rand.New(rand.NewPCG(1, 1))
 			// Every other turn in another block, so that none is near the one before.
 			for i := range 200 {
@@ -109,6 +111,19 @@ func TestPieces(t *testing.T) {
 			}
 			if inMemory() == 0 {
 				t.Error("a reader in order was not given whole blocks")
+			}
+			h.Maintain(cacheIdle + 1)
+			h.budget = budget
+			for i := range 2 * (pieceLimit + 2) {
+				b := s.blocks[i%2]
+				seq := b.first.seq + 1
+				for !live[seq] || (seq+uint64(i))%7 == 0 {
+					seq++
+				}
+				load(seq)
+			}
+			if s.blocks[0].cache.Load() == nil {
+				t.Error("a block that many messages were read of one by one was not loaded")
 			}
 		})
 	}

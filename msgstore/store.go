@@ -131,7 +131,9 @@ type Store interface {
 	PurgeMsgs(subject string, seq, keep uint64, done func(purged uint64, err error))
 	// Compact removes everything below seq.
 	Compact(seq uint64) (uint64, error)
-	// Truncate removes everything above seq. Truncate(0) resets the store.
+	// Truncate removes everything above seq. Truncate(0) resets the store. It is
+	// for streams that are not in use: whoever else wants something of the store
+	// waits, since sequences go back and no state in between may be seen.
 	Truncate(seq uint64) error
 
 	// Notified waits until the callbacks of every removal that loads have shown
