@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/natsd/natsd/server/options"
 )
@@ -183,5 +184,41 @@ func TestTraceOfRefusedLines(t *testing.T) {
 		if want := "<<- [" + line + "]"; !log.contains(want) {
 			t.Errorf("no %s in the log", want)
 		}
+	}
+}
+
+// TestFullConnectionsAreLoggedSeldom: whoever subscribes on at its limit does not fill the log.
+func TestFullConnectionsAreLoggedSeldom(t *testing.T) {
+	o := options.Default()
+	o.Host, o.Port, o.MaxSubscriptions = "127.0.0.1", -1, 1
+	log := new(testLog)
+	s, err := New(o, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	began := time.Now()
+	for range 2 { // the limit is a connection's, the log line its account's
+		c := dial(t, s, `{"verbose":false}`)
+		c.send("SUB a 1\r\n")
+		for range 50 {
+			c.send("SUB a 2\r\n")
+			c.expect("-ERR 'maximum subscriptions exceeded'")
+		}
+	}
+	most := 1 + int(time.Since(began)/(2*time.Second))
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	lines := 0
+	for _, l := range log.lines {
+		if strings.HasSuffix(l, "maximum subscriptions exceeded") {
+			lines++
+		}
+	}
+	if lines == 0 || lines > most {
+		t.Errorf("%d lines in the log, want 1 to %d", lines, most)
 	}
 }

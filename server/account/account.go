@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/natsd/natsd/server/logging"
 	"github.com/natsd/natsd/subjecttree"
 )
 
@@ -139,6 +140,10 @@ type Account struct {
 	// clients is the number of connections that are bound to the account;
 	// limits are checked against it.
 	clients atomic.Int64
+
+	// FullSubs bounds how often the log tells of connections of the account that
+	// have as many subscriptions as they may.
+	FullSubs logging.Seldom
 }
 
 func (a *Account) Name() string       { return a.name }

@@ -15,6 +15,7 @@ import (
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
 	"github.com/natsd/natsd/server/auth"
+	"github.com/natsd/natsd/server/logging"
 	"github.com/natsd/natsd/server/options"
 	"github.com/natsd/natsd/server/transport"
 )
@@ -56,6 +57,7 @@ type Client struct {
 
 	inMsgs, inBytes atomic.Int64
 	stalls          atomic.Int64
+	stallWarned     logging.Seldom
 	stuck           stuckTurn
 	lastActivity    atomic.Int64 // Unix nanoseconds
 	grants          grants
@@ -337,7 +339,7 @@ func (c *Client) data(b []byte) error {
 	p.Flush()
 	c.lone = false
 	c.churn.rest()
-	if p.Stalled >= noticedStall {
+	if p.Stalled >= noticedStall && c.stallWarned.Due(stallWarnings) {
 		c.host.Warnf("%s - Producer was stalled for a total of %v", c.Label(), p.Stalled)
 	}
 	if err == nil && c.closed.Load() {

@@ -16,8 +16,10 @@ const (
 	stallWait     = 2 * time.Millisecond
 	stallWaitFull = 5 * time.Millisecond
 	maxStall      = 10 * time.Millisecond
-	// noticedStall is the total from which a warning is logged.
-	noticedStall = 5 * time.Millisecond
+	// noticedStall is the total from which a warning is logged, which each
+	// producer is worth once in stallWarnings.
+	noticedStall  = 5 * time.Millisecond
+	stallWarnings = time.Second
 	// stuckAfter is how long a receiver has to have taken nothing until it is taken
 	// for stuck, and stuckStall how often it is waited for then, by all producers
 	// together: it is going to be cut off, and others who are sent the same should

@@ -2,6 +2,7 @@ package client
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/natsd/natsd/natsproto"
 	"github.com/natsd/natsd/server/account"
@@ -10,6 +11,9 @@ import (
 
 // systemQueue is a queue group name that clients may not use.
 const systemQueue = "_sys_"
+
+// fullSubsLogged is how often an account's full connections are logged at most.
+const fullSubsLogged = 2 * time.Second
 
 // subscribe handles SUB.
 func (c *Client) subscribe(op *natsproto.Op) {
@@ -43,7 +47,9 @@ func (c *Client) subscribe(op *natsproto.Op) {
 	c.mu.Unlock()
 	switch {
 	case over:
-		c.host.Errorf("%s - maximum subscriptions exceeded", c.Label())
+		if b.acc.FullSubs.Due(fullSubsLogged) {
+			c.host.Errorf("%s - maximum subscriptions exceeded", c.Label())
+		}
 		c.errLine("maximum subscriptions exceeded")
 		return
 	case !valid:

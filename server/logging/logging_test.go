@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -277,4 +278,20 @@ func BenchmarkDebugOff(b *testing.B) {
 	for b.Loop() {
 		l.Debugf("not shown")
 	}
+}
+
+// TestSeldom: once in an interval, which begins with the line.
+func TestSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Seldom
+		for _, tt := range []struct {
+			after time.Duration
+			want  bool
+		}{{0, true}, {0, false}, {time.Second, false}, {time.Second, true}, {1999 * time.Millisecond, false}, {time.Minute, true}, {0, false}} {
+			time.Sleep(tt.after)
+			if got := s.Due(2 * time.Second); got != tt.want {
+				t.Errorf("%v after the last question: %v, want %v", tt.after, got, tt.want)
+			}
+		}
+	})
 }
