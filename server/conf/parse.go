@@ -41,12 +41,12 @@ func parse(text, name string, files, pending []string) (*Value, error) {
 		files:   files,
 		pending: pending,
 	}
-	top := newScope(Pos{File: name, Line: 1})
+	top := newScope()
 	p.scopes = append(p.scopes, top)
 	if err := p.topLevel(); err != nil {
 		return nil, err
 	}
-	return top.value()
+	return top.value(p.here())
 }
 
 // identity names a file for the detection of cycles.
@@ -72,13 +72,12 @@ type parser struct {
 
 // scope is a map that is being read.
 type scope struct {
-	pos   Pos
 	items []*Entry       // a replaced one is nil
 	index map[string]int // into items
 	nodes int
 }
 
-func newScope(pos Pos) *scope { return &scope{pos: pos, index: map[string]int{}, nodes: 1} }
+func newScope() *scope { return &scope{index: map[string]int{}, nodes: 1} }
 
 // set defines a key; an earlier definition is forgotten.
 func (s *scope) set(e *Entry) {
@@ -91,8 +90,8 @@ func (s *scope) set(e *Entry) {
 	s.nodes += e.Value.nodes
 }
 
-// value returns the map.
-func (s *scope) value() (*Value, error) {
+// value returns the map, which ends before pos.
+func (s *scope) value(pos Pos) (*Value, error) {
 	if s.nodes > maxNodes {
 		return nil, errNodes
 	}
@@ -102,7 +101,7 @@ func (s *scope) value() (*Value, error) {
 			items = append(items, e)
 		}
 	}
-	return &Value{Kind: Map, Pos: s.pos, Items: items, nodes: s.nodes}, nil
+	return &Value{Kind: Map, Pos: pos, Items: items, nodes: s.nodes}, nil
 }
 
 // topLevel reads the items of a file. A pair of braces around them changes only what an error says.
@@ -291,7 +290,7 @@ func (p *parser) nested(inArray bool, read func() (*Value, error)) (*Value, erro
 
 func (p *parser) array() (*Value, error) {
 	return p.nested(true, func() (*Value, error) {
-		a := &Value{Kind: Array, Pos: p.here(), nodes: 1}
+		a := &Value{Kind: Array, nodes: 1}
 		p.next()
 		for {
 			p.skipSpace()
@@ -304,6 +303,7 @@ func (p *parser) array() (*Value, error) {
 				return nil, p.errorf("Unexpected array value terminator ','.")
 			case r == ']':
 				p.next()
+				a.Pos = p.here()
 				return a, nil
 			}
 			v, err := p.value()
@@ -315,6 +315,7 @@ func (p *parser) array() (*Value, error) {
 				return nil, errNodes
 			}
 			if done, err := p.endOfElement(); done || err != nil {
+				a.Pos = p.here()
 				return a, err
 			}
 		}
@@ -339,7 +340,7 @@ func (p *parser) endOfElement() (bool, error) {
 
 func (p *parser) mapping() (*Value, error) {
 	return p.nested(false, func() (*Value, error) {
-		m := newScope(p.here())
+		m := newScope()
 		p.next()
 		p.scopes = append(p.scopes, m)
 		defer func() { p.scopes = p.scopes[:len(p.scopes)-1] }()
@@ -351,7 +352,7 @@ func (p *parser) mapping() (*Value, error) {
 				return nil, p.errorf("Unexpected EOF processing map.")
 			case r == '}':
 				p.next()
-				return m.value()
+				return m.value(p.here())
 			case r == ']':
 				p.next()
 				return nil, p.errorf("Unexpected array end ']' processing map.")
@@ -382,7 +383,7 @@ func (p *parser) mapping() (*Value, error) {
 			if done, err := p.endOfMapItem(); err != nil {
 				return nil, err
 			} else if done {
-				return m.value()
+				return m.value(p.here())
 			}
 		}
 	})

@@ -44,7 +44,7 @@ func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.
 // tree must not be changed.
 type Value struct {
 	Kind  Kind
-	Pos   Pos
+	Pos   Pos // of a Map or an Array the place behind its end, as diagnostics have it
 	Str   string
 	Int   int64
 	Float float64

@@ -229,7 +229,7 @@ func (r *reader) imports(e *conf.Entry) ([]Import, error) {
 				local := m.LocalSubject()
 				id := m.Account + " " + local // several exporters may answer on one subject
 				if first := services[id]; first != nil {
-					r.errorf(pos, "Duplicate service import subject %q, previously used in import for account %q, subject %q", local, first.Account, first.Subject)
+					r.errorf(v.Pos, "Duplicate service import subject %q, previously used in import for account %q, subject %q", local, first.Account, first.Subject)
 					continue
 				}
 				services[id] = &m.Import

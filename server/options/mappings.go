@@ -64,13 +64,17 @@ func (r *reader) mappings(e *conf.Entry) ([]Mapping, error) {
 				continue
 			}
 		case conf.Array, conf.Map:
-			values := m.Value.Elems
-			if m.Value.Kind == conf.Map {
+			values, single := m.Value.Elems, m.Value.Kind == conf.Map
+			if single {
 				values = []*conf.Value{m.Value}
 			}
 			ok := true
 			for _, v := range values {
-				d, good := r.destination(m, v)
+				pos := v.Pos
+				if single {
+					pos = m.Pos
+				}
+				d, good := r.destination(m, v, pos)
 				mapping.Destinations = append(mapping.Destinations, d)
 				ok = ok && good
 			}
@@ -90,16 +94,16 @@ func (r *reader) mappings(e *conf.Entry) ([]Mapping, error) {
 	return list, nil
 }
 
-// destination reads one destination; good tells that it is without error.
-func (r *reader) destination(m *conf.Entry, v *conf.Value) (_ MappingDestination, good bool) {
+// destination reads one destination; good tells that it is without error. Errors about the whole of it are reported at pos.
+func (r *reader) destination(m *conf.Entry, v *conf.Value, pos conf.Pos) (_ MappingDestination, good bool) {
 	if v.Kind != conf.Map {
-		r.errorf(v.Pos, "Expected an entry for the mapping destination")
+		r.errorf(pos, "Expected an entry for the mapping destination")
 		return MappingDestination{}, false
 	}
 	d, before := &destination{}, len(r.errors)
 	mappingTable.read(r, &conf.Entry{Key: m.Key, Pos: m.Pos, Value: v}, d)
 	if len(r.errors) == before && !d.weightSet {
-		r.errorf(lastKey(v), "Missing weight for mapping destination %q", d.Subject)
+		r.errorf(pos, "Missing weight for mapping destination %q", d.Subject)
 	}
 	return d.MappingDestination, len(r.errors) == before
 }

@@ -47,14 +47,19 @@ func readOperators(_ *reader, e *conf.Entry, o *Options) error {
 	return nil
 }
 
-func readTrustedKeys(_ *reader, e *conf.Entry, o *Options) error {
+// readTrustedKeys reports all that are no keys, at the last one of a list.
+func readTrustedKeys(r *reader, e *conf.Entry, o *Options) error {
 	list, err := asStrings(e.Value, "trusted")
 	if err != nil {
 		return err
 	}
+	pos := e.Pos
+	if n := len(e.Value.Elems); n > 0 {
+		pos = e.Value.Elems[n-1].Pos
+	}
 	for _, k := range list {
 		if !nkeys.IsValidPublicOperatorKey(k) {
-			return fmt.Errorf("trust key %q required to be a valid public operator nkey", k)
+			r.errorf(pos, "trust key %q required to be a valid public operator nkey", k)
 		}
 	}
 	o.TrustedKeys = list
