@@ -163,10 +163,21 @@ func (d *disk) submit(o *op) {
 	case !o.disk.flying:
 		d.part(o, commit.Op{Do: func() error { return nil }})
 	}
-	d.seal(o, err)
+	large := o.size() > lendMost
+	d.seal(o, err) // it is not ours any more
 	d.s.wmu.Unlock()
-	d.queue.Run()
+	if large {
+		d.queue.Start()
+	} else {
+		d.queue.Run()
+	}
 }
+
+// lendMost is the size of the records up to which who submits them does the work, if
+// nobody else is at it: a lone message. Behind more than that there is more to come, and
+// the next operation should be made while these are written and synced: else each sync
+// would cover no more than one.
+const lendMost = 32 << 10
 
 // seal says that o has no more parts.
 func (d *disk) seal(o *op, err error) {

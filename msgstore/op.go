@@ -124,6 +124,14 @@ func (o *op) freeSegments() {
 	o.segs = o.segs[:0]
 }
 
+// size is the size of the records.
+func (o *op) size() (n int) {
+	for i := range o.segs {
+		n += len(o.segs[i].buf)
+	}
+	return n
+}
+
 // each calls fn with the records of the op. The record is valid during the call.
 func (o *op) each(fn func(sg *segment, r *record.Record, raw []byte)) {
 	r := new(record.Record)
