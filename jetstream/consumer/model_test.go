@@ -49,6 +49,8 @@ type model struct {
 	firsts  map[uint64]uint64 // delivery sequence of the first delivery
 	latest  map[uint64]uint64 // ... and of the latest, which is what a client acknowledges
 	floor   Position
+	flow    flowModel
+	groups  *groupModel            // of a consumer with priority groups, else nil
 	log     *consumerstate.Tracker // what the runs make
 	trace   []string
 }
@@ -77,6 +79,37 @@ func randomConfig(r *rand.Rand) *jsapi.ConsumerConfig {
 		cfg.DeliverSubject, cfg.MaxWaiting = "dl", 0
 	}
 	return cfg
+}
+
+// configKind is what a run is about beside the ordinary.
+type configKind int
+
+const (
+	anyKind configKind = iota
+	withFlow
+	withGroups
+)
+
+// specialize gives a configuration flow control or priority groups.
+func specialize(cfg *jsapi.ConsumerConfig, kind configKind, r *rand.Rand) {
+	if kind == anyKind {
+		kind = []configKind{anyKind, anyKind, anyKind, withFlow, withGroups}[r.IntN(5)]
+	}
+	switch kind {
+	case withFlow:
+		cfg.DeliverSubject, cfg.MaxWaiting, cfg.FlowControl, cfg.Heartbeat = "dl", 0, true, time.Second
+		if r.IntN(3) > 0 {
+			cfg.AckPolicy, cfg.AckWait, cfg.BackOff, cfg.MaxDeliver = jsapi.AckFlowControl, 0, nil, -1
+			cfg.MaxAckPending = 1 + r.IntN(8)
+		}
+	case withGroups:
+		cfg.DeliverSubject, cfg.MaxWaiting = "", 512
+		cfg.PriorityGroups = []string{"A", "B"}
+		cfg.PriorityPolicy = []jsapi.PriorityPolicy{jsapi.PriorityOverflow, jsapi.PriorityPinnedClient, jsapi.PriorityPrioritized}[r.IntN(3)]
+		if cfg.PriorityPolicy == jsapi.PriorityPinnedClient {
+			cfg.PriorityTimeout = time.Duration(1+r.IntN(3)) * time.Second
+		}
+	}
 }
 
 func randomFilters(r *rand.Rand) (string, []string) {
@@ -111,9 +144,13 @@ func runModel(seed uint64, mu mutant) (err *failure) {
 	s := newSim()
 	s.now = int64(time.Hour)
 	s.cfg = randomConfig(r)
-	m := &model{mutant: mu, s: s, r: r}
+	specialize(s.cfg, mu.kind, r)
+	m := &model{mutant: mu, s: s, r: r, flow: flowModel{window: flowStart}}
+	if s.cfg.PriorityPolicy != jsapi.PriorityNone {
+		m.groups = newGroupModel()
+	}
 	for range r.IntN(20) {
-		s.store(modelSubjects[r.IntN(len(modelSubjects))], r.IntN(50))
+		s.store(modelSubjects[r.IntN(len(modelSubjects))], m.size())
 	}
 	m.begin()
 	s.onSend, s.onEff, s.onRun = m.sent, m.effect, m.logRun
@@ -186,8 +223,20 @@ func (m *model) policy() consumerstate.Policy {
 	return consumerstate.AckAll
 }
 
+// size is that of another message: with flow control a few fill the window.
+func (m *model) size() int {
+	if m.s.cfg.FlowControl {
+		return m.r.IntN(600_000)
+	}
+	return m.r.IntN(50)
+}
+
 func (m *model) sent(d *Delivery) {
-	m.trace = append(m.trace, fmt.Sprintf("  sent %d as %d, delivery %d", d.Seq, d.ConsumerSeq, d.Count))
+	m.note("  sent %d to %s as %d, delivery %d", d.Seq, d.Target, d.ConsumerSeq, d.Count)
+	defer m.flowSent(d)
+	if m.groups != nil {
+		m.groupSent(d)
+	}
 	m.sends[d.Seq]++
 	cfg := m.s.cfg
 	switch {
@@ -229,9 +278,18 @@ func (m *model) sent(d *Delivery) {
 }
 
 func (m *model) effect(e *Effect) {
-	if e.Kind == MaxDeliver {
+	switch e.Kind {
+	case MaxDeliver:
 		m.given[e.Seq] = true
 		delete(m.pending, e.Seq)
+	case FlowRequest:
+		m.flowRequested(e)
+	case Heartbeat:
+		m.beat(e)
+	case Status, Pinned, Unpinned:
+		if m.groups != nil {
+			m.groupEffect(e)
+		}
 	}
 }
 
@@ -284,13 +342,17 @@ func (m *model) act() {
 	case op < 30:
 		subject := modelSubjects[r.IntN(len(modelSubjects))]
 		m.note("store %s as %d", subject, s.last+1)
-		s.store(subject, r.IntN(50))
+		s.store(subject, m.size())
+	case op < 50 && m.groups != nil:
+		m.pull()
 	case op < 50:
 		body := []string{"", "3", `{"batch":5,"expires":2000000000}`, `{"batch":2,"no_wait":true}`, `{"batch":4,"no_wait":true,"expires":500000000}`,
 			`{"batch":5,"max_bytes":120,"expires":1000000000}`, `{"batch":2,"expires":3000000000,"idle_heartbeat":700000000}`}[r.IntN(7)]
 		m.note("pull %s", body)
 		s.m.PullBody([]byte(body), fmt.Sprint("in", r.IntN(3)), false, s.now)
 		s.turn()
+	case op < 72 && s.cfg.FlowControl && (s.cfg.AckPolicy == jsapi.AckFlowControl || op < 60):
+		m.answer()
 	case op < 72:
 		seq := m.someSeq()
 		cseq := m.s.m.dnext - 1
@@ -298,6 +360,9 @@ func (m *model) act() {
 			cseq = e.dseq
 		}
 		body := []string{"", "+ACK", "+ACK", "+ACK", "+ACK", "-NAK", "-NAK {\"delay\":1500000000}", "+WPI", "+TERM", "nonsense", "+NXT", "+NXT 2", `+NXT {"batch":3,"no_wait":true}`}[r.IntN(13)]
+		if m.groups != nil && strings.HasPrefix(body, "+NXT") {
+			body = "+ACK"
+		}
 		m.ack(seq, cseq, body)
 	case op < 82:
 		d := time.Duration(r.IntN(1500)) * time.Millisecond
@@ -332,6 +397,8 @@ func (m *model) act() {
 			m.floor = Position{Consumer: s.m.dnext - 1, Stream: max(m.floor.Stream, s.first-1)}
 		}
 		s.turn()
+	case op < 92 && m.groups != nil:
+		m.leave()
 	case op < 92:
 		in := fmt.Sprint("in", r.IntN(3))
 		m.note("toggle %s", in)
@@ -355,6 +422,7 @@ func (m *model) act() {
 		n := s.m.Reset([]uint64{0, 1 + r.Uint64N(s.last+1)}[r.IntN(2)], s.now)
 		m.note("reset to %d", n)
 		log := m.log
+		m.flow.used, m.flow.covered, m.flow.outstanding = 0, 0, ""
 		m.reset(n)
 		m.log = log
 		s.recount()
@@ -379,7 +447,9 @@ func (m *model) act() {
 		cfg := *s.cfg
 		if cfg.AckPolicy != jsapi.AckNone {
 			cfg.MaxAckPending = r.IntN(10)
-			if cfg.BackOff == nil {
+			if cfg.AckPolicy == jsapi.AckFlowControl {
+				cfg.MaxAckPending++
+			} else if cfg.BackOff == nil {
 				cfg.AckWait = time.Duration(500+r.IntN(1500)) * time.Millisecond
 				cfg.MaxDeliver = []int{-1, 2, 3}[r.IntN(3)]
 			}
@@ -400,24 +470,14 @@ func (m *model) act() {
 func (m *model) ack(seq, cseq uint64, body string) {
 	s := m.s
 	m.note("ack %d/%d %s", seq, cseq, body)
-	if verb, _ := ParseVerb([]byte(body)); (verb == VerbAck || verb == VerbTerm || verb == VerbNext) && s.cfg.AckPolicy != jsapi.AckNone && seq < s.m.next {
+	if verb, _ := ParseVerb([]byte(body)); (verb == VerbAck || verb == VerbTerm || verb == VerbNext) && s.m.tracksDeadlines() && seq < s.m.next {
 		if s.cfg.AckPolicy == jsapi.AckExplicit {
 			m.settle(seq)
 			if m.given[seq] {
 				m.settled[seq] = true
 			}
-		} else if f := s.m.floor; seq > f.Stream && min(cseq, s.m.dnext-1) > f.Consumer {
-			seq := min(seq, s.m.delivered.Stream)
-			for _, q := range sortedKeys(m.pending) {
-				if q <= seq {
-					m.settled[q] = true
-					delete(m.pending, q)
-				}
-			}
-			m.floor = Position{Consumer: min(cseq, s.m.dnext-1), Stream: seq}
-			if len(m.pending) == 0 {
-				m.floor.Consumer = s.m.dnext - 1
-			}
+		} else {
+			m.ackAll(seq, cseq)
 		}
 	}
 	a := Ack{Seq: seq, ConsumerSeq: cseq, Deliveries: 1, Body: []byte(body), Reply: "r"}
@@ -425,6 +485,25 @@ func (m *model) ack(seq, cseq uint64, body string) {
 		s.m.Ack(a, s.now)
 	}
 	s.turn()
+}
+
+// ackAll does in the model what an ack of everything up to a position means.
+func (m *model) ackAll(seq, cseq uint64) {
+	s := m.s
+	if f := s.m.floor; seq <= f.Stream || min(cseq, s.m.dnext-1) <= f.Consumer {
+		return
+	}
+	seq = min(seq, s.m.delivered.Stream)
+	for _, q := range sortedKeys(m.pending) {
+		if q <= seq {
+			m.settled[q] = true
+			delete(m.pending, q)
+		}
+	}
+	m.floor = Position{Consumer: min(cseq, s.m.dnext-1), Stream: seq}
+	if len(m.pending) == 0 {
+		m.floor.Consumer = s.m.dnext - 1
+	}
 }
 
 // restart makes the machine anew from what survives: an orderly stop, or a kill
@@ -442,6 +521,10 @@ func (m *model) restart(killed bool) {
 	}
 	m.note("restart (killed: %v) from %+v, scanned %d", killed, state, scanned)
 	s.m, _ = Restore(s.cfg, &state, scanned, s.first, s.last, s, s.options())
+	m.flow = flowModel{window: flowStart}
+	if m.groups != nil {
+		m.groups.restart()
+	}
 	s.recount()
 	m.checkFloor()
 	if s.cfg.Push() {
@@ -465,114 +548,4 @@ func (m *model) checkFloor() {
 		m.fail("floor %v repaired to %v, first %d", before, f, s.first)
 	}
 	m.floor = s.m.floor
-}
-
-// drain has everything delivered and acknowledged that is left.
-func (m *model) drain() {
-	s := m.s
-	m.note("drain")
-	clear(s.deaf)
-	s.m.Pause(0, s.now)
-	if s.cfg.Push() {
-		s.m.SetActive(true, s.now)
-	}
-	for range 10_000 {
-		i := s.m.Info(s.now)
-		if i.Pending == 0 && i.AckPending == 0 {
-			break
-		}
-		if !s.cfg.Push() && i.Waiting == 0 {
-			s.m.PullBody([]byte("100"), "drain", false, s.now)
-		}
-		s.turn()
-		for _, q := range sortedKeys(m.pending) {
-			if m.pending[q] && s.m.pend.find(q).ticket == 0 {
-				m.ack(q, m.latest[q], "")
-			}
-		}
-		s.sleep(100 * time.Millisecond)
-		m.check()
-	}
-	for q, msg := range s.msgs {
-		if s.matches(msg.subject) && !m.settled[q] && !m.given[q] && !m.passed[q] {
-			m.fail("%d was never delivered and acknowledged", q)
-		}
-	}
-}
-
-// undelivered counts the messages that are still to be delivered for the first time.
-func (m *model) undelivered() (n uint64) {
-	for q, msg := range m.s.msgs {
-		// With a list of last messages, those that are not in it do not count.
-		if q >= m.s.m.next && m.s.matches(msg.subject) && !m.passed[q] {
-			n++
-		}
-	}
-	return n
-}
-
-// check compares the machine with the model and with itself.
-func (m *model) check() {
-	s := m.s
-	i := s.m.Info(s.now)
-	if exact := m.undelivered(); i.Pending != exact {
-		m.fail("num_pending %d, want %d", i.Pending, exact)
-	}
-	if i.Floor != m.floor {
-		m.fail("floor %v, want %v", i.Floor, m.floor)
-	}
-	if i.AckPending != len(m.pending) {
-		m.fail("num_ack_pending %d, want %v", i.AckPending, sortedKeys(m.pending))
-	}
-	if i.Floor.Stream > i.Delivered.Stream || i.Floor.Consumer > i.Delivered.Consumer || i.Delivered.Stream >= s.m.next {
-		m.fail("floor %v, delivered %v, next %d", i.Floor, i.Delivered, s.m.next)
-	}
-	queued := 0
-	s.m.pend.each(func(e *entry) bool {
-		if !m.pending[e.sseq] || e.sseq <= i.Floor.Stream {
-			m.fail("pending %d, floor %v", e.sseq, i.Floor)
-		}
-		if e.ticket != 0 {
-			queued++
-		} else if s.m.tracksDeadlines() && e.due == 0 {
-			m.fail("%d never expires", e.sseq)
-		}
-		return true
-	})
-	if queued != s.m.pend.queued {
-		m.fail("%d queued, counted %d", queued, s.m.pend.queued)
-	}
-	m.checkLog()
-}
-
-// checkLog compares what the runs make with what the machine would write.
-func (m *model) checkLog() {
-	want, _ := m.s.m.Snapshot()
-	got := m.log.State()
-	if got.Delivered != want.Delivered {
-		m.fail("runs: delivered %v, want %v", got.Delivered, want.Delivered)
-	}
-	if got.AckFloor.Stream > want.AckFloor.Stream || got.AckFloor.Consumer > want.AckFloor.Consumer {
-		m.fail("runs: floor %v passed %v", got.AckFloor, want.AckFloor)
-	}
-	for seq, p := range want.Pending {
-		if p.Sequence <= want.AckFloor.Consumer {
-			// An ack of a redelivery took the floor past it: of such a message
-			// the log takes no later time (store document 14).
-			p.Timestamp = got.Pending[seq].Timestamp
-		}
-		if got.Pending[seq] != p {
-			m.fail("runs: pending %d is %v, want %v", seq, got.Pending[seq], p)
-		}
-	}
-	for seq := range got.Pending {
-		// What is gone from the stream is found missing after a restart, and
-		// what was given up with the floor ahead of it is given up again.
-		if _, ok := want.Pending[seq]; !ok && !(m.s.cfg.AckPolicy == jsapi.AckAll && (m.settled[seq] || m.given[seq])) {
-			m.fail("runs: %d is still pending", seq)
-		}
-	}
-	if m.s.cfg.AckPolicy == jsapi.AckExplicit && !maps.Equal(got.Redelivered, want.Redelivered) {
-		m.fail("runs: redelivered %v, want %v", got.Redelivered, want.Redelivered)
-	}
 }

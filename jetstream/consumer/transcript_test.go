@@ -187,6 +187,9 @@ func (s *sim) turn() {
 				i--
 				continue
 			}
+			if s.onSend != nil {
+				s.effects() // who was passed over is known before
+			}
 			s.sent(d)
 			m.Sent(s.now)
 			s.effects()
