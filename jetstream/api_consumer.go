@@ -445,11 +445,8 @@ func (a *Account) serveFlowControl(msgs []Msg) {
 			noResponders(a.publisher(&p), m, nil, m.Subject)
 			continue
 		}
-		header := func(name string) uint64 {
-			n, _ := strconv.ParseUint(string(natsproto.HeaderValue(m.Header, name)), 10, 64)
-			return n
-		}
-		c.put(consumerItem{kind: itemFlow, cseq: header("Nats-Last-Consumer"), seq: header("Nats-Last-Stream")}, m.Subject, nil)
+		seq, _ := strconv.ParseUint(string(natsproto.HeaderValue(m.Header, "Nats-Last-Stream")), 10, 64)
+		c.put(consumerItem{kind: itemFlow, seq: seq}, m.Subject, nil)
 	}
 	a.release(p)
 }

@@ -98,7 +98,7 @@ type consumerItem struct {
 	start       int
 	body, reply int    // lengths
 	seq         uint64 // ack, flow: stream sequence
-	cseq        uint64 // ack, flow: consumer sequence
+	cseq        uint64 // ack: consumer sequence
 	deliveries  uint64
 }
 
@@ -284,7 +284,7 @@ func (c *Consumer) item(it *consumerItem, buf []byte, now int64) {
 	case itemPull:
 		c.m.PullBody(body, reply, imported, now)
 	case itemFlow:
-		c.m.FlowAnswer(string(body), it.cseq, it.seq, now)
+		c.m.FlowAnswer(string(body), it.seq, now)
 	case itemBound:
 		c.m.SetActive(true, now)
 	case itemUnbound:

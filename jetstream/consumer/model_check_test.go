@@ -28,7 +28,7 @@ func (m *model) drain() {
 		}
 		s.turn()
 		if m.flow.outstanding != "" {
-			m.answerWith(m.flow.outstanding, s.m.delivered.Stream, 0)
+			m.answerWith(m.flow.outstanding, s.m.delivered.Stream)
 		}
 		for _, q := range sortedKeys(m.pending) {
 			if m.pending[q] && s.m.pend.find(q).ticket == 0 {

@@ -58,34 +58,26 @@ func (m *model) answer() {
 	if subject == "" || r.IntN(8) == 0 {
 		subject = "$JS.FC.S.C.none"
 	}
-	seq, cseq := m.someSeq(), uint64(0)
+	seq := m.someSeq()
 	switch r.IntN(6) {
 	case 0:
 		seq = 0
 	case 1, 2, 3:
 		seq = s.m.delivered.Stream
 	}
-	if r.IntN(2) == 0 {
-		cseq = s.m.dnext - 1
-		if e := s.m.pend.find(seq); e != nil {
-			cseq = e.dseq
-		}
-	}
-	m.answerWith(subject, seq, cseq)
+	m.answerWith(subject, seq)
 }
 
-func (m *model) answerWith(subject string, seq, cseq uint64) {
+func (m *model) answerWith(subject string, seq uint64) {
 	s, f := m.s, &m.flow
-	m.note("answer %s, %d/%d", subject, cseq, seq)
+	m.note("answer %s, %d", subject, seq)
 	if subject == f.outstanding {
 		*f = flowModel{window: min(2*f.window, 32<<20), used: max(f.used-f.covered, 0)}
 		if s.cfg.AckPolicy == jsapi.AckFlowControl && seq > 0 && seq < s.m.next {
-			upTo := cseq
-			if upTo == 0 {
-				for q := range m.pending {
-					if q <= seq {
-						upTo = max(upTo, m.firsts[q])
-					}
+			upTo := uint64(0)
+			for q := range m.pending {
+				if q <= seq {
+					upTo = max(upTo, m.firsts[q])
 				}
 			}
 			m.ackAll(seq, upTo)
@@ -94,7 +86,7 @@ func (m *model) answerWith(subject string, seq, cseq uint64) {
 	if m.mutant.flow != nil {
 		subject, seq = m.mutant.flow(m, subject, seq)
 	}
-	s.m.FlowAnswer(subject, cseq, seq, s.now)
+	s.m.FlowAnswer(subject, seq, s.now)
 	s.turn()
 }
 

@@ -73,7 +73,7 @@ func (m *Machine) requestFlow() {
 
 // FlowAnswer is a client's answer to a flow-control request. For ack policy
 // flow_control it acknowledges everything up to the stream sequence.
-func (m *Machine) FlowAnswer(subject string, consumerSeq, streamSeq uint64, now int64) {
+func (m *Machine) FlowAnswer(subject string, streamSeq uint64, now int64) {
 	if m.closed || subject == "" || subject != m.push.outstanding {
 		return
 	}
@@ -84,18 +84,19 @@ func (m *Machine) FlowAnswer(subject string, consumerSeq, streamSeq uint64, now 
 		return
 	}
 	m.lastAck, m.activity = now, now
-	dseq := consumerSeq
-	if dseq == 0 {
-		// The highest delivery at or below the stream sequence.
-		dseq = m.floor.Consumer
-		m.pend.each(func(e *entry) bool {
-			if e.sseq <= streamSeq {
-				dseq = e.dseq
-			}
-			return e.sseq <= streamSeq
-		})
+	// The delivery that belongs to the stream sequence is known here: a client that
+	// tells a later one would take the floor past messages that nobody delivers
+	// again.
+	dseq := uint64(0)
+	m.pend.each(func(e *entry) bool {
+		if e.sseq <= streamSeq {
+			dseq = e.dseq
+		}
+		return e.sseq <= streamSeq
+	})
+	if dseq > 0 {
+		m.ackAll(streamSeq, dseq)
 	}
-	m.ackAll(streamSeq, dseq)
 }
 
 // cost is the time that the rate limit gives size bytes.

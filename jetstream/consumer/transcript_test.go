@@ -437,11 +437,11 @@ func (s *sim) command(line string) {
 			s.m.SetActive(true, s.now)
 		}
 	case "flow": // flow SUBJECT [CONSUMERSEQ SEQ]
-		var c, q uint64
+		var q uint64
 		if len(f) == 3 {
-			c, q = num(f[1]), num(f[2])
+			q = num(f[2])
 		}
-		s.m.FlowAnswer(f[0], c, q, s.now)
+		s.m.FlowAnswer(f[0], q, s.now)
 	case "pause":
 		d, _ := time.ParseDuration(rest)
 		s.m.Pause(s.now+int64(d), s.now)
