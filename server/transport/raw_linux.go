@@ -35,6 +35,7 @@ type rawConn struct {
 	rerr   error
 	poll   bool // the next read does not wait
 	onRead func(fd uintptr) bool
+	stride stride
 }
 
 func newRawConn(nc net.Conn) *rawConn {
@@ -94,6 +95,7 @@ func (r *rawConn) writeRest(fd uintptr) bool {
 // where a client and the server take turns, that would wake the runtime's monitor
 // each time, which goes to sleep in between.
 func (r *rawConn) writeOnce(fd uintptr) bool {
+	r.stride.writes.Add(1)
 	var n int
 	var errno syscall.Errno
 	for {
@@ -143,6 +145,7 @@ func (r *rawConn) readLoop(handle func([]byte) error, rest *rest) error {
 				continue
 			}
 		}
+		r.stride.read(r, r.read)
 		rest.began()
 		// What is handled at once stays small, however much was read: it bounds
 		// how long a consumer waits for what a producer has for it.
@@ -184,7 +187,11 @@ func (r *rawConn) readOnce(fd uintptr) bool {
 			continue
 		case syscall.EAGAIN:
 			PutBuffer(buf)
-			return r.poll // or wait until there is something
+			if r.poll {
+				return true
+			}
+			r.stride.wait()
+			return false // wait until there is something
 		}
 		PutBuffer(buf)
 		r.rerr = os.NewSyscallError("read", errno)
