@@ -317,6 +317,12 @@ func (r *recovery) floor() {
 		return
 	}
 	r.owe(f.seq)
+	for i, b := range s.blocks {
+		if b.file.locked != "" { // what it holds is lost, and not below the floor for that
+			b.last.seq = max(b.last.seq, r.lowestIn(s.blocks[i+1:])-1)
+			b.first = seqTime{seq: b.last.seq + 1}
+		}
+	}
 	s.compactTo(newOp(), min(f.seq, s.last.seq+1))
 	if s.msgs > 0 {
 		return

@@ -166,8 +166,8 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 		for k := range r.index.Blocks {
 			if b := &r.index.Blocks[k]; b.Number == uint64(x.b.num) && b.Msgs() > 0 {
 				x.FirstSeq, x.LastSeq = b.FirstSeq, b.LastSeq
-				if b.Number == r.index.LastBlock && i >= 0 && i+1 < len(s.blocks) && s.blocks[i+1].msgs > 0 {
-					x.LastSeq = max(x.LastSeq, s.blocks[i+1].first.seq-1) // it has grown since
+				if b.Number == r.index.LastBlock && i >= 0 {
+					x.LastSeq = max(x.LastSeq, r.lowestIn(s.blocks[i+1:])-1) // it has grown since
 				}
 				return
 			}
@@ -177,12 +177,26 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 	if i > 0 {
 		first = s.blocks[i-1].last.seq + 1
 	}
-	if i >= 0 && i+1 < len(s.blocks) && s.blocks[i+1].msgs > 0 {
-		last = s.blocks[i+1].first.seq - 1
+	if i >= 0 {
+		last = r.lowestIn(s.blocks[i+1:]) - 1
 	}
 	if first <= last {
 		x.FirstSeq, x.LastSeq = first, last
 	}
+}
+
+// lowestIn is the lowest sequence of the messages of blocks, dead ones among them; 1
+// if they hold none.
+func (r *recovery) lowestIn(blocks []*block) uint64 {
+	for _, b := range blocks {
+		if b.file.locked != "" {
+			continue
+		}
+		if c, err := r.s.content(b); err == nil && len(c.ents) > 0 {
+			return c.ents[0].seq
+		}
+	}
+	return 1
 }
 
 // noteMissing reports a block without a file, and remembers it in the quarantine
