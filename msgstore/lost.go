@@ -185,8 +185,9 @@ func (r *recovery) lockedSeqs(x *foundDamage) {
 	}
 }
 
-// lowestIn is the lowest sequence of the messages of blocks, dead ones among them; 1
-// if they hold none.
+// lowestIn is the lowest sequence of the messages of blocks, the last ones of the
+// stream, dead ones among them; if they hold none, it is behind the last sequence, of
+// which tombstones can tell.
 func (r *recovery) lowestIn(blocks []*block) uint64 {
 	for _, b := range blocks {
 		if b.file.locked != "" {
@@ -196,7 +197,7 @@ func (r *recovery) lowestIn(blocks []*block) uint64 {
 			return c.ents[0].seq
 		}
 	}
-	return 1
+	return r.s.last.seq + 1
 }
 
 // noteMissing reports a block without a file, and remembers it in the quarantine
