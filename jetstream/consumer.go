@@ -37,7 +37,8 @@ type Consumer struct {
 	counting atomic.Uint64                        // where the count that is under way goes on; 0: none is. Changes under state
 	floor    atomic.Uint64                        // stream sequence; below it no removal matters
 	from     atomic.Uint64                        // where it started; it may be beyond the end of the stream
-	purged   atomic.Bool                          // what is pending may have been purged
+	lost     atomic.Bool                          // what is pending may be gone ...
+	purged   atomic.Bool                          // ... by a purge
 	stale    atomic.Bool                          // the count is too high since a purge
 
 	set     *consumerSet

@@ -20,12 +20,21 @@ const (
 // gone before it does anything else; the messages that it still has to deliver
 // are counted anew in slices, and at once for those who ask.
 func (cs *consumerSet) purged() {
+	for _, c := range cs.list() {
+		c.purged.Store(true)
+	}
+	cs.lost()
+}
+
+// lost is purged for messages that limits or their age took away, which count as
+// terminated.
+func (cs *consumerSet) lost() {
 	cs.shrunk.Store(false)
 	running := len(cs.recount) > 0
 	cs.recount = cs.list()
 	for _, c := range cs.recount {
 		c.stale.Store(true)
-		c.purged.Store(true)
+		c.lost.Store(true)
 	}
 	if !running {
 		cs.recountSome()
@@ -60,7 +69,7 @@ func (c *Consumer) refresh() {
 	c.state.Lock()
 	defer c.state.Unlock()
 	c.settleEvents()
-	if c.counting.Load() != 0 && !c.purged.Load() {
+	if c.counting.Load() != 0 && !c.lost.Load() {
 		c.count()
 		return
 	}
@@ -75,7 +84,7 @@ func (c *Consumer) fresh() {
 	if cs := c.set; cs.shrunk.Load() {
 		cs.stream.exclusively(func() {
 			if cs.shrunk.Load() {
-				cs.purged()
+				cs.lost()
 			}
 		})
 	}
@@ -96,18 +105,25 @@ func (c *Consumer) fresh() {
 	}
 }
 
-// settlePurge drops what is pending and was purged. Under state.
+// settlePurge drops what is pending and is gone. Under state.
 func (c *Consumer) settlePurge() {
-	if !c.purged.Swap(false) || c.gone {
+	if !c.lost.Swap(false) || c.gone {
 		return
 	}
+	purged := c.purged.Swap(false) // it was set before
 	store := c.stream.store
-	var s msgstore.State
-	store.FastState(&s)
-	c.m.Purged(s.FirstSeq)
+	if purged {
+		var s msgstore.State
+		store.FastState(&s)
+		c.m.Purged(s.FirstSeq)
+	}
 	for _, seq := range c.m.Pending(nil) {
-		if !store.Has(seq) {
+		switch {
+		case store.Has(seq):
+		case purged:
 			c.m.Gone(seq)
+		default:
+			c.m.Removed(seq, false)
 		}
 	}
 }

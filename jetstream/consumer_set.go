@@ -335,7 +335,7 @@ func (cs *consumerSet) catchUp() {
 	if cs.shrunk.Load() && cs.count(true) > 0 {
 		cs.stream.exclusivelyLater(func() {
 			if cs.shrunk.Load() {
-				cs.purged()
+				cs.lost()
 			}
 		}, nil)
 	}
@@ -467,7 +467,7 @@ func (cs *consumerSet) recheck() {
 	}
 	done := func() { // when the removals took effect
 		if cs.shrunk.Load() {
-			cs.purged()
+			cs.lost()
 		}
 	}
 	if s.LastSeq-s.FirstSeq >= recheckInBackground {

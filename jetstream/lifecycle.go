@@ -377,7 +377,7 @@ func (st *Stream) reconfigure(old, cfg *jsapi.StreamConfig) error {
 	st.dropDisabledBatches(cfg)
 	st.consumers.updated(old, cfg)
 	if st.store.FastState(&after); after.Msgs < before.Msgs {
-		st.consumers.purged() // by the limits
+		st.consumers.lost()
 	}
 	st.updateOrigins(cfg)
 	for _, o := range st.origins.list() {
