@@ -65,8 +65,6 @@ func TestScheduleWithoutInterest(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		stateIs(t, a, "S", "0 messages 8-7 without []")
-		c.want(`"delivered":{"consumer_seq":0,"stream_seq":0},"ack_floor":{"consumer_seq":0,"stream_seq":0}`, "$JS.API.CONSUMER.INFO.S.u", "")
-		c.want(`"stream_seq":3`, "$JS.API.CONSUMER.INFO.S.v", "")
 	})
 }
 
