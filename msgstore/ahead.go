@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
+	"github.com/natsd/natsd/msgstore/internal/record"
 )
 
 // readAhead reads the blocks of a replay in their order, a few of them before
@@ -91,6 +92,7 @@ func (a *readAhead) begin(b *block) {
 		close(x.done)
 		return
 	}
+	key := record.NewKey(d.s.cfg.Name, b.num) // here: the replay changes cfg
 	go func() {
 		defer close(x.done)
 		x.size = len(buf)
@@ -100,7 +102,7 @@ func (a *readAhead) begin(b *block) {
 		c := x.cache
 		c.buf, c.compressed, x.bad = plain(buf)
 		if len(x.bad) == 0 {
-			x.first, x.whole = d.quick(b, c, 0)
+			x.first, x.whole = d.quick(key, c, 0)
 		}
 	}()
 }

@@ -79,7 +79,7 @@ func (d *disk) viewOf(b *block) view {
 	s := d.s
 	v := view{size: -1, gen: b.file.gen, key: b.file.key}
 	i := s.blockIndex(b)
-	if !b.file.sealed || i == len(s.blocks)-1 && !d.truncating {
+	if !b.file.compressed && (!b.file.sealed || i == len(s.blocks)-1 && !d.truncating) {
 		v.size = b.size // what is behind may be on its way, and not visible yet
 	}
 	if i > 0 {
@@ -122,7 +122,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	c := newCache()
 	c.buf, c.compressed = content, compressed
 	if len(ranges) == 0 {
-		if _, whole := d.quick(b, c, v.after); whole && v.complete(c) {
+		if _, whole := d.quick(record.NewKey(d.s.cfg.Name, b.num), c, v.after); whole && v.complete(c) {
 			return c
 		}
 	}
@@ -154,8 +154,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 // quick fills in c if every record of its content is whole and they ascend from
 // after. The scan, which is slower, is for the others. first is the lowest sequence
 // that is not a tombstone's, 0 if there is none.
-func (d *disk) quick(b *block, c *cache, after uint64) (first uint64, whole bool) {
-	key := record.NewKey(d.s.cfg.Name, b.num)
+func (d *disk) quick(key record.Key, c *cache, after uint64) (first uint64, whole bool) {
 	if c.ents == nil {
 		c.ents = make([]ent, 0, len(c.buf)/128+8)
 	}

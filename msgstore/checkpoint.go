@@ -82,7 +82,7 @@ func (r *recovery) writtenSince() bool {
 	if len(bad) > 0 {
 		return false
 	}
-	if _, whole := r.d.quick(b, c, 0); !whole {
+	if _, whole := r.d.quick(record.NewKey(r.s.cfg.Name, b.num), c, 0); !whole {
 		return false
 	}
 	if uint64(r.files[r.end].num) > x.LastBlock {

@@ -143,6 +143,7 @@ type scanner struct {
 	rec     record.Record // handed to visit; here, so that it costs no allocation
 	res     Result
 	sawLast bool         // a record with Evidence.LastSum was seen
+	removed uint64       // highest sequence of a tombstone: the stream had come to it
 	lastAt  int          // its offset
 	dead    map[int]bool // offsets from which the chain is known to break
 	open    int          // damages with LastSeq unknownSeq
@@ -198,6 +199,7 @@ func (s *scanner) take(at int, r *record.Record) error {
 	case record.Dead:
 		return nil
 	case record.Tombstone:
+		s.removed = max(s.removed, r.Seq)
 	default:
 		if r.Seq <= s.res.LastSeq {
 			return nil
@@ -315,7 +317,7 @@ func (s *scanner) boundAtEnd(d *Damage) {
 	case seq == 0 && d.End-d.Start == record.MinSize && s.claimsTombstone(d.Start):
 		d.FirstSeq, d.LastSeq = 0, 0 // with less of it there may have been more
 	default:
-		d.FirstSeq, d.LastSeq = next, max(seq, next)
+		s.bound(d, max(seq, next)+1)
 	}
 }
 
@@ -323,7 +325,7 @@ func (s *scanner) boundAtEnd(d *Damage) {
 // claim, following their lengths as far as they make sense. A claim of more
 // than the bytes could hold is itself damaged and does not count.
 func (s *scanner) claims(at, end int) (highest uint64) {
-	limit := s.res.LastSeq + 1 + uint64((end-at)/record.MinSize)
+	limit := max(s.res.LastSeq, s.removed) + 1 + uint64((end-at)/record.MinSize)
 	for at < end {
 		if seq, ok := s.claimedSeq(at); ok && seq <= limit {
 			highest = max(highest, seq)

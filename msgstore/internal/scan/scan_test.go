@@ -144,6 +144,7 @@ func TestVerdicts(t *testing.T) {
 	var last = ten.at[9]
 	chance := new(block).msg(1, "aaa").msg(2, strings.Repeat("b", 27)).msg(4, "c") // the second has 64 bytes
 	headless := (&block{number: 3}).msg(7, "a").tomb(2).msg(8, "b")
+	mostlyGone := (&block{number: 3}).tomb(46).tomb(45).msg(48, "a")
 
 	for _, tc := range []struct {
 		name string
@@ -196,6 +197,8 @@ func TestVerdicts(t *testing.T) {
 			[]Damage{{Start: 0, End: chance.at[1], FirstSeq: 1, LastSeq: 1}}},
 		{"sequence of the first record, the blocks before are gone", Block{Number: 3, Content: flip(headless.b, 8, 1), Last: true}, []uint64{8},
 			[]Damage{{Start: 0, End: headless.at[1], FirstSeq: 7, LastSeq: 7}}},
+		{"the only record behind tombstones, the blocks before are gone", Block{Number: 3, Content: flip(mostlyGone.b, len(mostlyGone.b)-9, 1), Last: true}, nil,
+			[]Damage{{Start: mostlyGone.at[2], End: len(mostlyGone.b), FirstSeq: 48, LastSeq: 48}}},
 
 		{"payload in the middle", Block{Content: flip(ten.b, ten.at[4]+35, 1), Last: true}, seqRange(1, 10, 5),
 			[]Damage{{Start: ten.at[4], End: ten.at[5], FirstSeq: 5, LastSeq: 5}}},
