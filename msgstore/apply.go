@@ -155,10 +155,7 @@ func (s *store) blockFor(seq uint64) (*block, int) {
 // A message that cannot be read is removed from those that are known.
 // With bulk the change is left to the caller.
 func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
-	c, err := s.single(b, seq)
-	if err != nil {
-		c, err = s.content(b)
-	}
+	c, err := s.singleContent(b, seq)
 	var e *ent
 	if err == nil {
 		if n, ok := c.at(seq); ok {
@@ -330,10 +327,7 @@ func (s *store) act(o *op, a *action) {
 // subjectOf returns the subject of a live message for a callback; "" if it
 // cannot be read.
 func (s *store) subjectOf(b *block, seq uint64) string {
-	c, err := s.single(b, seq)
-	if err != nil {
-		c, err = s.content(b)
-	}
+	c, err := s.singleContent(b, seq)
 	if err != nil {
 		return ""
 	}

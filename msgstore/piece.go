@@ -156,3 +156,13 @@ func (s *store) single(b *block, seq uint64) (*cache, error) {
 	}
 	return c, err
 }
+
+// singleContent is single for those who hold mu for writing: it loads the block if
+// need be.
+func (s *store) singleContent(b *block, seq uint64) (*cache, error) {
+	c, err := s.single(b, seq)
+	if err != nil {
+		return s.content(b)
+	}
+	return c, nil
+}

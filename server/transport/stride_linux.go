@@ -53,7 +53,7 @@ func (s *stride) read(r *rawConn, n int) {
 			fallthrough
 		default:
 			s.lapsed.Store(false)
-			s.long = false // the timer's function has seen to it
+			s.end(r) // it may have lapsed in a stride before, too late to be seen then
 		}
 	}
 	if w := s.writes.Load(); n < strideFrom || w != s.seen {
@@ -83,8 +83,9 @@ func (s *stride) wait() {
 	}
 }
 
-// end has the socket tell of each byte again. Only the timer's function does so
-// besides, so that a socket that waits for more always has a timer that runs.
+// end has the socket tell of each byte again. Nothing else ends a stride, so that a
+// socket that waits for more always has a timer that runs; its function may lower the
+// number besides.
 func (s *stride) end(r *rawConn) {
 	s.long = false
 	r.setLow(1)

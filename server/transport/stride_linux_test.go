@@ -2,6 +2,7 @@ package transport
 
 import (
 	"io"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -102,5 +103,33 @@ func TestSignalsLowered(t *testing.T) {
 		if got := signalsLowered(release); got != want {
 			t.Errorf("%q: %v", release, got)
 		}
+	}
+}
+
+// TestLateLapse: the function of the timer of one stride may come to its end after
+// the next one has begun. The socket is not left waiting for more than comes.
+func TestLateLapse(t *testing.T) {
+	c, _, done := pair(t, true, Config{})
+	defer done()
+	low := func() (n int) {
+		err := c.raw.rc.Control(func(fd uintptr) { n, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	s := &c.raw.stride
+	for range strideAfter {
+		s.read(c.raw, 2*strideFrom)
+	}
+	if !s.long || low() < strideBytes {
+		t.Fatalf("no stride: the socket waits for %d", low())
+	}
+	s.lapsed.Store(true) // in the stride before
+	s.wait()
+	s.writes.Add(1)
+	s.read(c.raw, strideBytes)
+	if s.long || low() != 1 {
+		t.Errorf("stride %v; the socket waits for %d bytes", s.long, low())
 	}
 }
