@@ -13,14 +13,7 @@ import (
 // that nobody is woken for it.
 func TestWhoSyncs(t *testing.T) {
 	disk := crashfs.New(1)
-	h, err := NewHost("/store", HostOptions{FS: disk, Manual: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenFileStore(h, Config{Name: "S", Storage: FileStorage, Subjects: []string{">"}}, FileOptions{Account: "A"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openOn(t, disk, Config{Name: "S", Storage: FileStorage, Subjects: []string{">"}}, FileOptions{})
 	var held atomic.Bool
 	var syncs atomic.Int32
 	began, letGo := make(chan struct{}, 1), make(chan struct{})
@@ -54,7 +47,7 @@ func TestWhoSyncs(t *testing.T) {
 	}
 	held.Store(false)
 
-	for h.commit.Busy() { // until the worker is gone: else it would take what follows
+	for s.disk.host.commit.Busy() { // until the worker is gone: else it would take what follows
 		runtime.Gosched()
 	}
 	stored := false // without a lock: it is the same goroutine

@@ -164,17 +164,8 @@ func (l *traceLog) Tracef(f string, v ...any) { l.add("TRC ", f, v...) }
 
 // TestTraceOfRefusedLines: the protocol log has the line that ended a connection.
 func TestTraceOfRefusedLines(t *testing.T) {
-	o := options.Default()
-	o.Host, o.Port, o.Trace = "127.0.0.1", -1, true
 	log := new(traceLog)
-	s, err := New(o, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
+	s := startLogged(t, log, func(o *options.Options) { o.Trace = true })
 	for _, line := range []string{"PUB a", "SUB a b c d", "UNSUB 1 2 3", "PUB a 999999999", "HPUB a 1 1", "INFO x"} {
 		c := dial(t, s, "")
 		c.send("%s\r\n", line)
@@ -189,17 +180,8 @@ func TestTraceOfRefusedLines(t *testing.T) {
 
 // TestFullConnectionsAreLoggedSeldom: whoever subscribes on at its limit does not fill the log.
 func TestFullConnectionsAreLoggedSeldom(t *testing.T) {
-	o := options.Default()
-	o.Host, o.Port, o.MaxSubscriptions = "127.0.0.1", -1, 1
 	log := new(testLog)
-	s, err := New(o, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
+	s := startLogged(t, log, func(o *options.Options) { o.MaxSubscriptions = 1 })
 	began := time.Now()
 	for range 2 { // the limit is a connection's, the log line its account's
 		c := dial(t, s, `{"verbose":false}`)

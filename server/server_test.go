@@ -60,12 +60,18 @@ func (l *testLog) contains(text string) bool {
 // options.
 func start(t testing.TB, change func(*options.Options)) *Server {
 	t.Helper()
+	return startLogged(t, &testLog{}, change)
+}
+
+// startLogged is start with a log that the test looks at.
+func startLogged(t testing.TB, log Logger, change func(*options.Options)) *Server {
+	t.Helper()
 	o := options.Default()
 	o.Host, o.Port = "127.0.0.1", -1
 	if change != nil {
 		change(o)
 	}
-	s, err := New(o, &testLog{})
+	s, err := New(o, log)
 	if err != nil {
 		t.Fatal(err)
 	}
