@@ -184,35 +184,10 @@ func TestCalloutLimits(t *testing.T) {
 		"of the wrong account": {func(u *jwt.UserClaims) { u.Audience = "NOPE" }, false},
 		"small":                {func(u *jwt.UserClaims) { u.Limits.Subs, u.Limits.Payload = 1, 10 }, true},
 	}
-	svc := connect(t, s, nats.UserInfo("auth", "p"))
-	if _, err := svc.Subscribe(calloutSubject, func(m *nats.Msg) {
-		q, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		u := jwt.NewUserClaims(q.UserNkey)
+	answerCallouts(t, s, issuer, func(q *jwt.AuthorizationRequestClaims, u *jwt.UserClaims) {
 		u.Audience = "APP"
 		cases[q.ConnectOptions.Username].edit(u)
-		a := jwt.NewAuthorizationResponseClaims(q.UserNkey)
-		a.Audience = q.Server.ID
-		if a.Jwt, err = u.Encode(issuer); err != nil {
-			t.Error(err)
-			return
-		}
-		answer, err := a.Encode(issuer)
-		if err == nil {
-			err = m.Respond([]byte(answer))
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := svc.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	})
 	for name, c := range cases {
 		if got := mayLogin(t, s, nats.UserInfo(name, "x")); got != c.ok {
 			t.Errorf("%s: let in: %v, want %v", name, got, c.ok)

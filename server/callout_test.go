@@ -15,6 +15,18 @@ import (
 // calloutService lets everybody in who names an account as the password.
 func calloutService(t *testing.T, s *Server, issuer nkeys.KeyPair) *nats.Conn {
 	t.Helper()
+	return answerCallouts(t, s, issuer, func(q *jwt.AuthorizationRequestClaims, u *jwt.UserClaims) {
+		u.Audience = q.ConnectOptions.Password
+		if q.ConnectOptions.Username == "own" {
+			u.Sub.Allow.Add("own.>")
+		}
+	})
+}
+
+// answerCallouts is a service that answers with the claims of a user as edit makes
+// them.
+func answerCallouts(t *testing.T, s *Server, issuer nkeys.KeyPair, edit func(*jwt.AuthorizationRequestClaims, *jwt.UserClaims)) *nats.Conn {
+	t.Helper()
 	svc := connect(t, s, nats.UserInfo("auth", "p"))
 	if _, err := svc.Subscribe(calloutSubject, func(m *nats.Msg) {
 		q, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
@@ -23,10 +35,7 @@ func calloutService(t *testing.T, s *Server, issuer nkeys.KeyPair) *nats.Conn {
 			return
 		}
 		u := jwt.NewUserClaims(q.UserNkey)
-		u.Audience = q.ConnectOptions.Password
-		if q.ConnectOptions.Username == "own" {
-			u.Sub.Allow.Add("own.>")
-		}
+		edit(q, u)
 		user, err := u.Encode(issuer)
 		if err != nil {
 			t.Error(err)
