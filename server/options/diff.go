@@ -277,7 +277,7 @@ var comparisons = map[string]func(*differ, string) error{
 	},
 	"jetstream.tpm": func(d *differ, path string) error {
 		old, new := d.old.JetStream, d.new.JetStream
-		if old.Enabled && new.Enabled && tpm(old.TPM) != tpm(new.TPM) {
+		if old.Enabled && new.Enabled && valueOf(old.TPM) != valueOf(new.TPM) {
 			return refused("JetStreamTpm", shownTPM(old.TPM), shownTPM(new.TPM))
 		}
 		return nil
@@ -527,16 +527,8 @@ func pointed[T any](p *T) string {
 	return fmt.Sprintf("%+v", *p)
 }
 
-// tpm is the block, or what it is when it is not there.
-func tpm(t *TPM) TPM {
-	if t == nil {
-		return TPM{}
-	}
-	return *t
-}
-
 func shownTPM(t *TPM) string {
-	c := tpm(t)
+	c := valueOf(t)
 	c.EncryptionPassword, c.SRKPassword = redacted(c.EncryptionPassword), redacted(c.SRKPassword)
 	return pointed(&c)
 }

@@ -226,7 +226,7 @@ func (cmd *CommandLine) Options() (*Options, error) {
 	return o, nil
 }
 
-// valueOf is what p points to, or nothing.
+// valueOf is what p points to; nil stands for the zero value.
 func valueOf[T any](p *T) (v T) {
 	if p != nil {
 		v = *p
