@@ -37,7 +37,7 @@ type Load struct {
 	// CPU is what the server used for it, where the row measures a part of its
 	// run only; else all of the run counts.
 	CPU time.Duration
-	// Fsync is how long a sync of a file took beside the run, where the row looks.
+	// Fsync is how long an append to a file and its sync took, where the row looks.
 	Fsync time.Duration
 	// PerUnit is resident memory in bytes for each of the row's things, where it
 	// weighs them.

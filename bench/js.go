@@ -67,13 +67,10 @@ func (p publishing) sync(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	load, err := timed(srv, p.n, func(int) error {
+	load, err := timedBesideSyncs(srv, p.n, p.payload, func(int) error {
 		_, err := js.Publish(ctx, "js.0", p.payload)
 		return err
 	})
-	if err == nil {
-		load.Fsync, err = syncTime(srv.Dir)
-	}
 	if err != nil {
 		return load, err
 	}
@@ -157,19 +154,21 @@ const leanWindow = 4096
 
 // lean publishes with a window of outstanding acks, spread over the streams.
 func (p publishing) lean(ctx context.Context, srv *Server) (Load, error) {
-	return p.leanWith(ctx, srv, leanWindow)
+	return p.leanWith(ctx, srv, func(c *leanConn) (Load, error) {
+		return measured(srv, p.n, func() error {
+			return c.publishAcked(p.streams, p.payload, p.n, leanWindow)
+		})
+	})
 }
 
 // leanSync publishes one by one.
 func (p publishing) leanSync(ctx context.Context, srv *Server) (Load, error) {
-	load, err := p.leanWith(ctx, srv, 1)
-	if err == nil {
-		load.Fsync, err = syncTime(srv.Dir)
-	}
-	return load, err
+	return p.leanWith(ctx, srv, func(c *leanConn) (Load, error) {
+		return timedBesideSyncs(srv, p.n, p.payload, func(i int) error { return c.publishOne(i, p.payload) })
+	})
 }
 
-func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load, error) {
+func (p publishing) leanWith(ctx context.Context, srv *Server, publish func(*leanConn) (Load, error)) (Load, error) {
 	nc, js, err := p.setup(ctx, srv)
 	if err != nil {
 		return Load{}, err
@@ -180,12 +179,7 @@ func (p publishing) leanWith(ctx context.Context, srv *Server, window int) (Load
 		return Load{}, err
 	}
 	defer c.Close()
-	var took []time.Duration
-	load, err := measured(srv, p.n, func() (err error) {
-		took, err = c.publishAcked(p.streams, p.payload, p.n, window)
-		return err
-	})
-	load.Latencies = took
+	load, err := publish(c)
 	if err != nil {
 		return load, err
 	}
@@ -255,14 +249,10 @@ func (r reading) kvPut(ctx context.Context, srv *Server) (Load, error) {
 		return Load{}, err
 	}
 	defer nc.Close()
-	load, err := timed(srv, r.n, func(i int) error {
+	return timedBesideSyncs(srv, r.n, r.payload, func(i int) error {
 		_, err := kv.Put(ctx, fmt.Sprintf("key%d", i%1000), r.payload)
 		return err
 	})
-	if err == nil {
-		load.Fsync, err = syncTime(srv.Dir)
-	}
-	return load, err
 }
 
 func (r reading) kvGet(ctx context.Context, srv *Server) (Load, error) {

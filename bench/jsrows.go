@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,11 +32,11 @@ func jsRows(scale float64) []Row {
 	}
 	payload := []byte(strings.Repeat("x", 128))
 	syncGoal := Goal{"p50 against fsync + 0.8 x the peer's p50", 1, true, func(_ []Result, own Result, _ *Reference) float64 {
-		fsync, peer := median(own.Natsd, func(s Sample) float64 { return s.FsyncUs }), median(own.Peer, p50)
-		if fsync == 0 || peer == 0 {
+		disk, peer := median(own.Natsd, fsync), median(own.Peer, p50)
+		if disk == 0 || peer == 0 {
 			return 0
 		}
-		return median(own.Natsd, p50) / (fsync + 0.8*peer)
+		return median(own.Natsd, p50) / (disk + 0.8*peer)
 	}}
 	for _, size := range []int{128, 1 << 10} {
 		p := publishing{payload: []byte(strings.Repeat("x", size)), streams: 1}
@@ -113,25 +110,3 @@ func jsRows(scale float64) []Row {
 }
 
 func perUnit(s Sample) float64 { return s.PerUnitKiB }
-
-// syncTime is the median time of writing 128 bytes to a file and syncing it.
-func syncTime(dir string) (time.Duration, error) {
-	f, err := os.Create(filepath.Join(dir, "synced"))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	took := make([]time.Duration, 200)
-	for i := range took {
-		began := time.Now()
-		if _, err := f.Write(make([]byte, 128)); err != nil {
-			return 0, err
-		}
-		if err := f.Sync(); err != nil {
-			return 0, err
-		}
-		took[i] = time.Since(began)
-	}
-	slices.Sort(took)
-	return took[len(took)/2], nil
-}

@@ -19,6 +19,7 @@ type leanConn struct {
 	keep  func() bool // lets the connection outlive its context
 	pongs chan struct{}
 	err   atomic.Pointer[error]
+	out   []byte // scratch of publishOne
 }
 
 // leanBuffer is what a lean client reads and writes at once, in bytes.

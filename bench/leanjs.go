@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"time"
 )
 
 // publishAcked publishes n messages to the subjects js.0 ... in turn, each with
 // a reply subject of its own below _INBOX.bench, with at most window of them
 // unacknowledged, and checks every ack. The connection is subscribed to the
-// replies with sid 1. It returns how long each ack took.
-func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]time.Duration, error) {
-	took := make([]time.Duration, n)
-	sent := make([]time.Time, n)
+// replies with sid 1.
+func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) error {
 	free := make(chan int, window+1)
 	acks := make(chan error, 1)
-	next := make([]uint64, streams) // the sequence that each stream must give next
+	next := make([]int, streams) // the sequence that each stream must give next
 	go func() {
 		for got := 0; got < n; {
 			batch := 0
@@ -31,11 +28,10 @@ func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]t
 						acks <- fmt.Errorf("ack for message %d of %d", i, n)
 						return
 					}
-					took[i] = time.Since(sent[i])
 					s := i % streams
 					next[s]++
-					if want := fmt.Sprintf(`{"stream":"S%d","seq":%d}`, s, next[s]); string(bytes.ReplaceAll(body, []byte(", "), []byte(","))) != want {
-						acks <- fmt.Errorf("ack %s, wanted %s", body, want)
+					if err := checkAck(body, s, next[s]); err != nil {
+						acks <- err
 						return
 					}
 					got++
@@ -57,26 +53,16 @@ func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]t
 			case k := <-free:
 				room += k
 			case err := <-acks:
-				return nil, err
+				return err
 			}
 		}
 		out = out[:0]
-		now := time.Now()
 		for ; i < n && room > 0 && len(out) < leanBuffer/4; i++ {
-			out = append(out, "PUB js."...)
-			out = strconv.AppendInt(out, int64(i%streams), 10)
-			out = append(out, " _INBOX.bench."...)
-			out = strconv.AppendInt(out, int64(i), 10)
-			out = append(out, ' ')
-			out = strconv.AppendInt(out, int64(len(payload)), 10)
-			out = append(out, '\r', '\n')
-			out = append(out, payload...)
-			out = append(out, '\r', '\n')
-			sent[i] = now
+			out = appendPub(out, i%streams, i, payload)
 			room--
 		}
 		if _, err := c.Write(out); err != nil {
-			return nil, err
+			return err
 		}
 	drained:
 		for {
@@ -92,9 +78,61 @@ func (c *leanConn) publishAcked(streams int, payload []byte, n, window int) ([]t
 		select {
 		case <-free:
 		case err := <-acks:
-			return took, err
+			return err
 		}
 	}
+}
+
+// publishOne publishes message i of the stream S0 and waits for its ack, which must be
+// the one for sequence i+1.
+func (c *leanConn) publishOne(i int, payload []byte) error {
+	c.out = appendPub(c.out[:0], 0, i, payload)
+	if _, err := c.Write(c.out); err != nil {
+		return err
+	}
+	got, body, err := c.readAck()
+	if err != nil {
+		return err
+	}
+	if got != i {
+		return fmt.Errorf("ack for message %d, wanted %d", got, i)
+	}
+	return checkAck(body, 0, i+1)
+}
+
+// appendPub appends message i for a stream, with a reply subject of its own.
+func appendPub(out []byte, stream, i int, payload []byte) []byte {
+	out = append(out, "PUB js."...)
+	out = strconv.AppendInt(out, int64(stream), 10)
+	out = append(out, " _INBOX.bench."...)
+	out = strconv.AppendInt(out, int64(i), 10)
+	out = append(out, ' ')
+	out = strconv.AppendInt(out, int64(len(payload)), 10)
+	out = append(out, '\r', '\n')
+	out = append(out, payload...)
+	return append(out, '\r', '\n')
+}
+
+// checkAck wants the ack of a sequence of a stream. It makes no garbage: it is called
+// for each message, on the processors that the server needs.
+func checkAck(body []byte, stream, seq int) error {
+	var buf [64]byte
+	stripped := buf[:0] // without the spaces that the peer's has
+	for _, c := range body[:min(len(body), cap(buf))] {
+		if c != ' ' {
+			stripped = append(stripped, c)
+		}
+	}
+	var want [64]byte
+	w := append(want[:0], `{"stream":"S`...)
+	w = strconv.AppendInt(w, int64(stream), 10)
+	w = append(w, `","seq":`...)
+	w = strconv.AppendInt(w, int64(seq), 10)
+	w = append(w, '}')
+	if !bytes.Equal(stripped, w) {
+		return fmt.Errorf("ack %s, wanted %s", body, string(w))
+	}
+	return nil
 }
 
 // readAck reads the next message on _INBOX.bench.<i>. body is valid until the
@@ -124,8 +162,7 @@ func (c *leanConn) nextAck() (i int, body []byte, err error) {
 		i = i*10 + int(rest[0]-'0')
 		rest = rest[1:]
 	}
-	f := bytes.Fields(rest)
-	size, err := strconv.Atoi(string(f[len(f)-1]))
+	size, err := strconv.Atoi(string(bytes.TrimSpace(rest[bytes.LastIndexByte(rest, ' ')+1:])))
 	if err != nil {
 		return 0, nil, fmt.Errorf("ack line %q", line)
 	}

@@ -15,6 +15,8 @@ func rss(s Sample) float64  { return float64(s.PeakRSS) }
 func p50(s Sample) float64  { return s.P50Us }
 func p99(s Sample) float64  { return s.P99Us }
 
+func fsync(s Sample) float64 { return s.FsyncUs }
+
 // ratio of the medians, natsd to peer; 0 where one of them is missing.
 func ratio(r Result, f func(Sample) float64) float64 {
 	p := median(r.Peer, f)
@@ -27,15 +29,15 @@ func ratio(r Result, f func(Sample) float64) float64 {
 // WriteTable prints medians, and behind the rate its spread over the rounds.
 func WriteTable(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "row\tdriver\tmsgs/s\t(spread)\tpeer\tratio\tcpu µs/msg\tpeer\tratio\tpeak MiB\tpeer\tratio\tp50 µs\tpeer\tratio\tp99 µs\tpeer\t")
+	fmt.Fprintln(t, "row\tdriver\tmsgs/s\t(spread)\tpeer\tratio\tcpu µs/msg\tpeer\tratio\tpeak MiB\tpeer\tratio\tp50 µs\tpeer\tratio\tp99 µs\tpeer\tfsync µs\t")
 	for _, r := range results {
 		spread := values(r.Natsd, rate)
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f-%.0f\t%.0f\t%s\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f-%.0f\t%.0f\t%s\t%.2f\t%.2f\t%s\t%.0f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n",
 			r.Row, r.Driver, median(r.Natsd, rate), spread[0], spread[len(spread)-1], median(r.Peer, rate), times(ratio(r, rate)),
 			median(r.Natsd, cpu), median(r.Peer, cpu), times(ratio(r, cpu)),
 			median(r.Natsd, rss)/(1<<20), median(r.Peer, rss)/(1<<20), times(ratio(r, rss)),
 			micros(median(r.Natsd, p50)), micros(median(r.Peer, p50)), times(ratio(r, p50)),
-			micros(median(r.Natsd, p99)), micros(median(r.Peer, p99)))
+			micros(median(r.Natsd, p99)), micros(median(r.Peer, p99)), micros(median(r.Natsd, fsync)))
 	}
 	return t.Flush()
 }
