@@ -409,9 +409,16 @@ func (cs *consumerSet) needed(seq uint64, subject string) bool {
 // needs any more, after a consumer is done with them. Called on any goroutine;
 // it does not keep seqs. It reports false if the stream has stopped.
 func (cs *consumerSet) release(seqs []uint64) bool {
+	return cs.releaseThen(seqs, cs.stream.removalDone)
+}
+
+// releaseThen is release that calls done when the removal took effect, and does not
+// if it reports false.
+func (cs *consumerSet) releaseThen(seqs []uint64, done func(uint64, error)) bool {
 	st := cs.stream
 	retention := st.Config().Retention
 	if retention == jsapi.LimitsPolicy || len(seqs) == 0 {
+		done(0, nil)
 		return true
 	}
 	gone := make([]uint64, 0, len(seqs))
@@ -424,7 +431,11 @@ func (cs *consumerSet) release(seqs []uint64) bool {
 		}
 		gone = append(gone, seq)
 	}
-	return len(gone) == 0 || st.do(func() { st.proposer.Remove(gone, st.removalDone) })
+	if len(gone) == 0 {
+		done(0, nil)
+		return true
+	}
+	return st.do(func() { st.proposer.Remove(gone, done) })
 }
 
 // released passes on what the machine does not need any more. If the stream has
@@ -457,15 +468,24 @@ func (cs *consumerSet) recheck() {
 	st.store.FastState(&s)
 	check := func() {
 		const slice = 1024
+		var removals sync.WaitGroup
+		defer removals.Wait()
+		done := func(n uint64, err error) {
+			st.removalDone(n, err)
+			removals.Done()
+		}
 		seqs := make([]uint64, 0, slice)
 		for seq := s.FirstSeq; seq <= s.LastSeq && !st.closed.Load(); seq++ {
 			if seqs = append(seqs, seq); len(seqs) == slice || seq == s.LastSeq {
-				cs.release(seqs)
+				removals.Add(1)
+				if !cs.releaseThen(seqs, done) {
+					removals.Done()
+				}
 				seqs = seqs[:0]
 			}
 		}
 	}
-	done := func() { // when the removals took effect
+	settled := func() { // when the removals took effect
 		if cs.shrunk.Load() {
 			cs.lost()
 		}
@@ -473,12 +493,12 @@ func (cs *consumerSet) recheck() {
 	if s.LastSeq-s.FirstSeq >= recheckInBackground {
 		go func() {
 			check()
-			st.exclusively(done)
+			st.exclusively(settled)
 		}()
 		return
 	}
 	check()
-	st.exclusively(done)
+	st.exclusively(settled)
 }
 
 // recheckInBackground is the size above which a request does not wait for the

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
 // Rules in which two features of a stream meet.
@@ -152,6 +154,35 @@ func TestInterestOfUnreadableConsumer(t *testing.T) {
 	stateIs(t, a, "S", "3 messages 1-4 without [3]")
 	c.wantReply(`{"stream":"S","seq":5}`, "s.o", "x")
 	stateIs(t, a, "S", "3 messages 1-5 without [3 5]")
+}
+
+// Who hears that a consumer is gone finds the messages gone that it needed, however
+// slow the disk is: the removal waits for what others have on their way to it.
+func TestInterestEndsBeforeTheReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := crashfs.New(1)
+		e, a, c := newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"retention":"interest"}`)
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.T", `{"name":"T","subjects":["t"]}`)
+		for _, name := range []string{"a", "b"} {
+			c.want(`"stream_name":"S"`, "$JS.API.CONSUMER.CREATE.S."+name+".s."+name,
+				`{"stream_name":"S","config":{"durable_name":"`+name+`","ack_policy":"explicit","filter_subject":"s.`+name+`"}}`)
+			c.want(`"seq":`, "s."+name, "x")
+		}
+		disk.Inject(func(call crashfs.Call) error {
+			if call.Kind == crashfs.Sync {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		c.publish("t", "", "x")
+		c.want(`"success":true`, "$JS.API.CONSUMER.DELETE.S.b", "")
+		stateIs(t, a, "S", "1 messages 1-2 without [2]")
+		disk.Inject(nil)
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A message that is pending under filters of before goes like any other.
