@@ -523,9 +523,9 @@ func (c *Consumer) info(full bool) *jsapi.ConsumerInfo {
 	if p := cfg.PauseUntil; p != nil && p.After(now) {
 		r.Paused, r.PauseRemaining = true, p.Sub(now)
 	}
-	for n, g := range cfg.PriorityGroups {
-		s := jsapi.PriorityGroupState{Group: g}
-		if n == 0 && i.Pinned != "" {
+	if len(cfg.PriorityGroups) > 0 { // all groups share one pin: the state is the first one's
+		s := jsapi.PriorityGroupState{Group: cfg.PriorityGroups[0]}
+		if i.Pinned != "" {
 			s.PinnedClientID, s.PinnedTime = i.Pinned, time.Unix(0, i.PinnedAt).UTC()
 		}
 		r.PriorityGroups = append(r.PriorityGroups, s)

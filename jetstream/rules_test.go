@@ -72,11 +72,13 @@ func TestRules(t *testing.T) {
 			{"CONSUMER.CREATE.L", `{"stream_name":"L","config":{"name":"JS_SRC_x","direct":true,"sourcing":true,"deliver_subject":"$JS.S.x"}}`, `"idle_heartbeat":1000000000,"num_replicas":0`},
 			// Without a message of its subjects the last sequence is where it begins.
 			{"CONSUMER.CREATE.S.l", `{"stream_name":"S","config":{"durable_name":"l","deliver_policy":"last_per_subject","filter_subject":"s.none"}}`, `"delivered":{"consumer_seq":0,"stream_seq":0}`},
+			// There is one pin, whatever the number of groups.
+			{"CONSUMER.CREATE.S.g", `{"stream_name":"S","config":{"name":"g","priority_policy":"overflow","priority_groups":["a","b"]}}`, `"priority_groups":[{"group":"a","pinned_ts":"0001-01-01T00:00:00Z"}]}`},
 			// A reset is no request of the account's statistics.
 			{"CONSUMER.RESET.S.d", `{"seq":"x"}`, `"err_code":10025`},
-			{"INFO", ``, `"total":25,"errors":12}`},
-			{"CONSUMER.RESET.S.d", ``, `"reset_seq":1`},
 			{"INFO", ``, `"total":26,"errors":12}`},
+			{"CONSUMER.RESET.S.d", ``, `"reset_seq":1`},
+			{"INFO", ``, `"total":27,"errors":12}`},
 			// The same consumer of an origin for different transforms.
 			{"STREAM.CREATE.P", `{"name":"P","storage":"memory","sources":[{"name":"O","subject_transforms":[{"src":"a","dest":""}],"consumer":{"name":"c","deliver_subject":"x"}},` +
 				`{"name":"O","subject_transforms":[{"src":"b","dest":""}],"consumer":{"name":"c","deliver_subject":"y"}}]}`, `"err_code":10216`},

@@ -39,6 +39,22 @@ type Message struct {
 	Scratch               []byte // memory for the ack subject
 }
 
+// content is the size of the headers and the payload that are sent. A bare
+// message is a header with the size of its payload instead.
+func (msg *Message) content(bare bool) int {
+	if !bare {
+		return msg.Header + msg.Data
+	}
+	n := len("Nats-Msg-Size: 0\r\n")
+	for rest := msg.Data / 10; rest > 0; rest /= 10 {
+		n++
+	}
+	if msg.Header > 0 {
+		return msg.Header + n
+	}
+	return len("NATS/1.0\r\n") + n + len("\r\n")
+}
+
 // Verdict says what to do with an offered message.
 type Verdict uint8
 
@@ -234,7 +250,7 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 	}
 	o.stamp = msg.Time
 	reply := s.text.append(msg.Scratch[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
-	o.size = msg.Subject + len(reply) + msg.Header + msg.Data
+	o.size = msg.Subject + len(reply) + msg.content(m.is.bare)
 	o.d = Delivery{Reply: reply, Seq: msg.Seq, ConsumerSeq: m.dnext, Count: count, Pending: pending, HeadersOnly: m.is.bare}
 	if m.is.push {
 		if !m.push.active || m.stalled() || m.waitForRate(o.size, now) {
