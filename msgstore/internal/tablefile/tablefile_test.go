@@ -47,3 +47,31 @@ func TestDecode(t *testing.T) {
 		t.Errorf("an entry beyond the end: %v", err)
 	}
 }
+
+// FuzzDecode reads files whose entries are a number and a text, as the longest of
+// the three kinds have them: what is accepted is consumed whole, has as many
+// entries as it says, and is what AppendHead and the entries make again.
+func FuzzDecode(f *testing.F) {
+	f.Add(append(AppendHead(nil, 2, 7), 5, 1, 'a', 6, 0))
+	f.Add(AppendHead(nil, 0, 1<<63))
+	f.Add(AppendHead(nil, 1<<62, 7))
+	f.Add(append(AppendHead(nil, 1, 7), 0x80, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const minEntry = 2
+		var body []byte
+		entries := 0
+		stamp, err := Decode(b, minEntry, func(r *binread.Reader) error {
+			entries++
+			n := r.Byte()
+			text := r.Bytes(uint64(r.Byte()))
+			body = append(append(body, n, byte(len(text))), text...)
+			return nil
+		})
+		if entries > len(b)/minEntry {
+			t.Fatalf("%d entries of %d bytes", entries, len(b))
+		}
+		if err == nil && !slices.Equal(append(AppendHead(nil, entries, stamp), body...), b) {
+			t.Fatalf("%d entries and stamp %d do not make the file again", entries, stamp)
+		}
+	})
+}
