@@ -68,12 +68,15 @@ func (d *disk) remember(b *block, c *cache) {
 // is to be loaded. It is not for the first message of a block, whose removal needs to
 // see the next. The caller holds store.mu.
 func (d *disk) piece(b *block, seq uint64) *cache {
+	if seq == b.first.seq {
+		return nil // even if it was read alone when others were before it
+	}
 	last := d.last.Load()
 	if last != nil && last.b == b && last.seq == seq && last.gen == b.file.gen {
 		return last.c
 	}
 	p := b.places
-	if p == nil || p.gen != b.file.gen || !b.file.sealed || b.file.locked != "" || seq == b.first.seq || seq < p.first {
+	if p == nil || p.gen != b.file.gen || !b.file.sealed || b.file.locked != "" || seq < p.first {
 		return nil
 	}
 	n := sort.Search(len(p.list), func(i int) bool { return p.first+uint64(p.list[i].seq) > seq }) - 1

@@ -187,3 +187,35 @@ func TestPieceDamage(t *testing.T) {
 		t.Errorf("%q stays", x.c.buf)
 	}
 }
+
+// The time of the first message is known behind a removal, though the message that was
+// removed had been read alone when it was not the first yet.
+func TestPieceBecomesFirst(t *testing.T) {
+	s := openOn(t, crashfs.New(1), Config{Name: "S", Subjects: []string{">"}}, FileOptions{BlockSize: 40_000})
+	defer stopAll(t, s)
+	h := s.disk.host
+	h.placeEvery, h.budget = 1000, 1
+	for seq := uint64(1); len(s.blocks) < 2; seq++ {
+		if err := s.StoreRawMsg("s", nil, make([]byte, 100), 0, int64(1000+seq), 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget := func() { h.Maintain(cacheIdle + 1) }
+	if _, err := s.LoadMsg(1, nil); err != nil { // the places are known from here on
+		t.Fatal(err)
+	}
+	forget()
+	if _, err := s.LoadMsg(2, nil); err != nil || s.blocks[0].cache.Load() != nil {
+		t.Fatalf("message 2 was not read alone: %v", err)
+	}
+	for seq := uint64(1); seq <= 2; seq++ {
+		if removed, err := s.RemoveMsg(seq); !removed || err != nil {
+			t.Fatal(removed, err)
+		}
+		var st State
+		if s.FastState(&st); st.FirstSeq != seq+1 || st.FirstTime != int64(1000+seq+1) {
+			t.Errorf("message %d removed: %+v", seq, st)
+		}
+		forget()
+	}
+}
