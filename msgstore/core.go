@@ -41,7 +41,7 @@ type store struct {
 	tracks bool          // subjects are tracked; never changes
 	index  *subjectIndex // nil if they are not, or the store is closed
 	due    dueTimes
-	source map[string]SourceProgress
+	source map[string]sourced
 	lost   LostData
 
 	updates func(msgs, bytes int64, seq uint64, subject string)
@@ -69,7 +69,7 @@ func (s *store) init(cfg Config) {
 		s.index = newSubjectIndex()
 	}
 	s.due.init(&s.cfg)
-	s.source = make(map[string]SourceProgress)
+	s.source = make(map[string]sourced)
 }
 
 // Type implements Store.

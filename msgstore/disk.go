@@ -58,7 +58,6 @@ type disk struct {
 	syncAt      int64      // of the last sync in mode Interval
 	saved       uint64     // changes when index.db was written
 
-	sourcesOnDisk   bool // there is a sources.db
 	firstEncryption bool // the stream was plain until now
 	stopping        bool // guarded by store.mu
 	truncating      bool // nothing is in flight; guarded by store.mu
@@ -70,6 +69,9 @@ type disk struct {
 	gone     []uint32 // blocks deleted since index.db was written; guarded by cleaning
 	floored  uint64   // the floor in floor.db; guarded by cleaning
 	marked   uint32   // the block that floor.db names, 0 if it may not hold; guarded by cleaning
+	sourced  uint64   // the stamp of sources.db, 0 if it is not known; guarded by cleaning
+
+	sourcesOnDisk bool // there is a sources.db; guarded by cleaning
 
 	unwritten bool // recovery left it to an index.db to say what lives
 

@@ -75,7 +75,7 @@ func (s *store) track(o *op, b *block, r *record.Record) {
 			b.schedules++
 		}
 		if len(s.cfg.Sources) > 0 {
-			s.trackSource(r)
+			s.trackSource(r, o != nil)
 		}
 	} else if s.due.sched != nil && s.due.sched.Len() > 0 {
 		s.due.sched.Cancel(string(r.Subject))
@@ -108,7 +108,7 @@ func (s *store) retrack(b *block, c *cache, e *ent, ttl, sched, source uint64) {
 		b.schedules = n
 	}
 	if e.seq >= source && len(s.cfg.Sources) > 0 {
-		s.trackSource(&r)
+		s.trackSource(&r, false)
 	}
 }
 
@@ -188,15 +188,22 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 	}
 }
 
-// trackSource notes how far a source has come.
-func (s *store) trackSource(r *record.Record) {
+// sourced is how far a source had come when the stream's last message was at.
+type sourced struct {
+	SourceProgress
+	at uint64
+}
+
+// trackSource notes how far a source has come. Of a message that is not new a
+// later one or sources.db may have told more.
+func (s *store) trackSource(r *record.Record, isNew bool) {
 	v, ok := headerValue(r.Header, hdrSource)
 	if !ok {
 		return
 	}
 	name, seq, identity, ok := parseSource(v)
-	if ok && slices.Contains(s.cfg.Sources, name) {
-		s.source[name] = SourceProgress{Seq: seq, Identity: identity}
+	if ok && slices.Contains(s.cfg.Sources, name) && (isNew || r.Seq >= s.source[name].at) {
+		s.source[name] = sourced{SourceProgress{Seq: seq, Identity: identity}, r.Seq}
 	}
 }
 
@@ -225,7 +232,7 @@ func (s *store) SourceProgress() map[string]SourceProgress {
 	m := make(map[string]SourceProgress, len(s.source))
 	for name, p := range s.source {
 		if p.Seq > 0 {
-			m[name] = p
+			m[name] = p.SourceProgress
 		}
 	}
 	return m
@@ -237,7 +244,7 @@ func (s *store) SetSourceProgress(m map[string]SourceProgress) {
 	defer s.mu.Unlock()
 	clear(s.source)
 	for name, p := range m {
-		s.source[name] = p
+		s.source[name] = sourced{p, s.last.seq}
 	}
 }
 

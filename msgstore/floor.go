@@ -107,6 +107,9 @@ func (d *disk) placeMark(o *op, seq uint64) error {
 
 // writeMark replaces floor.db. The caller holds cleaning.
 func (d *disk) writeMark(mark floorMark) error {
+	if err := d.keepSources(); err != nil {
+		return err
+	}
 	mark.gone = d.gone
 	if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name)); err != nil {
 		return err

@@ -95,6 +95,7 @@ func (s *store) blockNumber(seq uint64) uint64 {
 type state struct {
 	index, manifest    []byte
 	ttl, sched, source []byte
+	stamp              uint64 // the last sequence plus one
 	changes            uint64
 	gone               int // blocks deleted before
 	found              []uint64
@@ -122,6 +123,7 @@ func (d *disk) stateLocked() (x *state, err error) {
 		return nil, err
 	}
 	stamp := s.last.seq + 1
+	x.stamp = stamp
 	if s.due.ttl != nil {
 		x.ttl = s.due.ttl.AppendTo(nil, stamp)
 	}
@@ -171,7 +173,6 @@ func (d *disk) saveState(x *state) error {
 	}{
 		{path.Join(d.msgs, ttlFile), x.ttl},
 		{path.Join(d.msgs, schedFile), x.sched},
-		{path.Join(d.dir, sourceFile), x.source},
 	} {
 		if f.data == nil {
 			continue
@@ -180,12 +181,43 @@ func (d *disk) saveState(x *state) error {
 			return err
 		}
 	}
-	if x.source == nil && d.sourcesOnDisk {
-		d.fs.Remove(path.Join(d.dir, sourceFile))
+	if err := d.writeSources(x.source, x.stamp); err != nil {
+		return err
 	}
-	d.sourcesOnDisk = x.source != nil
 	d.saved = x.changes
 	return nil
+}
+
+// writeSources replaces sources.db, unless a later one is there. The caller holds
+// cleaning.
+func (d *disk) writeSources(b []byte, stamp uint64) error {
+	if stamp < d.sourced {
+		return nil
+	}
+	name := path.Join(d.dir, sourceFile)
+	if b != nil {
+		if err := d.replace(name, b); err != nil {
+			return err
+		}
+	} else if d.sourcesOnDisk {
+		d.fs.Remove(name)
+	}
+	d.sourcesOnDisk, d.sourced = b != nil, stamp
+	return nil
+}
+
+// keepSources writes down how far the sources have come: the messages that tell it
+// are about to be deleted. The caller holds cleaning.
+func (d *disk) keepSources() error {
+	s := d.s
+	s.mu.RLock()
+	stamp := s.last.seq + 1
+	b := s.encodeSources(stamp)
+	s.mu.RUnlock()
+	if b == nil || stamp == d.sourced {
+		return nil
+	}
+	return d.writeSources(b, stamp)
 }
 
 func (d *disk) replace(name string, data []byte) error {
@@ -283,7 +315,7 @@ func (d *disk) readDue() (ttl, sched, source uint64) {
 		for _, p := range list {
 			for _, name := range s.cfg.Sources {
 				if p.Name == name {
-					s.source[name] = SourceProgress{Seq: p.Seq, Identity: p.Identity}
+					s.source[name] = sourced{SourceProgress{Seq: p.Seq, Identity: p.Identity}, max(stamp, 1) - 1}
 				}
 			}
 		}

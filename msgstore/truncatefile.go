@@ -96,7 +96,7 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 	for _, b := range slices.Concat(removed, waiting) {
 		d.host.drop(b)
 	}
-	d.garbage, d.later, d.gone, d.floored, d.marked = nil, nil, nil, 0, 0
+	d.garbage, d.later, d.gone, d.floored, d.marked, d.sourced = nil, nil, nil, 0, 0, 0
 	d.changes++
 	d.forgetLost(seq)
 	x, err := d.stateLocked()

@@ -227,15 +227,19 @@ func checkSubjects(c *StreamConfig, env *Environment) *Error {
 	if len(c.Subjects) == 0 && len(c.Sources) == 0 {
 		c.Subjects = []string{c.Name}
 	}
-	for i, s := range c.Subjects {
+	for _, s := range c.Subjects {
 		if !subjecttree.Valid(s) {
 			return invalid("invalid subject")
 		}
+	}
+	for i, s := range c.Subjects {
 		for _, t := range c.Subjects[:i] {
 			if subjecttree.Collide(s, t) {
 				return invalid("subject %q overlaps with %q", t, s)
 			}
 		}
+	}
+	for _, s := range c.Subjects {
 		if err := checkReserved(c, s); err != nil {
 			return err
 		}

@@ -58,6 +58,8 @@ func TestCheckStream(t *testing.T) {
 		{`{"name":"A","subjects":["a.>"],"sources":[{"name":"C","filter_subject":"c.x"}]}`, 0, ""},
 		{`{"name":"A","sources":[{"name":"D"},{"name":"E"}]}`, 0, ""}, // a diamond is no cycle
 		{`{"name":"A","subjects":["a.*","a.b"]}`, 10052, `subject "a.*" overlaps with "a.b"`},
+		{`{"name":"A","subjects":[">","*.>","a."]}`, 10052, "invalid subject"},
+		{`{"name":"A","subjects":["$JS.>","$JS.API.*"]}`, 10052, `subject "$JS.>" overlaps with "$JS.API.*"`},
 		{`{"name":"A","subjects":["a..b"]}`, 10052, "invalid subject"},
 		{`{"name":"A","subjects":[">"]}`, 10052, "capturing all subjects requires no-ack to be true"},
 		{`{"name":"A","subjects":["$JS.API.x"]}`, 10052, "subjects that overlap with jetstream api require no-ack to be true"},
