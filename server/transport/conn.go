@@ -76,8 +76,8 @@ type Conn struct {
 	// Pending counts the bytes reserved and not yet written.
 	pending atomic.Int64
 	gated   atomic.Bool
-	ebbing  atomic.Bool // somebody waits for the ebb
-	closed  atomic.Bool // not open
+	ebbTo   atomic.Int64 // somebody waits until no more is pending; 0: nobody does
+	closed  atomic.Bool  // not open
 
 	// moved is when the peer last took something of what had to wait for it, or
 	// when the waiting began, since epoch.
@@ -184,7 +184,7 @@ func (c *Conn) giveBack(n int64, all bool) {
 		c.liftGate()
 		c.mu.Unlock()
 	}
-	if p <= ebbTo && c.ebbing.Load() {
+	if to := c.ebbTo.Load(); to != 0 && p <= to {
 		c.mu.Lock()
 		c.endEbb()
 		c.mu.Unlock()
@@ -216,7 +216,7 @@ func (c *Conn) take(s *Stage) {
 	case c.writing:
 		c.enqueue(s.chunks)
 		c.mu.Unlock()
-		s.out.behind = s.out.behind || c.pending.Load() > yieldAbove
+		s.out.behind = s.out.behind || c.pending.Load() > ebbLeast
 	case c.raw == nil:
 		c.enqueue(s.chunks)
 		c.writing = true

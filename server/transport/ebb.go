@@ -13,23 +13,25 @@ import (
 // limits say. The waits are bounded, so that a connection that sends to itself, or two
 // that send to each other, go on.
 const (
-	// ebbFrom is the length of a queue in bytes from which its producers wait, and
-	// ebbTo the one at which they go on: what a socket takes while they wake up.
-	ebbFrom = 2 << 20
-	ebbTo   = 1 << 20
+	// ebbAlone is the length of a queue in bytes from which its producers wait, and
+	// ebbTogether that of all queues that a batch adds to: many that are long at the
+	// same time share it, down to ebbLeast for each. The socket itself holds some
+	// megabytes more, so that its peer has something to read meanwhile.
+	ebbAlone    = 2 << 20
+	ebbTogether = 4 << 20
+	ebbLeast    = 256 << 10
 	// ebbMost is the length from which a connection cannot keep up: others who are
 	// sent the same do not wait for it.
 	ebbMost = 16 << 20
 	// ebbSome bounds the wait of a batch for one of its connections, and ebbAll the
-	// wait when all of them have long queues, since that holds up none of them.
+	// wait when all of them have long queues, since that holds up none of them; in
+	// between it is as long as their share.
 	ebbSome = 2 * time.Millisecond
-	ebbAll  = 5 * time.Millisecond
+	ebbAll  = 20 * time.Millisecond
 	// ebbMoving is how lately the peer must have taken something. A socket says that
-	// it takes more when a third of its buffer is free, a megabyte or so.
-	ebbMoving = 50 * time.Millisecond
-	// yieldAbove is how many bytes may wait for a connection's writer before a
-	// producer that does not wait lets it run first.
-	yieldAbove = 1 << 20
+	// it takes more when a third of its buffer is free, a megabyte or so, and a client
+	// whose threads are all busy may come to read only every hundred milliseconds.
+	ebbMoving = 200 * time.Millisecond
 )
 
 // epoch is where the clock of moves begins.
@@ -48,6 +50,7 @@ func (c *Conn) Still() time.Duration {
 type ebbWait struct {
 	yield bool
 	conn  *Conn // nil: nobody is waited for
+	to    int64 // the length at which it goes on
 	most  time.Duration
 }
 
@@ -57,42 +60,51 @@ func (o *Outbox) lag() ebbWait {
 	if !o.Yielding {
 		return w
 	}
+	long := 0
+	for _, s := range o.stages[:o.n] {
+		if s.conn.pending.Load() > ebbLeast {
+			long++
+		}
+	}
+	from := max(ebbLeast, min(ebbAlone, ebbTogether/int64(max(long, 1))))
 	var some, all *Conn // the longest of those waited for, and the shortest of all
 	for _, s := range o.stages[:o.n] {
 		p := s.conn.pending.Load()
 		if all == nil || p < all.pending.Load() {
 			all = s.conn
 		}
-		if p > ebbFrom && p < ebbMost && (some == nil || p > some.pending.Load()) && s.conn.Still() < ebbMoving {
+		if p > from && p < ebbMost && (some == nil || p > some.pending.Load()) && s.conn.Still() < ebbMoving {
 			some = s.conn
 		}
 	}
+	w.to = from / 2 // what a socket takes while the producer wakes up
 	switch {
-	case all.pending.Load() > ebbFrom && all.Still() < ebbMoving:
+	case all.pending.Load() > from && all.Still() < ebbMoving:
 		w.conn, w.most = all, ebbAll
 	case some != nil:
-		w.conn, w.most = some, ebbSome
+		w.conn, w.most = some, max(ebbSome, ebbAll*time.Duration(long)/time.Duration(o.n))
 	}
 	return w
 }
 
 func (w ebbWait) wait() {
 	if w.conn != nil {
-		w.conn.waitEbb(w.most)
+		w.conn.waitEbb(w.to, w.most)
 	} else if w.yield {
 		runtime.Gosched()
 	}
 }
 
-// waitEbb waits until the queue is short, at most d.
-func (c *Conn) waitEbb(d time.Duration) {
+// waitEbb waits until no more than n bytes are pending, at most d.
+func (c *Conn) waitEbb(n int64, d time.Duration) {
 	c.mu.Lock()
 	if c.ebb == nil {
 		c.ebb = make(chan struct{})
 	}
 	ebb := c.ebb
-	c.ebbing.Store(true)
-	if c.pending.Load() <= ebbTo || c.state == dead {
+	// Who else waits for less is woken too early, and looks again behind its next batch.
+	c.ebbTo.Store(max(n, c.ebbTo.Load()))
+	if c.pending.Load() <= n || c.state == dead {
 		c.endEbb()
 	}
 	c.mu.Unlock()
@@ -109,6 +121,6 @@ func (c *Conn) endEbb() {
 	if c.ebb != nil {
 		close(c.ebb)
 		c.ebb = nil
-		c.ebbing.Store(false)
+		c.ebbTo.Store(0)
 	}
 }

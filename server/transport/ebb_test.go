@@ -27,21 +27,33 @@ func TestLag(t *testing.T) {
 		pending int64
 		still   time.Duration
 	}
+	many := func(n int, p peer) (ps []peer) {
+		for range n {
+			ps = append(ps, p)
+		}
+		return ps
+	}
 	for _, tt := range []struct {
 		name  string
 		peers []peer
 		conn  int // -1: nobody
+		to    int64
 		most  time.Duration
 	}{
-		{"short", []peer{{ebbFrom, lively}}, -1, 0},
-		{"the only one", []peer{{ebbFrom + 1, lively}}, 0, ebbAll},
-		{"the only one, however long", []peer{{3 * ebbMost, lively}}, 0, ebbAll},
-		{"the only one does not read", []peer{{ebbFrom + 1, still}}, -1, 0},
-		{"all: the shortest", []peer{{9 << 20, lively}, {5 << 20, lively}, {7 << 20, lively}}, 1, ebbAll},
-		{"some: the longest", []peer{{9 << 20, lively}, {5 << 20, lively}, {0, lively}}, 0, ebbSome},
-		{"one that cannot keep up", []peer{{ebbMost, lively}, {0, lively}}, -1, 0},
-		{"one that cannot keep up, one that might", []peer{{ebbMost, lively}, {ebbFrom + 1, lively}, {0, lively}}, 1, ebbSome},
-		{"all, the shortest does not read", []peer{{5 << 20, still}, {6 << 20, lively}}, 1, ebbSome},
+		{"short", []peer{{2 << 20, lively}}, -1, 0, 0},
+		{"the only one", []peer{{2<<20 + 1, lively}}, 0, 1 << 20, ebbAll},
+		{"the only one, however long", []peer{{3 * ebbMost, lively}}, 0, 1 << 20, ebbAll},
+		{"the only one does not read", []peer{{2<<20 + 1, still}}, -1, 0, 0},
+		{"all: the shortest", []peer{{9 << 20, lively}, {5 << 20, lively}, {7 << 20, lively}}, 1, (4 << 20) / 3 / 2, ebbAll},
+		{"some: the longest", []peer{{9 << 20, lively}, {5 << 20, lively}, {0, lively}}, 0, 1 << 20, 2 * ebbAll / 3},
+		{"one of very many", append(many(99, peer{0, lively}), peer{9 << 20, lively}), 99, 1 << 20, ebbSome},
+		{"one that cannot keep up", []peer{{ebbMost, lively}, {0, lively}}, -1, 0, 0},
+		{"one that cannot keep up, one that might", []peer{{ebbMost, lively}, {2<<20 + 1, lively}, {0, lively}}, 1, 1 << 20, 2 * ebbAll / 3},
+		{"all, the shortest does not read", []peer{{5 << 20, still}, {6 << 20, lively}}, 1, 1 << 20, ebbAll},
+		{"a share of eight each", many(8, peer{512 << 10, lively}), -1, 0, 0},
+		{"more than a share of eight", many(8, peer{512<<10 + 1, lively}), 0, 256 << 10, ebbAll},
+		{"more than a share of eight, and one short", append(many(8, peer{512<<10 + 1, lively}), peer{ebbLeast, lively}), 0, 256 << 10, 8 * ebbAll / 9},
+		{"hundreds with little", many(400, peer{ebbLeast, lively}), -1, 0, 0},
 	} {
 		var o Outbox
 		o.Yielding = true
@@ -56,8 +68,8 @@ func TestLag(t *testing.T) {
 		if tt.conn >= 0 {
 			want = conns[tt.conn]
 		}
-		if w := o.lag(); w.conn != want || w.most != tt.most {
-			t.Errorf("%s: waits %v for %d", tt.name, w.most, slices.Index(conns, w.conn))
+		if w := o.lag(); w.conn != want || want != nil && (w.to != tt.to || w.most != tt.most) {
+			t.Errorf("%s: waits %v for %d until %d are pending", tt.name, w.most, slices.Index(conns, w.conn), w.to)
 		}
 		o.Yielding = false
 		if w := o.lag(); w.conn != nil {
@@ -108,10 +120,10 @@ func TestEbbEnds(t *testing.T) {
 	send(new(Outbox), 16<<20, c)
 	waits := make(chan struct{})
 	go func() {
-		c.waitEbb(time.Hour)
+		c.waitEbb(1<<20, time.Hour)
 		close(waits)
 	}()
-	for !c.ebbing.Load() {
+	for c.ebbTo.Load() == 0 {
 		runtime.Gosched()
 	}
 	c.Abort()
