@@ -206,17 +206,21 @@ func (r reading) setup(ctx context.Context, srv *Server) (*nats.Conn, jetstream.
 	if err != nil {
 		return nc, nil, nil, err
 	}
-	for i := range r.n {
-		if _, err := js.PublishAsync(fmt.Sprintf("js.%d", i%1000), r.payload, jetstream.WithStallWait(10*time.Second)); err != nil {
-			return nc, nil, nil, err
-		}
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-ctx.Done():
-		return nc, nil, nil, ctx.Err()
+	if err := store(ctx, srv, r.n, r.payload); err != nil {
+		return nc, nil, nil, err
 	}
 	return nc, js, s, nil
+}
+
+// store publishes n messages to the subjects js.0 ... js.999 in turn. A client that
+// kept something for each of them would have it collected while others measure.
+func store(ctx context.Context, srv *Server, n int, payload []byte) error {
+	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench.* 1\r\n")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.publishSpread(n, 1000, payload)
 }
 
 func (r reading) directGet(ctx context.Context, srv *Server) (Load, error) {

@@ -162,11 +162,12 @@ func (c *leanConn) receivePushed(payload []byte, n int) error {
 		if err != nil {
 			return err
 		}
-		f := bytes.Fields(head)
 		switch {
 		case bytes.HasPrefix(head, []byte("MSG ")):
-			size, err := strconv.Atoi(string(f[len(f)-1]))
-			if err != nil {
+			number := head[bytes.LastIndexByte(head, ' ')+1:]
+			bytesOf, k := leadingNumber(number)
+			size := int(bytesOf)
+			if k == 0 || k+2 != len(number) {
 				return fmt.Errorf("line %q", head)
 			}
 			body, err := c.r.Peek(size + 2)
@@ -181,6 +182,7 @@ func (c *leanConn) receivePushed(payload []byte, n int) error {
 		case bytes.HasPrefix(head, []byte("HMSG ")):
 			// HMSG <subject> <sid> [reply] <header size> <size>: a flow control request
 			// has a reply, a heartbeat has none.
+			f := bytes.Fields(head)
 			size, err := strconv.Atoi(string(f[len(f)-1]))
 			if err != nil {
 				return fmt.Errorf("line %q", head)

@@ -90,7 +90,7 @@ func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, err
 		return Load{}, err
 	}
 	defer nc.Close()
-	if err := r.store(ctx, srv); err != nil {
+	if err := store(ctx, srv, r.old, r.payload); err != nil {
 		return Load{}, err
 	}
 	ended := make(chan error, 1)
@@ -123,16 +123,6 @@ func (r replaying) run(ctx context.Context, srv *Server, replay bool) (Load, err
 		}
 	}
 	return load, err
-}
-
-// store publishes the old messages.
-func (r replaying) store(ctx context.Context, srv *Server) error {
-	c, err := dialLean(ctx, srv.Addr, "SUB _INBOX.bench.* 1\r\n")
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.publishSpread(r.old, 1000, r.payload)
 }
 
 // replayOnce reads the old messages with a push consumer.
