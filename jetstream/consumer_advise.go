@@ -17,6 +17,13 @@ func (c *Consumer) path() string {
 	return c.stream.account.name + " > " + c.stream.name + " > " + c.name
 }
 
+// warn logs what a client has done wrong, seldom.
+func (c *Consumer) warn(what string) {
+	if c.stream.engine.api.mayWarn() {
+		c.stream.engine.event(WarningEvent{"consumer '" + c.path() + "': " + what})
+	}
+}
+
 // eventSubject is the subject of an advisory or metric about this consumer.
 func (c *Consumer) eventSubject(what string) string {
 	return "$JS.EVENT." + what + "." + c.stream.name + "." + c.name

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/natsd/natsd/jetstream/consumer"
@@ -240,6 +241,12 @@ func (c *Consumer) effects(t *consumerTurn, now int64) {
 			}
 		case consumer.Inactive:
 			go c.set.expire(c)
+		case consumer.Premature:
+			if last := c.stream.store.Positions().Visible; e.Seq > last {
+				c.warn(fmt.Sprintf("acknowledgement of sequence %d, but its stream ends at %d", e.Seq, last))
+			}
+		case consumer.Garbled:
+			c.warn(fmt.Sprintf("-NAK without a delay, since its argument is neither a duration nor JSON: %q", e.Text))
 		default:
 			c.advise(&e, now)
 		}

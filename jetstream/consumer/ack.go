@@ -60,6 +60,7 @@ func (m *Machine) Ack(a Ack, now int64) {
 	m.blocked = false
 	verb, arg := ParseVerb(a.Body)
 	if a.Seq >= m.next {
+		m.emit(Effect{Kind: Premature, Seq: a.Seq})
 		return // never delivered; not even confirmed
 	}
 	switch verb {
@@ -154,7 +155,10 @@ func (m *Machine) nak(a *Ack, arg []byte, now int64) {
 		return
 	}
 	m.emit(Effect{Kind: Naked, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries})
-	delay := nakDelay(arg)
+	delay, ok := nakDelay(arg)
+	if !ok {
+		m.emit(Effect{Kind: Garbled, Text: string(arg[:min(len(arg), maxGarbled)])})
+	}
 	if delay <= 0 {
 		m.pend.enqueue(e)
 		return
@@ -168,24 +172,24 @@ func (m *Machine) nak(a *Ack, arg []byte, now int64) {
 	m.pend.extend(e, due)
 }
 
-// nakDelay parses the argument of a -NAK; 0 if there is none or it makes no
-// sense.
-func nakDelay(arg []byte) time.Duration {
+// maxGarbled bounds what is shown of an argument that makes no sense.
+const maxGarbled = 64
+
+// nakDelay parses the argument of a -NAK: 0 if there is none, and if it makes no
+// sense, which ok tells.
+func nakDelay(arg []byte) (delay time.Duration, ok bool) {
 	if len(arg) == 0 {
-		return 0
+		return 0, true
 	}
 	if arg[0] == '{' {
 		var v struct {
 			Delay time.Duration `json:"delay"`
 		}
 		if json.Unmarshal(arg, &v) != nil {
-			return 0
+			return 0, false
 		}
-		return v.Delay
+		return v.Delay, true
 	}
-	d, err := time.ParseDuration(string(arg))
-	if err != nil {
-		return 0
-	}
-	return d
+	delay, err := time.ParseDuration(string(arg))
+	return delay, err == nil
 }

@@ -27,6 +27,10 @@ const (
 	Unpinned
 	// Resumed tells that the pause ended by itself.
 	Resumed
+	// Premature is an ack for message Seq, which was not delivered yet; Garbled is a
+	// -NAK whose argument makes no sense: Text is its beginning.
+	Premature
+	Garbled
 	// Inactive tells that nobody uses the consumer any more: delete it.
 	Inactive
 )

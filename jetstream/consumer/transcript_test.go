@@ -236,6 +236,10 @@ func (s *sim) effects() {
 			s.printf("%s <- confirmed\n", e.Target)
 		case Naked:
 			s.printf("naked %d\n", e.Seq)
+		case Premature:
+			s.printf("premature ack of %d\n", e.Seq)
+		case Garbled:
+			s.printf("garbled argument %q\n", e.Text)
 		case Terminated:
 			s.printf("terminated %d: %s\n", e.Seq, e.Text)
 		case MaxDeliver:
