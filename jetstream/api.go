@@ -283,7 +283,8 @@ type apiPool struct {
 	wake    sync.Cond
 	queues  [2]requestQueue // requests, info requests
 	idle    int
-	started int
+	started int // and not blocked
+	blocked int // wait for the disk (blocking)
 	closed  bool
 	sharing map[string]*request // execution under way by account, subject and body
 
@@ -369,9 +370,7 @@ func (p *apiPool) submit(r *request) {
 	if p.idle > 0 {
 		p.wake.Signal()
 	} else if p.started < p.opts.Workers {
-		p.started++
-		p.workers.Add(1)
-		go p.work()
+		p.startWorker()
 	}
 	p.mu.Unlock()
 }
@@ -429,7 +428,43 @@ func (p *apiPool) work() {
 		r.execute()
 		p.inflight.Add(-1)
 		p.mu.Lock()
+		if p.started > p.opts.Workers { // one that was blocked came back
+			p.started--
+			return
+		}
 	}
+}
+
+// maxBlocked bounds the workers that wait for the disk while others work.
+const maxBlocked = 256
+
+// blocking calls f on a worker, which waits for the disk there: another one serves
+// requests meanwhile, so that what can share a sync does.
+func (p *apiPool) blocking(f func()) {
+	p.mu.Lock()
+	if p.blocked == maxBlocked {
+		p.mu.Unlock()
+		f()
+		return
+	}
+	p.blocked++
+	p.started--
+	if len(p.queues[reqQueue].list)+len(p.queues[infQueue].list) > 0 && p.idle == 0 {
+		p.startWorker()
+	}
+	p.mu.Unlock()
+	f()
+	p.mu.Lock()
+	p.blocked--
+	p.started++
+	p.mu.Unlock()
+}
+
+// startWorker is called under mu.
+func (p *apiPool) startWorker() {
+	p.started++
+	p.workers.Add(1)
+	go p.work()
 }
 
 // waitForWork waits until there is a request, and reports false when none came

@@ -31,32 +31,48 @@ func (cs *consumerSet) rules(pedantic bool) *jsapi.ConsumerRules {
 	}
 }
 
-// upsert creates or updates a consumer. The result is durable.
+// upsert creates or updates a consumer. The result is durable. It is called by a
+// worker of the API.
 func (cs *consumerSet) upsert(r *consumerRequest) (*Consumer, *jsapi.Error) {
-	cfg := &r.config
 	cs.change.Lock()
-	defer cs.change.Unlock()
+	c, created, err := cs.accept(r)
+	cs.change.Unlock()
+	if created {
+		err = cs.complete(c, &r.config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// accept updates a consumer, or begins a new one, which is to be completed. Under
+// change.
+func (cs *consumerSet) accept(r *consumerRequest) (c *Consumer, created bool, err *jsapi.Error) {
+	cfg := &r.config
 	if cs.stream.closed.Load() {
-		return nil, jsapi.ErrStreamNotFound
+		return nil, false, jsapi.ErrStreamNotFound
 	}
 	rules := cs.rules(r.pedantic)
 	cfg.SetRequiredLevel()
 	if err := cfg.SetDefaults(rules); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := cfg.Check(rules); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if cfg.Name == "" {
 		cfg.Name = cfg.Durable
 	}
-	if old := cs.get([]byte(cfg.Name)); old != nil && cfg.Name != "" {
-		return cs.updateExisting(old, r)
+	if old := cs.get([]byte(cfg.Name)); old != nil && cfg.Name != "" && old.made() {
+		c, err = cs.updateExisting(old, r)
+		return c, false, err
 	}
 	if r.action == jsapi.ActionUpdate {
-		return nil, jsapi.ErrConsumerDoesNotExist
+		return nil, false, jsapi.ErrConsumerDoesNotExist
 	}
-	return cs.create(r)
+	c, err = cs.create(r)
+	return c, err == nil, err
 }
 
 func (cs *consumerSet) updateExisting(c *Consumer, r *consumerRequest) (*Consumer, *jsapi.Error) {
@@ -180,12 +196,13 @@ func (cs *consumerSet) checkPlace(r *consumerRequest) *jsapi.Error {
 	return nil
 }
 
-// create makes a new consumer. Under change.
+// create begins a new consumer, whose log is locked until complete has written its
+// files. Under change.
 func (cs *consumerSet) create(r *consumerRequest) (*Consumer, *jsapi.Error) {
 	if err := cs.checkPlace(r); err != nil {
 		return nil, err
 	}
-	cfg, st := &r.config, cs.stream
+	cfg := &r.config
 	name := cfg.Name
 	for name == "" || cs.get([]byte(name)) != nil {
 		name = randomID(8)
@@ -196,30 +213,54 @@ func (cs *consumerSet) create(r *consumerRequest) (*Consumer, *jsapi.Error) {
 		if c.log, err = newConsumerLog(c); err != nil {
 			return nil, jsapi.ErrConsumerStoreFailed.With(err)
 		}
+		c.log.mu.Lock()
 	}
-	if !st.exclusively(func() { err = c.begin(cfg) }) {
+	running := cs.stream.exclusively(func() { err = c.begin(cfg) })
+	if running && err == nil {
+		c.fresh()
+		return c, nil
+	}
+	if c.log != nil {
+		c.log.mu.Unlock()
+		c.log.drop()
+	}
+	if !running {
 		return nil, jsapi.ErrStreamNotFound
 	}
-	if err == nil {
-		c.fresh()
-	}
-	if err == nil && c.log != nil {
-		if err = c.log.create(cfg); err != nil {
-			cs.drop(c)
+	return nil, jsapi.ErrConsumerCreate.Wrap(err)
+}
+
+// complete makes a new consumer durable, at the same time as others are: whoever
+// finds it meanwhile waits for its log.
+func (cs *consumerSet) complete(c *Consumer, cfg *jsapi.ConsumerConfig) *jsapi.Error {
+	if c.log != nil {
+		var err error
+		cs.stream.engine.api.blocking(func() { err = c.log.create(cfg) })
+		if err != nil {
 			c.end("", false)
+			c.log.drop()
+			return jsapi.ErrConsumerCreate.Wrap(err)
 		}
-	}
-	if err != nil {
-		return nil, jsapi.ErrConsumerCreate.Wrap(err)
-	}
-	if cs.blind.Load() && c.log != nil {
-		cs.forgetUnusable(name)
+		if cs.blind.Load() {
+			cs.forgetUnusable(c.name)
+		}
 	}
 	if !cfg.Direct {
 		c.adviseAction("CREATED", "create")
 		c.advisePaused()
 	}
-	return c, nil
+	return nil
+}
+
+// made waits until the consumer is durable, if it is new, and reports false if it
+// could not be made.
+func (c *Consumer) made() bool {
+	if c.log == nil {
+		return true
+	}
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.log.files != nil
 }
 
 func (cs *consumerSet) newConsumer(name string, created time.Time, cfg *jsapi.ConsumerConfig) *Consumer {

@@ -84,28 +84,27 @@ func (c *Consumer) relativePath() string {
 func (c *Consumer) filesOptions() consumerstate.FilesOptions {
 	d := c.stream.engine.disk
 	return consumerstate.FilesOptions{
-		FS: d.fs, Dir: path.Join(d.opts.StoreDir, c.relativePath()), Account: c.stream.account.name,
+		FS: d.fs, Maker: d.maker, Dir: path.Join(d.opts.StoreDir, c.relativePath()), Account: c.stream.account.name,
 		Stream: c.stream.name, Consumer: c.name, Ring: d.keys,
 	}
 }
 
-// create writes the files of a new consumer, whose engine runs already.
+// create writes the files of a new consumer, whose engine runs already, or makes it
+// unknown. The caller has locked mu, which is released.
 func (l *consumerLog) create(cfg *jsapi.ConsumerConfig) error {
-	meta, err := encodeConsumerMeta(l.c, cfg)
-	if err != nil {
-		return err
-	}
-	l.c.state.Lock()
-	state, cp, mark := l.c.snapshot()
-	l.c.state.Unlock()
-	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.files, err = consumerstate.CreateFiles(l.c.filesOptions(), meta, &state, cp, time.Now().UnixNano())
-	if err != nil {
-		return err
+	meta, err := encodeConsumerMeta(l.c, cfg)
+	if err == nil {
+		l.c.state.Lock()
+		state, cp, mark := l.c.snapshot()
+		l.c.state.Unlock()
+		if l.files, err = consumerstate.CreateFiles(l.c.filesOptions(), meta, &state, cp, time.Now().UnixNano()); err == nil {
+			l.runs.Checkpointed(mark)
+			return nil
+		}
 	}
-	l.runs.Checkpointed(mark)
-	return nil
+	l.c.set.drop(l.c)
+	return err
 }
 
 // writeMeta makes a new configuration durable.

@@ -15,6 +15,7 @@ type disk struct {
 	opts      *Options
 	dir       string // <StoreDir>/jetstream
 	fs        vfs.FS
+	maker     *vfs.Maker // of consumers' directories
 	keys      msgstore.KeyRing
 	host      *msgstore.Host    // nil without a store directory: then all is in memory
 	committer *commit.Committer // of host
@@ -32,6 +33,7 @@ func openDisk(o *Options, event func(msgstore.Event)) (*disk, error) {
 	if d.fs == nil {
 		d.fs = vfs.OS
 	}
+	d.maker = vfs.NewMaker(d.fs)
 	if o.Encryption.Key != "" {
 		cipher, err := msgstore.ParseCipher(o.Encryption.Cipher)
 		if err != nil {

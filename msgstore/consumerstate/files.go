@@ -28,7 +28,8 @@ type Files struct {
 // FilesOptions say where the files are and how they are encrypted.
 type FilesOptions struct {
 	FS                        vfs.FS
-	Dir                       string // of the consumer
+	Maker                     *vfs.Maker // of FS; nil: a creation shares nothing with others
+	Dir                       string     // of the consumer
 	Account, Stream, Consumer string
 	Ring                      keys.Ring
 }
@@ -58,72 +59,55 @@ func newFiles(o *FilesOptions) *Files {
 }
 
 // CreateFiles makes the directory of a new consumer with its meta files and state,
-// durably. All of it is written under a hidden name and synced together; then the
-// directory gets its name, and that is synced: so a power cut leaves the whole of a
-// new consumer or nothing, and a creation takes the time of two syncs.
+// durably, and whole or not at all (see [vfs.Maker]).
 func CreateFiles(o FilesOptions, metaInf []byte, s *State, c Checkpoint, now int64) (*Files, error) {
 	f := newFiles(&o)
-	parent := path.Dir(o.Dir)
-	if err := vfs.MkdirAllSynced(o.FS, parent, dirPerm); err != nil {
-		return nil, fmt.Errorf("making %s: %w", parent, err)
+	files, err := f.first(metaInf, s, c, now)
+	if err != nil {
+		return nil, err
 	}
-	if err := o.FS.RemoveAll(o.Dir); err != nil {
-		return nil, fmt.Errorf("clearing %s: %w", o.Dir, err)
+	maker := o.Maker
+	if maker == nil {
+		maker = vfs.NewMaker(o.FS)
 	}
-	hidden := vfs.Hidden(o.Dir, ".new.")
-	if err := o.FS.RemoveAll(hidden); err != nil {
-		return nil, fmt.Errorf("clearing %s: %w", hidden, err)
-	}
-	if err := o.FS.MkdirAll(hidden, dirPerm); err != nil {
-		return nil, fmt.Errorf("making %s: %w", hidden, err)
-	}
-	if err := f.fill(hidden, metaInf, s, c, now); err != nil {
-		o.FS.RemoveAll(hidden)
+	if err := maker.Make(o.Dir, dirPerm, files); err != nil {
 		return nil, fmt.Errorf("writing the files of %s: %w", f.name, err)
-	}
-	if err := o.FS.Rename(hidden, o.Dir); err != nil {
-		o.FS.RemoveAll(hidden)
-		return nil, fmt.Errorf("making %s: %w", o.Dir, err)
-	}
-	if err := o.FS.SyncDir(parent); err != nil {
-		// Whether the name will be there after a power cut is not known.
-		return nil, errors.Join(err, o.FS.Rename(o.Dir, hidden))
 	}
 	return f, nil
 }
 
-// fill writes the first files of the consumer into dir, and syncs them and it. A
-// checkpoint that says nothing is not written: without scan.db the same is true.
-func (f *Files) fill(dir string, metaInf []byte, s *State, c Checkpoint, now int64) error {
+// first returns the first files of the consumer. A checkpoint that says nothing is
+// not among them: without scan.db the same is true.
+func (f *Files) first(metaInf []byte, s *State, c Checkpoint, now int64) ([]vfs.NewFile, error) {
 	var files []vfs.NewFile
 	add := func(name string, data []byte) {
-		files = append(files, vfs.NewFile{Name: path.Join(dir, name), Data: data, Perm: filePerm})
+		files = append(files, vfs.NewFile{Name: name, Data: data, Perm: filePerm})
 	}
 	if f.ring.Enabled() {
 		key, file, err := f.ring.New(f.obj)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		f.key = key
 		add("meta.key", file)
 	}
 	inf, err := f.seal(metaInf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	add("meta.inf", inf)
 	add("meta.sum", meta.Sum(f.name, inf))
 	plain := s.Append(nil, now)
 	state, err := f.seal(plain)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	add("o.dat", state)
 	if c.Op > 0 || c.Scanned > c.Delivered {
 		c.StateSum = StateSum(plain)
 		add("scan.db", c.Append(nil, f.name))
 	}
-	return vfs.WriteNew(f.fs, false, files, dir)
+	return files, nil
 }
 
 // newKey gives a consumer whose files are plain a key of its own, if encryption is on.
