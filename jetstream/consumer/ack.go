@@ -130,9 +130,6 @@ func (m *Machine) ackAll(sseq, dseq uint64) {
 		}
 	}
 	m.floor = Position{Consumer: dseq, Stream: sseq}
-	if m.pend.live == 0 {
-		m.floor.Consumer = m.dnext - 1
-	}
 	if highest > 0 {
 		m.acked(highest, m.floor.Consumer)
 	}

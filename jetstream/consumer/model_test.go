@@ -490,10 +490,10 @@ func (m *model) ack(seq, cseq uint64, body string) {
 // ackAll does in the model what an ack of everything up to a position means.
 func (m *model) ackAll(seq, cseq uint64) {
 	s := m.s
+	seq = min(seq, s.m.delivered.Stream)
 	if f := s.m.floor; seq <= f.Stream || min(cseq, s.m.dnext-1) <= f.Consumer {
 		return
 	}
-	seq = min(seq, s.m.delivered.Stream)
 	for _, q := range sortedKeys(m.pending) {
 		if q <= seq {
 			m.settled[q] = true
@@ -501,9 +501,6 @@ func (m *model) ackAll(seq, cseq uint64) {
 		}
 	}
 	m.floor = Position{Consumer: min(cseq, s.m.dnext-1), Stream: seq}
-	if len(m.pending) == 0 {
-		m.floor.Consumer = s.m.dnext - 1
-	}
 }
 
 // restart makes the machine anew from what survives: an orderly stop, or a kill

@@ -335,13 +335,13 @@ func (p *Producer) Flush() {
 		p.batches = p.batches[:last]
 		b.flush(p)
 	}
+	p.count() // first: whoever has received a message finds it counted
+	p.Out.Flush()
 	for i, t := range p.traces {
 		t.Release()
 		p.traces[i] = nil
 	}
 	p.traces = p.traces[:0]
-	p.count() // first: whoever has received a message finds it counted
-	p.Out.Flush()
 	p.volatile = false
 	if p.arena != nil {
 		transport.PutBuffer(p.arena)

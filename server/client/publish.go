@@ -35,6 +35,7 @@ func (c *Client) publish(op *natsproto.Op) {
 		c.route(b, conf, m)
 	}
 	if m.Trace != nil {
+		c.prod.Flush() // the report comes behind what it tells of
 		m.Trace.Release()
 	}
 }
