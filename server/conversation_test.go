@@ -11,7 +11,7 @@ import (
 
 // Conversations of one client: what it sends (>) and what it gets before it sends
 // on (<). "< EOF" is the end. A line that is sent without its CR LF ends in a
-// backslash.
+// backslash, one of which only the beginning is known in an asterisk.
 var conversations = []struct{ name, conf, text string }{
 	{"a pedantic client is warned before the payload comes", "", `
 > CONNECT {"headers":true}
@@ -116,6 +116,31 @@ authorization { users: [ {user: guest, password: p}, {user: a, password: p, perm
 > PING
 < PONG
 `},
+	{"a trace's report comes behind what it tells of", `
+authorization { users: [ {user: a, password: p, permissions: { publish: ["a", "tr"] }} ] }`, `
+> CONNECT {"user":"a","pass":"p","headers":true,"verbose":false}
+> SUB > 1
+> HPUB a 33 34
+> NATS/1.0
+> Nats-Trace-Dest: tr
+>
+> x
+< HMSG a 1 33 34
+< NATS/1.0
+< Nats-Trace-Dest: tr
+<
+< x
+< MSG tr 1 *
+< {"server":*
+> HPUB b 33 34
+> NATS/1.0
+> Nats-Trace-Dest: tr
+>
+> x
+< -ERR 'Permissions Violation for Publish to "b"'
+< MSG tr 1 *
+< {"server":*
+`},
 	{"a PING before CONNECT does not count", "", `
 > PING
 < PONG
@@ -148,6 +173,10 @@ func TestConversations(t *testing.T) {
 				case text == "INFO":
 					if got := c.line(); !strings.HasPrefix(got, "INFO {") {
 						t.Fatalf("got %q, want INFO", got)
+					}
+				case strings.HasSuffix(text, "*"):
+					if got := c.line(); !strings.HasPrefix(got, strings.TrimSuffix(text, "*")) {
+						t.Fatalf("got %q, want %s", got, text)
 					}
 				default:
 					c.expect(text)
