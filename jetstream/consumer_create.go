@@ -87,6 +87,7 @@ func (cs *consumerSet) updateExisting(c *Consumer, r *consumerRequest) (*Consume
 		if !sameConsumer(old, cfg) {
 			return nil, jsapi.ErrConsumerAlreadyExists
 		}
+		c.advisePaused()
 		return c, nil
 	}
 	if old.Durable == "" && cfg.Durable != "" && cfg.InactiveThreshold == 0 {
@@ -104,13 +105,13 @@ func (cs *consumerSet) updateExisting(c *Consumer, r *consumerRequest) (*Consume
 		c.advisePaused()
 		return c, nil
 	}
-	if err := cs.apply(c, cfg); err != nil {
-		return nil, jsapi.ErrConsumerCreate.Wrap(err)
-	}
-	if r.sourcing {
+	if r.sourcing { // first: nothing goes to a new deliver subject under old numbers
 		if _, err := c.reset(0); err != nil {
 			return nil, err
 		}
+	}
+	if err := cs.apply(c, cfg); err != nil {
+		return nil, jsapi.ErrConsumerCreate.Wrap(err)
 	}
 	c.advisePaused()
 	return c, nil

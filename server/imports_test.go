@@ -103,13 +103,14 @@ func TestServiceResponses(t *testing.T) {
 		want    []string
 	}{
 		{"one", []string{"MSG in 1 1", "1", "PONG"}},
-		{"many", []string{"MSG in 1 1", "1", "MSG in 1 1", "2", "MSG in 1 0", "", "PONG"}},
+		{"many", []string{"MSG in 1 1", "1", "HMSG in 1 12 12", "NATS/1.0", "", "", "MSG in 1 1", "2", "MSG in 1 0", "", "PONG"}},
 	} {
 		b.send("SUB in 1\r\nPUB %s in 0\r\n\r\nPING\r\n", tt.subject)
 		b.expect("PONG")
 		line, _ := a.message()
 		reply := strings.Fields(line)[3]
-		a.send("PUB %[1]s 1\r\n1\r\nPUB %[1]s 1\r\n2\r\nPUB %[1]s 0\r\n\r\nPUB %[1]s 1\r\n3\r\nPING\r\n", reply)
+		// Headers without a payload are no end.
+		a.send("PUB %[1]s 1\r\n1\r\nHPUB %[1]s 12 12\r\nNATS/1.0\r\n\r\n\r\nPUB %[1]s 1\r\n2\r\nPUB %[1]s 0\r\n\r\nPUB %[1]s 1\r\n3\r\nPING\r\n", reply)
 		a.expect("PONG")
 		b.send("PING\r\n")
 		b.expect(tt.want...)

@@ -241,7 +241,8 @@ type answer struct {
 }
 
 // take finds the request that an answer belongs to. A request that wants one
-// answer, or whose stream of answers ends with this one, is done.
+// answer, or whose stream of answers ends with this one, which is empty (without
+// headers, too), is done.
 func (rs *responses) take(p *Producer, subject []byte, empty bool) (a answer, ok bool) {
 	key, ok := rs.keyOf(subject)
 	if !ok {
@@ -357,7 +358,7 @@ func (rs *responses) stop() {
 
 // respond carries an answer back to the account that the request came from.
 func (p *Producer) respond(a *Account, m *Msg) bool {
-	to, ok := a.responses.take(p, m.Subject, len(m.Payload) == 0)
+	to, ok := a.responses.take(p, m.Subject, m.Size() == 0)
 	if !ok {
 		return false
 	}
