@@ -149,3 +149,22 @@ func (c *Consumer) busy() bool {
 	defer c.in.mu.Unlock()
 	return c.in.running
 }
+
+// TestCreatePausedAgain: a consumer that is created again as it is, its lists empty
+// instead of absent, is the same one; its pause is told of again.
+func TestCreatePausedAgain(t *testing.T) {
+	_, _, c := newTestEngine(t, Options{})
+	c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
+	paused := c.subscribe("$JS.EVENT.ADVISORY.CONSUMER.PAUSE.S.c")
+	for _, request := range []string{
+		`{"stream_name":"S","config":{"durable_name":"c","pause_until":"2200-01-01T00:00:00Z"},"action":"create"}`,
+		`{"stream_name":"S","config":{"durable_name":"c","pause_until":"2200-01-01T00:00:00Z"},"action":"create"}`,
+		`{"stream_name":"S","config":{"durable_name":"c","backoff":[],"filter_subjects":[],"priority_groups":[]},"action":"create"}`,
+		`{"stream_name":"S","config":{"durable_name":"c"}}`,
+	} {
+		c.want(`"paused":true`, "$JS.API.CONSUMER.CREATE.S.c", request)
+		if m := next(t, paused); !strings.Contains(m.data, `"paused":true,"pause_until":"2200-01-01T00:00:00Z"`) {
+			t.Fatal(m.data)
+		}
+	}
+}

@@ -139,6 +139,16 @@ func (c *ConsumerConfig) SetDefaults(r *ConsumerRules) *Error {
 	if c.MaxDeliver == 0 {
 		c.MaxDeliver = -1
 	}
+	// An empty list is the same as none.
+	if len(c.BackOff) == 0 {
+		c.BackOff = nil
+	}
+	if len(c.FilterSubjects) == 0 {
+		c.FilterSubjects = nil
+	}
+	if len(c.PriorityGroups) == 0 {
+		c.PriorityGroups = nil
+	}
 	if c.AckPolicy == AckFlowControl && !r.Pedantic {
 		c.FlowControl, c.Heartbeat = true, flowAckHeartbeat
 	}
