@@ -39,7 +39,7 @@ func newPattern(s string) pattern {
 	p := pattern{subject: s, literal: !hasWildcard(s), full: s == ">" || strings.HasSuffix(s, ".>")}
 	for rest := s; !p.literal; {
 		token, behind, more := strings.Cut(rest, ".")
-		if token == "*" || token == ">" && !more {
+		if token == "*" || !more { // a ">" before the end is a token like others
 			break
 		}
 		p.prefix = s[:len(s)-len(behind)]
