@@ -31,6 +31,9 @@ func (st *Stream) apply(p *proposal) {
 			st.republishAll(p)
 		}
 		st.consumers.advanced(p.last)
+		for i := range p.passed {
+			st.noteSource(&p.passed[i])
+		}
 		st.armExpiry()
 	}
 	if t.inflight == 0 {

@@ -453,7 +453,7 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 	if len(m.h.msgID) > 0 && st.turn.dedup.window > 0 {
 		if _, ok := st.turn.dedup.find(m.h.msgID, now); ok {
 			st.countDuplicate()
-			o.seq = meta.seq
+			st.passSource(p, o, meta.seq)
 			return true
 		}
 		if st.turn.dedup.full() {
@@ -470,7 +470,7 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 	}
 	if cfg.AllowMsgCounter && m.h.incr != nil {
 		if st.addSourced(p, o, m, original) != nil {
-			o.seq = meta.seq // not a counter's message: there is nothing to add
+			st.passSource(p, o, meta.seq) // not a counter's message: there is nothing to add
 			return true
 		}
 	}
@@ -481,6 +481,9 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 		return false
 	}
 	st.accept(p, m, now)
+	if m.noInterest {
+		st.passSource(p, o, meta.seq)
+	}
 	o.seq = meta.seq
 	return true
 }

@@ -1,12 +1,15 @@
 package jetstream
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 	"github.com/natsd/natsd/natsproto"
 )
 
@@ -82,6 +85,46 @@ func TestOriginWithUsedConsumer(t *testing.T) {
 				deliver(1, 1)
 				deliver(2, 2)
 				state(12, 12)
+			})
+		})
+	}
+}
+
+// How far a source has come counts with the messages that are not stored, too:
+// after a restart they are not asked for again.
+func TestPassedMessagesOfSource(t *testing.T) {
+	for _, tc := range []struct {
+		name, config string
+		msgs, last   uint64
+	}{
+		{"duplicate", `"duplicate_window":60000000000`, 1, 1},
+		{"nobody wants it", `"retention":"interest"`, 0, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := Options{FS: crashfs.New(1), StoreDir: "/store"}
+			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+				requests := c.subscribe("X.CONSUMER.CREATE.O")
+				c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","sources":[{"name":"O","external":{"api":"X","deliver":""}}],`+tc.config+`}`)
+				r := next(t, requests)
+				var q jsapi.ConsumerCreateRequest
+				if err := json.Unmarshal([]byte(r.data), &q); err != nil {
+					t.Fatal(err)
+				}
+				c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+q.Config.DeliverSubject+`"}}`)
+				synctest.Wait()
+				for seq := 1; seq <= 2; seq++ {
+					c.publish(q.Config.DeliverSubject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, seq), "x", "Nats-Msg-Id: 1")
+					synctest.Wait()
+				}
+				time.Sleep(time.Second)
+				if s := a.Stream("S").state(false); s.Msgs != tc.msgs || s.LastSeq != tc.last {
+					t.Fatalf("%d messages up to %d, want %d up to %d", s.Msgs, s.LastSeq, tc.msgs, tc.last)
+				}
+			})
+			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+				if r := next(t, c.subscribe("X.CONSUMER.CREATE.O")); !strings.Contains(r.data, `"deliver_policy":"by_start_sequence","opt_start_seq":3`) {
+					t.Errorf("asks for %s", r.data)
+				}
 			})
 		})
 	}

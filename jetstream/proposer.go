@@ -53,6 +53,7 @@ type proposal struct {
 	answers answers
 	traces  []pendingTrace
 	cancels []uint64 // schedules that end
+	passed  []passed // of sources, at most one for each
 	records int      // of raw
 	size    int      // bytes of the messages, for the bound of what is in flight
 	msgs    int64    // change of the stream's totals that the overlay counts

@@ -202,7 +202,7 @@ func (s *store) trackSource(r *record.Record, isNew bool) {
 		return
 	}
 	name, seq, identity, ok := parseSource(v)
-	if ok && slices.Contains(s.cfg.Sources, name) && (isNew || r.Seq >= s.source[name].at) {
+	if ok && slices.Contains(s.cfg.Sources, name) && (isNew || r.Seq > s.source[name].at) {
 		s.source[name] = sourced{SourceProgress{Seq: seq, Identity: identity}, r.Seq}
 	}
 }
@@ -245,6 +245,20 @@ func (s *store) SetSourceProgress(m map[string]SourceProgress) {
 	clear(s.source)
 	for name, p := range m {
 		s.source[name] = sourced{p, s.last.seq}
+	}
+}
+
+// PassSource implements Store.
+func (s *store) PassSource(name string, p SourceProgress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.source[name]
+	if !slices.Contains(s.cfg.Sources, name) || q.Identity == p.Identity && q.Seq >= p.Seq {
+		return
+	}
+	s.source[name] = sourced{p, s.last.seq}
+	if s.disk != nil {
+		s.disk.changes++
 	}
 }
 

@@ -168,6 +168,9 @@ type Store interface {
 	SourceProgress() map[string]SourceProgress
 	// SetSourceProgress replaces it.
 	SetSourceProgress(map[string]SourceProgress)
+	// PassSource notes that a source has come to p with a message that was not
+	// stored.
+	PassSource(name string, p SourceProgress)
 
 	// RegisterStorageUpdates sets the function that hears of every change when
 	// it becomes visible: (+1, +size, seq, subject) for a message,
