@@ -34,24 +34,25 @@ func coreRows(scale float64) []Row {
 			pubs, subs int
 			queue      string
 			n          int
+			goal       float64 // rate against the peer
 		}{
-			{"publish", 1, 0, "", n},
-			{"1:1", 1, 1, "", n},
-			{"1:10", 1, 10, "", n / 8},
-			{"10:10 queue", 10, 10, "workers", n / 2},
+			{"publish", 1, 0, "", n, 1.3},
+			{"1:1", 1, 1, "", n, 1.4},
+			{"1:10", 1, 10, "", n / 8, 1.6},
+			{"10:10 queue", 10, 10, "workers", n / 2, 1.4},
 		} {
 			f := flow{pubs: s.pubs, subs: s.subs, queue: s.queue, payload: payload, n: max(s.n, 1000)}
 			name := s.name + " " + sizeName(size)
 			rows = append(rows,
-				Row{Name: name, Driver: "lean", Run: f.lean},
-				Row{Name: name, Driver: "nats.go", Run: f.client})
+				Row{Name: name, Driver: "lean", Run: f.lean, Goals: []Goal{rateGoal(s.goal), cpuGoal(0.65), rssGoal()}},
+				Row{Name: name, Driver: "nats.go", Run: f.client, Goals: []Goal{rateGoal(1), rssGoal()}})
 		}
 		for _, clients := range []int{1, 10} {
 			r := requests{clients: clients, payload: payload, n: max(int(scale*30_000), 100)}
 			name := fmt.Sprintf("request/reply %d %s", clients, sizeName(size))
 			rows = append(rows,
-				Row{Name: name, Driver: "lean", Run: r.lean},
-				Row{Name: name, Driver: "nats.go", Run: r.client})
+				Row{Name: name, Driver: "lean", Run: r.lean, Goals: []Goal{p50Goal(0.9), cpuGoal(0.65), rssGoal()}},
+				Row{Name: name, Driver: "nats.go", Run: r.client, Goals: []Goal{rateGoal(1), rssGoal()}})
 		}
 	}
 	return rows
