@@ -361,6 +361,9 @@ that keeps everything. With a key the new directory is encrypted.`,
 			for _, s := range res.Streams {
 				t.printf("%s > %s: %s\n", s.Account, s.Stream, plural(s.Messages, "message"))
 			}
+			if len(res.Streams) == 0 {
+				t.printf("%s holds no messages: %s has no streams\n", args[0], to)
+			}
 			return nil
 		},
 	}

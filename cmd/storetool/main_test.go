@@ -52,6 +52,13 @@ func makeStore(t *testing.T, n int) string {
 	return dir
 }
 
+func TestImportNothing(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "store")
+	if r := storetool("", "import", "-", "--to", to); r.code != exitClean || r.out != "- holds no messages: "+to+" has no streams\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // damage inverts a bit in the payload of message 2.
 func damage(t *testing.T, dir string) {
 	t.Helper()
@@ -208,6 +215,9 @@ func TestKeysAndConversion(t *testing.T) {
 	t.Setenv(keyVariable, "")
 	if r := storetool("", "export", dir); r.out != lines(50) {
 		t.Errorf("after all conversions: %s", r.out)
+	}
+	if r := storetool("", "diff", dir, makeStore(t, 50)); r.code != exitClean || r.out != "identical: 50 messages\n" {
+		t.Errorf("compressed and not: %+v", r)
 	}
 }
 

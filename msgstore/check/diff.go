@@ -99,7 +99,8 @@ func (d *Diff) add(s *stream, kind string, first, last uint64, detail string) {
 }
 
 func (d *Diff) streams(a, b *stream) error {
-	if diff := membersDiffer(a.metaRaw, b.metaRaw, "Created"); diff != "" {
+	// Compression is how a stream is stored, and no part of what it holds.
+	if diff := membersDiffer(a.metaRaw, b.metaRaw, "Created", "compression"); diff != "" {
 		d.add(a, "config", 0, 0, "the configurations differ"+diff)
 	}
 	if a.state.LastSeq != b.state.LastSeq {
@@ -192,9 +193,9 @@ func differs(x, y *Message) string {
 	return ""
 }
 
-// membersDiffer says in which members two JSON objects differ, but for one: "" in
+// membersDiffer says in which members two JSON objects differ, but for some: "" in
 // none, ": a, b" in those.
-func membersDiffer(a, b []byte, without string) string {
+func membersDiffer(a, b []byte, without ...string) string {
 	var x, y map[string]any
 	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
 		if bytes.Equal(a, b) {
@@ -204,12 +205,12 @@ func membersDiffer(a, b []byte, without string) string {
 	}
 	var names []string
 	for name := range x {
-		if v, ok := y[name]; name != without && (!ok || !reflect.DeepEqual(x[name], v)) {
+		if v, ok := y[name]; !slices.Contains(without, name) && (!ok || !reflect.DeepEqual(x[name], v)) {
 			names = append(names, name)
 		}
 	}
 	for name := range y {
-		if _, ok := x[name]; name != without && !ok {
+		if _, ok := x[name]; !slices.Contains(without, name) && !ok {
 			names = append(names, name)
 		}
 	}
