@@ -158,6 +158,9 @@ func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, 
 			m.giveUp(seq, uint32(extra))
 		}
 	}
+	if m.pend.live == 0 && len(m.given) == 0 && m.floor.Consumer == m.delivered.Consumer {
+		m.floor.Stream = max(m.floor.Stream, m.delivered.Stream) // a purge has told the one, not the other
+	}
 	if scanned >= m.next && scanned <= last {
 		m.next = scanned + 1
 	}

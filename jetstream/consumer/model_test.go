@@ -516,6 +516,9 @@ func (m *model) restart(killed bool) {
 		state, scanned = logged, m.log.Scanned()
 		m.floor = logged.AckFloor
 	}
+	if len(state.Pending)+len(state.Redelivered) == 0 && m.floor.Consumer == state.Delivered.Consumer {
+		m.floor.Stream = max(m.floor.Stream, state.Delivered.Stream)
+	}
 	m.note("restart (killed: %v) from %+v, scanned %d", killed, state, scanned)
 	s.m, _ = Restore(s.cfg, &state, scanned, s.first, s.last, s, s.options())
 	m.flow = flowModel{window: flowStart}
