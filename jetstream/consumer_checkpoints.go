@@ -11,6 +11,7 @@ import (
 // asks for it the disk is left to others most of the time.
 type checkpoints struct {
 	write func(*consumerLog) // set once, before the first push; it may block
+	ended <-chan struct{}    // as write: closed when nothing is to be written any more
 
 	mu      sync.Mutex // leaf lock
 	urgent  []*consumerLog
@@ -90,7 +91,11 @@ func (q *checkpoints) writeLazy() {
 		if due {
 			began := time.Now()
 			q.write(l)
-			time.Sleep(checkpointRest * time.Since(began))
+			select {
+			case <-time.After(checkpointRest * time.Since(began)):
+			case <-q.ended:
+				return
+			}
 		}
 	}
 }

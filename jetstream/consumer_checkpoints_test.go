@@ -133,3 +133,19 @@ func TestUrgentOvertakesLazy(t *testing.T) {
 		r.want(t, written{0, 0}, written{2, 20}, written{1, 50})
 	})
 }
+
+// Who rests between two writes does not come back behind the end.
+func TestCheckpointsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newCheckpointRun(2, time.Hour)
+		ended := make(chan struct{})
+		r.line.ended = ended
+		r.push(false, 0, 1)
+		time.Sleep(time.Hour + time.Minute) // the first is written, and four hours of rest have begun
+		close(ended)
+		time.Sleep(10 * time.Hour)
+		if len(r.done) != 1 {
+			t.Errorf("written %v", r.done)
+		}
+	})
+}

@@ -97,7 +97,7 @@ func (o *Options) setDefaults() {
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
 	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), ended: make(chan struct{}), countSlice: recountSlice}
-	e.checkpoints.write = (*consumerLog).checkpointed
+	e.checkpoints.write, e.checkpoints.ended = (*consumerLog).checkpointed, e.ended
 	d, err := openDisk(&e.opts, e.storeEvent)
 	if err != nil {
 		return nil, err
