@@ -129,3 +129,32 @@ func TestPassedMessagesOfSource(t *testing.T) {
 		})
 	}
 }
+
+// A consumer that the user made for a mirror or a source, and that does not
+// acknowledge by flow control, is refused in the stream's info.
+func TestOriginConsumerWithoutFlowControl(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("O", `"subjects":["o"]`)
+		c.want(`"name":"c"`, "$JS.API.CONSUMER.CREATE.O.c", `{"stream_name":"O","config":{"durable_name":"c","ack_policy":"explicit","deliver_subject":"d"}}`)
+		c.create("S", `"sources":[{"name":"O","consumer":{"name":"c","deliver_subject":"d"}}]`)
+		c.create("M", `"mirror":{"name":"O","consumer":{"name":"c","deliver_subject":"d"}}`)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		c.want(`"error":{"code":400,"err_code":10217,"description":"stream source consumer requires flow control ack policy"}`, "$JS.API.STREAM.INFO.S", "")
+		c.want(`"error":{"code":400,"err_code":10214,"description":"stream mirror consumer requires flow control ack policy"}`, "$JS.API.STREAM.INFO.M", "")
+	})
+}
+
+// A stream has at most 50 atomic batches open at a time.
+func TestTooManyAtomicBatches(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s"],"allow_atomic":true`)
+		for i := range 50 {
+			c.wantReply("", "s", "x", fmt.Sprintf("Nats-Batch-Id: %d", i), "Nats-Batch-Sequence: 1")
+		}
+		const refused = `{"error":{"code":429,"err_code":10210,"description":"atomic publish too many inflight"},"stream":"S","seq":0}`
+		c.wantReply(refused, "s", "x", "Nats-Batch-Id: more", "Nats-Batch-Sequence: 1")
+		c.wantReply(`{"stream":"S","seq":2,"batch":"7","count":2}`, "s", "x", "Nats-Batch-Id: 7", "Nats-Batch-Sequence: 2", "Nats-Batch-Commit: 1")
+		c.wantReply("", "s", "x", "Nats-Batch-Id: more", "Nats-Batch-Sequence: 1")
+	})
+}
