@@ -208,6 +208,12 @@ func (f *File) write(ops []*Op, w *workspace) (end int64, tail [8]byte, err erro
 			b = b[:0]
 			continue
 		}
+		if len(b)+len(o.Data) > joinLimit {
+			if err = flush(b); err != nil {
+				return end, tail, err
+			}
+			b = b[:0]
+		}
 		b = append(b, o.Data...)
 	}
 	err = flush(b)
@@ -218,6 +224,10 @@ func (f *File) write(ops []*Op, w *workspace) (end int64, tail [8]byte, err erro
 // copyLimit is the size from which an op's bytes are written by a call of their own:
 // copying them would cost more than the call.
 const copyLimit = 32 << 10
+
+// joinLimit is how many bytes of small ops are written by one call: a call costs little
+// beside them, and what they are copied into is memory.
+const joinLimit = 256 << 10
 
 // lastBytes is the tail of a file after p was appended.
 func lastBytes(tail [8]byte, p []byte) [8]byte {
