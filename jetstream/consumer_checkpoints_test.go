@@ -144,6 +144,8 @@ func TestCheckpointsEnd(t *testing.T) {
 		time.Sleep(time.Hour + time.Minute) // the first is written, and four hours of rest have begun
 		close(ended)
 		time.Sleep(10 * time.Hour)
+		r.line.mu.Lock()
+		defer r.line.mu.Unlock()
 		if len(r.done) != 1 {
 			t.Errorf("written %v", r.done)
 		}
