@@ -180,6 +180,9 @@ func (st *Stream) step() bool {
 		t.work[i] = nil
 		fn()
 	}
+	if t.batch != nil { // before what is exclusive: it was here first, or came with it
+		st.admitBatch(t.batch)
+	}
 	for t.inflight == 0 && len(t.exclusive) > 0 {
 		fn := t.exclusive[0].run
 		t.exclusive[0] = exclusiveWork{}
@@ -188,9 +191,6 @@ func (st *Stream) step() bool {
 		}
 		fn()
 		st.resync()
-	}
-	if t.batch != nil {
-		st.admitBatch(t.batch)
 	}
 	t.publisher.Flush()
 	return true
