@@ -131,8 +131,16 @@ func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 				First: x.FirstSeq, Last: x.LastSeq, Torn: x.Torn, Reason: x.Reason, Quarantine: copied})
 		}
 	}
-	if b.file.locked != "" || s.blockIndex(b) < 0 {
+	if b.file.locked != "" {
 		return nil // it stays on disk as it is
+	}
+	if s.blockIndex(b) < 0 { // nothing in it lives: it is deleted soon
+		if whole && !b.file.compressed {
+			// Until then it may be that a later block gets records, and then this
+			// one would not be the one that a power cut can have torn.
+			return r.cutFile(b, found[0].Start)
+		}
+		return nil
 	}
 	c, err := s.content(b)
 	if err != nil {
@@ -154,6 +162,20 @@ func (r *recovery) mendBlock(b *block, found []foundDamage) error {
 
 // cut removes the torn end of a block.
 func (r *recovery) cut(b *block, c *cache, size int) error {
+	if err := r.cutFile(b, size); err != nil {
+		return err
+	}
+	left := &cache{buf: bytes.Clone(c.buf[:size])}
+	if err := left.each(func(off int, rec *record.Record) { left.note(rec, int64(off)) }); err != nil {
+		return err
+	}
+	b.cache.Store(left)
+	r.d.hold(b, left)
+	return nil
+}
+
+// cutFile cuts a block's file, durably.
+func (r *recovery) cutFile(b *block, size int) error {
 	d := r.d
 	if err := d.queue.Perform(&commit.Op{Forget: path.Join(d.rel, blockName(b.num))}); err != nil {
 		return err
@@ -171,12 +193,6 @@ func (r *recovery) cut(b *block, c *cache, size int) error {
 	if err != nil {
 		return err
 	}
-	left := &cache{buf: bytes.Clone(c.buf[:size])}
-	if err := left.each(func(off int, rec *record.Record) { left.note(rec, int64(off)) }); err != nil {
-		return err
-	}
-	b.cache.Store(left)
-	d.hold(b, left)
 	b.size, b.file.stored = int64(size), int64(size)
 	return nil
 }
