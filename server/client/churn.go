@@ -10,6 +10,8 @@ const (
 	// churnWindow before it takes turns: a client that starts is never held up.
 	freeChanges = 2000
 	churnWindow = 100 * time.Millisecond
+	// fewChanges in a window end it that a connection takes turns.
+	fewChanges = 200
 	// sliceChanges end a turn: some 200 µs, so that nobody waits for a whole read
 	// buffer of them.
 	sliceChanges = 256
@@ -18,7 +20,7 @@ const (
 	// tiredAfter is how much work makes the pauses longer by the time worked, and
 	// maxRest how many times that they are in the end.
 	tiredAfter = 50 * time.Millisecond
-	maxRest    = 9
+	maxRest    = 29
 )
 
 // churnTurns is how many connections at a time may go through many changes of
@@ -31,12 +33,13 @@ const (
 // Whoever had a turn pauses for as long as it worked before the next one begins, and
 // for longer the longer it goes on: what sends the changes has to share the machine
 // with those who wait for it, and is slowed down by this too. A hundred thousand
-// subscriptions on one connection are made in a fifth of a second, a million in five.
+// subscriptions on one connection are made in a fifth of a second, a million in six.
 var churnTurns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
 // churn counts the changes of one connection. It belongs to its read loop.
 type churn struct {
 	changes int
+	base    int   // what changes began with: none is free for who takes turns
 	since   int64 // Unix nanoseconds
 	turn    bool  // held
 	began   time.Time
@@ -81,10 +84,14 @@ func (c *churn) pause() time.Duration {
 
 // at says what time it is, so that old changes are forgotten.
 func (c *churn) at(now int64) {
-	if now-c.since > int64(churnWindow) {
-		if c.changes <= freeChanges {
-			c.tired = 0
-		}
-		c.changes, c.since = 0, now
+	if now-c.since <= int64(churnWindow) {
+		return
 	}
+	switch {
+	case c.changes-c.base <= fewChanges:
+		c.base, c.tired = 0, 0
+	case c.changes > freeChanges:
+		c.base = freeChanges
+	}
+	c.changes, c.since = c.base, now
 }

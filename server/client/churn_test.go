@@ -38,15 +38,23 @@ func TestChurn(t *testing.T) {
 			{10 * time.Millisecond, 20 * time.Millisecond},
 			{restFrom / 2, 0},
 			{restFrom / 2, 2 * restFrom},
-			{time.Second, 9 * time.Second},
+			{time.Second, 22 * time.Second},
+			{time.Second, maxRest * time.Second},
 		} {
 			if got := slice(tt.work); got != tt.want {
 				t.Errorf("turn %d: a pause of %v after %v of work, want %v", i, got, tt.work, tt.want)
 			}
 		}
+		// Who goes on has none for free in the next window.
+		c.at(time.Now().UnixNano())
+		if got := slice(time.Millisecond); got != maxRest*time.Millisecond {
+			t.Errorf("a pause of %v in the next window", got)
+		}
 		// Who had a window with few changes is fresh again.
+		time.Sleep(2 * churnWindow)
 		c.at(time.Now().UnixNano())
 		c.change()
+		c.rest()
 		time.Sleep(2 * churnWindow)
 		c.at(time.Now().UnixNano())
 		c.changes = freeChanges + 1
