@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 )
 
 // NewFile is a file with its content that is to be made.
@@ -63,11 +64,25 @@ func WriteNew(fsys FS, inTurn bool, files []NewFile, dirs ...string) error {
 	}
 	layouts <- struct{}{}
 	defer func() { <-layouts }()
+	return errors.Join(together(syncs)...)
+}
+
+// maxTogether bounds the syncs of a call of together that are under way at a time, and
+// so the threads that wait for the disk.
+const maxTogether = 16
+
+// together syncs at the same time and returns the errors, in the order of syncs.
+func together(syncs []func() error) []error {
 	errs := make([]error, len(syncs))
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for i, sync := range syncs {
-		wg.Go(func() { errs[i] = sync() })
+	for range min(len(syncs), maxTogether) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(syncs); i = int(next.Add(1)) - 1 {
+				errs[i] = syncs[i]()
+			}
+		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return errs
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"sync"
 )
 
@@ -19,7 +18,6 @@ type Maker struct {
 	fs FS
 
 	mu      sync.Mutex
-	last    uint64    // number of the last hidden name
 	waiting []*making // written, and not synced
 	busy    bool      // somebody syncs
 }
@@ -33,14 +31,9 @@ type making struct {
 	woken       chan struct{} // it is made, or is to lead
 }
 
-const (
-	// maxMade bounds the directories that share their syncs: each has up to four
-	// files open.
-	maxMade = 64
-	// makerSyncs bounds the syncs that are under way at a time, and so the threads
-	// that wait for the disk.
-	makerSyncs = 16
-)
+// maxMade bounds the directories that share their syncs: each has up to four files
+// open.
+const maxMade = 64
 
 // NewMaker returns a Maker of directories in fsys.
 func NewMaker(fsys FS) *Maker { return &Maker{fs: fsys} }
@@ -76,11 +69,7 @@ func (m *Maker) Make(dir string, perm fs.FileMode, files []NewFile) error {
 
 // write writes the files under a hidden name.
 func (m *Maker) write(dir string, perm fs.FileMode, files []NewFile) (*making, error) {
-	m.mu.Lock()
-	m.last++
-	n := m.last
-	m.mu.Unlock()
-	d := &making{dir: dir, hidden: path.Join(path.Dir(dir), ".new."+strconv.FormatUint(n, 10)), woken: make(chan struct{})}
+	d := &making{dir: dir, hidden: Hidden(dir, ".new."), woken: make(chan struct{})}
 	if err := m.fs.RemoveAll(d.hidden); err != nil {
 		return nil, fmt.Errorf("clearing %s: %w", d.hidden, err)
 	}
@@ -162,40 +151,15 @@ func (m *Maker) sync() {
 
 // syncContents syncs the files of the group, and their directories, at the same time.
 func (m *Maker) syncContents(group []*making) {
-	type work struct {
-		d    *making
-		file File // nil: the directory
-	}
-	var all []work
+	var syncs []func() error
+	var whose []*making
 	for _, d := range group {
 		for _, f := range d.files {
-			all = append(all, work{d, f})
+			syncs, whose = append(syncs, f.Sync), append(whose, d)
 		}
-		all = append(all, work{d, nil})
+		syncs, whose = append(syncs, func() error { return m.fs.SyncDir(d.hidden) }), append(whose, d)
 	}
-	errs := make([]error, len(all))
-	var next int
-	var mu sync.Mutex
-	take := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1
-	}
-	var wg sync.WaitGroup
-	for range min(len(all), makerSyncs) {
-		wg.Go(func() {
-			for i := take(); i < len(all); i = take() {
-				if w := all[i]; w.file != nil {
-					errs[i] = w.file.Sync()
-				} else {
-					errs[i] = m.fs.SyncDir(w.d.hidden)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for i, err := range errs {
-		all[i].d.err = errors.Join(all[i].d.err, err)
+	for i, err := range together(syncs) {
+		whose[i].err = errors.Join(whose[i].err, err)
 	}
 }
