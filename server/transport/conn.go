@@ -76,7 +76,7 @@ type Conn struct {
 	// Pending counts the bytes reserved and not yet written.
 	pending atomic.Int64
 	gated   atomic.Bool
-	ebbTo   atomic.Int64 // somebody waits until no more is pending; 0: nobody does
+	ebbTo   atomic.Int64 // somebody waits until no more than this is pending; 0: nobody does
 	closed  atomic.Bool  // not open
 
 	// moved is when the peer last took something of what had to wait for it, or

@@ -66,7 +66,10 @@ func (o *Outbox) lag() ebbWait {
 			long++
 		}
 	}
-	from := max(ebbLeast, min(ebbAlone, ebbTogether/int64(max(long, 1))))
+	if long == 0 {
+		return w
+	}
+	from := max(ebbLeast, min(ebbAlone, ebbTogether/int64(long)))
 	var some, all *Conn // the longest of those waited for, and the shortest of all
 	for _, s := range o.stages[:o.n] {
 		p := s.conn.pending.Load()
