@@ -122,15 +122,14 @@ func (d *disk) stateLocked() (x *state, err error) {
 	if x.index, x.manifest, err = s.encodeIndex(d.key); err != nil {
 		return nil, err
 	}
-	stamp := s.last.seq + 1
-	x.stamp = stamp
+	x.stamp = s.last.seq + 1
 	if s.due.ttl != nil {
-		x.ttl = s.due.ttl.AppendTo(nil, stamp)
+		x.ttl = s.due.ttl.AppendTo(nil, x.stamp)
 	}
 	if s.due.sched != nil {
-		x.sched = s.due.sched.AppendTo(nil, stamp)
+		x.sched = s.due.sched.AppendTo(nil, x.stamp)
 	}
-	x.source = s.encodeSources(stamp)
+	x.source = s.encodeSources(x.stamp)
 	return x, nil
 }
 
@@ -212,9 +211,12 @@ func (d *disk) keepSources() error {
 	s := d.s
 	s.mu.RLock()
 	stamp := s.last.seq + 1
-	b := s.encodeSources(stamp)
+	var b []byte
+	if stamp != d.sourced {
+		b = s.encodeSources(stamp)
+	}
 	s.mu.RUnlock()
-	if b == nil || stamp == d.sourced {
+	if b == nil {
 		return nil
 	}
 	return d.writeSources(b, stamp)
