@@ -80,9 +80,17 @@ func (p publishing) sync(ctx context.Context, srv *Server) (Load, error) {
 
 // timed runs one operation n times and measures each.
 func timed(srv *Server, n int, op func(i int) error) (Load, error) {
+	return timedAfter(srv, n, func(int) error { return nil }, op)
+}
+
+// timedAfter is timed with something before each operation that does not count for it.
+func timedAfter(srv *Server, n int, before, op func(i int) error) (Load, error) {
 	took := make([]time.Duration, n)
 	load, err := measured(srv, n, func() error {
 		for i := range took {
+			if err := before(i); err != nil {
+				return err
+			}
 			t := time.Now()
 			if err := op(i); err != nil {
 				return err

@@ -129,15 +129,12 @@ func (c *leanConn) publishSpread(n, subjects int, payload []byte) error {
 	var out []byte
 	waiting := 0
 	for i := range n {
-		out = append(out, "PUB js."...)
-		out = strconv.AppendInt(out, int64(i%subjects), 10)
+		reply := noReply
 		if i%every == every-1 || i == n-1 {
-			out = fmt.Appendf(out, " _INBOX.bench.%d", i)
+			reply = i
 			waiting++
 		}
-		out = append(out, ' ')
-		out = strconv.AppendInt(out, int64(len(payload)), 10)
-		out = append(append(append(out, "\r\n"...), payload...), "\r\n"...)
+		out = appendPub(out, i%subjects, reply, payload)
 		if i%every != every-1 && i != n-1 {
 			continue
 		}
@@ -155,6 +152,11 @@ func (c *leanConn) publishSpread(n, subjects int, payload []byte) error {
 	return nil
 }
 
+// lastNumber is the number that a line of the protocol ends in.
+func lastNumber(line []byte) (int, error) {
+	return strconv.Atoi(string(bytes.TrimSpace(line[bytes.LastIndexByte(line, ' ')+1:])))
+}
+
 // receivePushed takes n messages, checks their payload, and answers flow control.
 func (c *leanConn) receivePushed(payload []byte, n int) error {
 	for got := 0; got < n; {
@@ -164,10 +166,8 @@ func (c *leanConn) receivePushed(payload []byte, n int) error {
 		}
 		switch {
 		case bytes.HasPrefix(head, []byte("MSG ")):
-			number := head[bytes.LastIndexByte(head, ' ')+1:]
-			bytesOf, k := leadingNumber(number)
-			size := int(bytesOf)
-			if k == 0 || k+2 != len(number) {
+			size, err := lastNumber(head)
+			if err != nil {
 				return fmt.Errorf("line %q", head)
 			}
 			body, err := c.r.Peek(size + 2)
@@ -182,11 +182,11 @@ func (c *leanConn) receivePushed(payload []byte, n int) error {
 		case bytes.HasPrefix(head, []byte("HMSG ")):
 			// HMSG <subject> <sid> [reply] <header size> <size>: a flow control request
 			// has a reply, a heartbeat has none.
-			f := bytes.Fields(head)
-			size, err := strconv.Atoi(string(f[len(f)-1]))
+			size, err := lastNumber(head)
 			if err != nil {
 				return fmt.Errorf("line %q", head)
 			}
+			f := bytes.Fields(head)
 			reply := ""
 			if len(f) == 6 {
 				reply = string(f[3])

@@ -100,12 +100,17 @@ func (c *leanConn) publishOne(i int, payload []byte) error {
 	return checkAck(body, 0, i+1)
 }
 
-// appendPub appends message i for a stream, with a reply subject of its own.
-func appendPub(out []byte, stream, i int, payload []byte) []byte {
+// noReply is for a message that is not acknowledged.
+const noReply = -1
+
+// appendPub appends a message to js.<subject>, with the reply subject _INBOX.bench.<reply>.
+func appendPub(out []byte, subject, reply int, payload []byte) []byte {
 	out = append(out, "PUB js."...)
-	out = strconv.AppendInt(out, int64(stream), 10)
-	out = append(out, " _INBOX.bench."...)
-	out = strconv.AppendInt(out, int64(i), 10)
+	out = strconv.AppendInt(out, int64(subject), 10)
+	if reply != noReply {
+		out = append(out, " _INBOX.bench."...)
+		out = strconv.AppendInt(out, int64(reply), 10)
+	}
 	out = append(out, ' ')
 	out = strconv.AppendInt(out, int64(len(payload)), 10)
 	out = append(out, '\r', '\n')
@@ -162,7 +167,7 @@ func (c *leanConn) nextAck() (i int, body []byte, err error) {
 		i = i*10 + int(rest[0]-'0')
 		rest = rest[1:]
 	}
-	size, err := strconv.Atoi(string(bytes.TrimSpace(rest[bytes.LastIndexByte(rest, ' ')+1:])))
+	size, err := lastNumber(rest)
 	if err != nil {
 		return 0, nil, fmt.Errorf("ack line %q", line)
 	}

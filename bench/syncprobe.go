@@ -59,23 +59,13 @@ func timedBesideSyncs(srv *Server, n int, payload []byte, op func(i int) error) 
 		return Load{}, err
 	}
 	defer probe.file.Close()
-	took := make([]time.Duration, n)
-	load, err := measured(srv, n, func() error {
-		for i := range took {
-			if i%probeEvery == 0 {
-				if err := probe.sample(); err != nil {
-					return err
-				}
-			}
-			began := time.Now()
-			if err := op(i); err != nil {
-				return err
-			}
-			took[i] = time.Since(began)
+	load, err := timedAfter(srv, n, func(i int) error {
+		if i%probeEvery > 0 {
+			return nil
 		}
-		return nil
-	})
-	load.Latencies, load.Fsync = took, probe.median()
+		return probe.sample()
+	}, op)
+	load.Fsync = probe.median()
 	load.Elapsed -= probe.total
 	return load, err
 }
