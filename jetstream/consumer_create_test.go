@@ -60,17 +60,26 @@ func TestCreationsShareTheDisk(t *testing.T) {
 	}
 }
 
+// underCreation is an engine with the stream S, whose consumer C waits for the disk:
+// the answer goes to first.
+func underCreation(t *testing.T, fail bool) (disk *crashfs.FS, a *Account, c *client, first <-chan received, release func()) {
+	t.Helper()
+	disk, waits, release := slowObs(fail)
+	_, a, c = newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
+	t.Cleanup(release) // before the engine's end, which waits for the disk
+	c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"]}`)
+	first = c.subscribe("first")
+	c.publish("$JS.API.CONSUMER.CREATE.S.C", "first", createC)
+	<-waits
+	return disk, a, c, first, release
+}
+
 // TestCreationTwice: who asks for a consumer that is being made waits until it is
 // durable, and makes it if that failed.
 func TestCreationTwice(t *testing.T) {
 	for _, fail := range []bool{false, true} {
-		disk, waits, release := slowObs(fail)
-		defer release()
-		_, a, c := newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
-		c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"]}`)
-		first, second := c.subscribe("first"), c.subscribe("second")
-		c.publish("$JS.API.CONSUMER.CREATE.S.C", "first", createC)
-		<-waits
+		_, a, c, first, release := underCreation(t, fail)
+		second := c.subscribe("second")
 		c.publish("$JS.API.CONSUMER.CREATE.S.C", "second", createC+" ")
 		c.request("$JS.API.STREAM.INFO.S", "")
 		if len(first)+len(second) > 0 {
@@ -91,13 +100,8 @@ func TestCreationTwice(t *testing.T) {
 
 // TestDeletedWhileItIsMade: the deletion waits, and nothing is left.
 func TestDeletedWhileItIsMade(t *testing.T) {
-	disk, waits, release := slowObs(false)
-	defer release()
-	_, a, c := newTestEngine(t, Options{FS: disk, StoreDir: "/store"})
-	c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"]}`)
-	created, deleted := c.subscribe("created"), c.subscribe("deleted")
-	c.publish("$JS.API.CONSUMER.CREATE.S.C", "created", createC)
-	<-waits
+	disk, a, c, created, release := underCreation(t, false)
+	deleted := c.subscribe("deleted")
 	c.publish("$JS.API.CONSUMER.DELETE.S.C", "deleted", "")
 	c.request("$JS.API.STREAM.INFO.S", "")
 	if len(deleted) > 0 {

@@ -57,9 +57,12 @@ func TestConsumingOverAKill(t *testing.T) {
 	publish()
 
 	all := map[string]*gathered{}
+	gather := func(name string) *gathered {
+		all[name] = &gathered{}
+		return all[name]
+	}
 	handler := func(name string) jetstream.MessageHandler {
-		g := &gathered{}
-		all[name] = g
+		g := gather(name)
 		return func(m jetstream.Msg) {
 			if meta, err := m.Metadata(); err == nil {
 				g.add(meta.Sequence.Stream)
@@ -68,8 +71,7 @@ func TestConsumingOverAKill(t *testing.T) {
 		}
 	}
 	old := func(name string) nats.MsgHandler {
-		g := &gathered{}
-		all[name] = g
+		g := gather(name)
 		return func(m *nats.Msg) {
 			if meta, err := m.Metadata(); err == nil {
 				g.add(meta.Sequence.Stream)
