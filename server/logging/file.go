@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func (f *logFile) append(level Level, text string) {
 // backupTime is the end of a backup's name; the nanoseconds follow.
 const backupTime = "2006.01.02.15.04.05"
 
-// rotate renames the file and begins a new one.
+// rotate renames the file and begins a new one. The oldest backups that are too many go.
 func (f *logFile) rotate() {
 	if err := f.file.Close(); err != nil {
 		f.limit *= 2
@@ -69,7 +70,7 @@ func (f *logFile) rotate() {
 	}
 	now := time.Now()
 	backup := fmt.Sprintf("%s.%s.%09d", f.path, now.Format(backupTime), now.Nanosecond())
-	renamed := os.Rename(f.path, backup)
+	purged, renamed := f.rename(backup)
 	if err := f.open(); err != nil {
 		// The old file is as good as any.
 		fmt.Fprintf(os.Stderr, "error opening file: %v\n", err)
@@ -85,30 +86,61 @@ func (f *logFile) rotate() {
 		return
 	}
 	f.append(Info, fmt.Sprintf("Rotated log, backup saved as %q", backup))
+	if purged != "" {
+		f.append(Info, fmt.Sprintf("Purged log file %q", purged))
+	}
 	f.purge()
+}
+
+// rename makes the file a backup. Where there are as many backups as may be it takes the oldest one's
+// place under its name, which is purged, and then its own name: whoever looks into the directory
+// meanwhile finds neither a file too many nor one too few.
+func (f *logFile) rename(backup string) (purged string, err error) {
+	if f.maxFiles <= 1 {
+		return "", os.Rename(f.path, backup)
+	}
+	// A directory that cannot be read is purge's to report.
+	backups, _ := f.backups()
+	if int64(len(backups)) < f.maxFiles-1 {
+		return "", os.Rename(f.path, backup)
+	}
+	oldest := backups[0]
+	if err := os.Rename(f.path, oldest); err != nil {
+		return "", err
+	}
+	return oldest, os.Rename(oldest, backup)
 }
 
 // backupName matches what follows the file's name and a dot.
 var backupName = regexp.MustCompile(`^\d{4}(\.\d\d){5}\.\d{9}$`)
+
+// backups returns the paths of the backups, oldest first.
+func (f *logFile) backups() ([]string, error) {
+	dir, base := filepath.Split(f.path)
+	entries, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return nil, err
+	}
+	var backups []string
+	for _, e := range entries {
+		if end, ok := strings.CutPrefix(e.Name(), base+"."); ok && backupName.MatchString(end) {
+			backups = append(backups, dir+e.Name())
+		}
+	}
+	slices.Sort(backups)
+	return backups, nil
+}
 
 // purge removes the oldest backups that are too many.
 func (f *logFile) purge() {
 	if f.maxFiles <= 0 {
 		return
 	}
-	entries, err := os.ReadDir(filepath.Dir(f.path))
+	backups, err := f.backups()
 	if err != nil {
 		f.append(Error, fmt.Sprintf("Unable to read the directory of log files (%v)", err))
 		return
 	}
-	base := filepath.Base(f.path) + "."
-	var backups []string
-	for _, e := range entries {
-		if name := e.Name(); len(name) > len(base) && name[:len(base)] == base && backupName.MatchString(name[len(base):]) {
-			backups = append(backups, filepath.Join(filepath.Dir(f.path), name))
-		}
-	}
-	slices.Sort(backups)
 	for ; int64(len(backups)) > f.maxFiles-1; backups = backups[1:] {
 		if err := os.Remove(backups[0]); err != nil {
 			f.append(Error, fmt.Sprintf("Unable to delete log file %q (%v)", backups[0], err))
