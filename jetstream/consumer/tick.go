@@ -70,22 +70,25 @@ func (m *Machine) expire(now int64) {
 	}
 }
 
-// checkWaiting ends expired requests, drops those that nobody listens to and
-// sends heartbeats.
+// checkWaiting sends heartbeats, ends expired requests and drops those that nobody
+// listens to. Where a tick comes late the beats keep their times, and one that was
+// due before the request's end comes before it.
 func (m *Machine) checkWaiting(now int64) {
 	m.wait.check = 0
 	m.wait.keep(func(w *waiter) bool {
+		if beat := w.active + w.Heartbeat; w.Heartbeat > 0 && beat <= now && (w.deadline == 0 || beat < w.deadline) {
+			if !m.listening(w) {
+				return false
+			}
+			if w.active = beat; beat+w.Heartbeat <= now {
+				w.active = now
+			}
+			m.heartbeat(w.Reply, "")
+		}
 		if w.deadline != 0 && w.deadline <= now {
 			m.end(w, "408 Request Timeout")
 			m.waited(now)
 			return false
-		}
-		if w.Heartbeat > 0 && w.active+w.Heartbeat <= now {
-			if !m.listening(w) {
-				return false
-			}
-			w.active = now
-			m.heartbeat(w.Reply, "")
 		}
 		m.wait.watch(w)
 		return true

@@ -430,6 +430,13 @@ func (s *sim) command(line string) {
 		}
 		s.sleep(d)
 		return
+	case "stall": // as sleep, but nobody looks at the clock meanwhile
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			panic(err)
+		}
+		s.now += int64(d)
+		s.m.Tick(s.now)
 	case "deaf":
 		s.deaf[rest] = true
 		if s.cfg != nil && s.cfg.Push() && rest == s.cfg.DeliverSubject {
