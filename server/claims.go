@@ -204,7 +204,9 @@ func (m *operatorMode) apply(key, token string) error {
 	if err != nil {
 		return err
 	}
-	m.use(key, a)
+	if l, before := m.use(key, a); before != nil {
+		m.reconsider(l, before)
+	}
 	return nil
 }
 

@@ -29,8 +29,12 @@ type operatorMode struct {
 	system string         // the key of the system account; empty: none
 
 	// wiring is held while accounts are configured: an account's imports depend
-	// on the claims of others. It is taken before mu.
+	// on the claims of others. It is taken before mu. A login may wait for it, so
+	// nobody who holds it waits for one.
 	wiring sync.Mutex
+	// judging is held while connections are judged by new claims, so that the last
+	// ones count in the end. It waits for logins; no login waits for it.
+	judging sync.Mutex
 	// found are the accounts that came into use because another one imports from
 	// them, until configureFound; guarded by wiring.
 	found []string
@@ -95,7 +99,7 @@ func (m *operatorMode) start(o *options.Options) error {
 	if err != nil {
 		if r := o.Resolver; r != nil && r.Type != "mem" && len(o.Operators) == 1 {
 			m.s.log.Warnf("Fetched system account failed: %v; a temporary one is in its place", err)
-			l = m.use(name, operator.Temporary(name))
+			l, _ = m.use(name, operator.Temporary(name))
 		} else {
 			return errors.New("error resolving system account: account missing")
 		}
@@ -191,7 +195,12 @@ func (m *operatorMode) ask(key string, l *loadedAccount) (*loadedAccount, error)
 		}
 		return nil, err
 	}
-	return m.use(key, a), nil
+	l, before := m.use(key, a)
+	if before != nil {
+		// Not here: this is the login of a connection that may be one of them.
+		m.s.tasks.start(func() { m.reconsider(l, before) })
+	}
+	return l, nil
 }
 
 // claimsOf are the present claims of an account in use; expired tells that nobody may log in by them.
@@ -209,19 +218,18 @@ func (m *operatorMode) ended(l *loadedAccount, token string) bool {
 }
 
 // use makes claims count, for a new account or one in use, and for those that
-// import from it.
-func (m *operatorMode) use(key string, a *operator.Account) *loadedAccount {
+// import from it. before are the claims until then, nil of a new account: its
+// connections are to be reconsidered.
+func (m *operatorMode) use(key string, a *operator.Account) (l *loadedAccount, before *operator.Account) {
 	m.wiring.Lock()
 	defer m.wiring.Unlock()
 	m.mu.Lock()
-	l := m.loaded[key]
-	if l == nil {
+	if l = m.loaded[key]; l == nil {
 		l = &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions())}
 		m.loaded[key] = l
 	}
-	before := l.claims
+	before = l.claims
 	l.claims, l.fetched = a, time.Now()
-	revived := l.deleted
 	l.deleted, l.ended = false, false
 	m.mu.Unlock()
 	m.configure(l)
@@ -229,10 +237,7 @@ func (m *operatorMode) use(key string, a *operator.Account) *loadedAccount {
 	m.configureImporters(key)
 	m.configureFound()
 	m.s.accountJetStream(l.acc, a.JetStream())
-	if before != nil || revived {
-		m.reconsider(l, before)
-	}
-	return l
+	return l, before
 }
 
 // configureImporters configures the accounts again that import from key, which
@@ -460,7 +465,9 @@ func (s *Server) clientsOf(a *account.Account) []*client.Client {
 
 // reconsider makes new claims count for the account's connections.
 func (m *operatorMode) reconsider(l *loadedAccount, before *operator.Account) {
-	a := l.claims
+	m.judging.Lock()
+	defer m.judging.Unlock()
+	a, _ := m.claimsOf(l)
 	defaults := a.DefaultPermissions()
 	co := m.s.calloutFor(l)
 	left := int64(0)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // accountServer is a web server with account JWTs, under /jwt/ and their keys.
@@ -174,6 +175,50 @@ func TestURLResolverIsAskedOnce(t *testing.T) {
 	close(release)
 	wg.Wait()
 	w.wantAsked(t, "twenty clients", o.pub("A"))
+}
+
+// New claims wait for the logins of their account's connections, and a login for accounts that are being configured: a
+// connection that goes to another account, whose claims are on their way, holds up neither.
+func TestLoginWhileClaimsChange(t *testing.T) {
+	o := newTestOperator(t)
+	w := newAccountServer(t, httptest.NewServer)
+	for _, name := range []string{"SYS", "A", "B"} {
+		w.set(o.pub(name), o.account(name, nil))
+	}
+	s := startConf(t, o.line+fmt.Sprintf("resolver: URL(%q)\n", w.URL+"/jwt/"))
+	bearer := func(account string) string {
+		_, user := newKey(t, nkeys.PrefixByteUser)
+		c := jwt.NewUserClaims(user)
+		c.BearerToken = true
+		token, err := c.Encode(o.keys[account])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("CONNECT {\"jwt\":%q,\"verbose\":false}\r\nPING\r\n", token)
+	}
+	admin := connect(t, s, o.login("SYS"))
+	c := dial(t, s, "")
+	c.send("%s", bearer("A"))
+	c.expect("PONG")
+	w.take()
+
+	release := make(chan struct{})
+	w.block(release)
+	c.send("%s", bearer("B"))
+	waitFor(t, func() bool { return len(w.take()) > 0 })
+	a := o.pub("A")
+	claims := o.account("A", func(c *jwt.AccountClaims) { c.Limits.Conn = 7 })
+	answer := make(chan string)
+	go func() { answer <- claimsRequest(t, admin, "$SYS.REQ.ACCOUNT."+a+".CLAIMS.UPDATE", claims) }()
+	waitFor(t, func() bool {
+		now, _, _ := s.AccountClaims(a)
+		return now.JWT == claims
+	})
+	close(release)
+	c.expect("PONG")
+	if got := <-answer; !strings.Contains(got, "jwt updated") {
+		t.Errorf("the update is answered with %s", got)
+	}
 }
 
 // A web server that does not answer is given 1.9 seconds, and no password of its address is told.
