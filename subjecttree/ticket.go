@@ -7,6 +7,10 @@ import "sync/atomic"
 // with a deliver subject of its own. Beyond, all tickets expire and it begins anew.
 const maxZones = 32 << 10
 
+// maxBeginning bounds a beginning, in bytes. Longer ones that are equal up to there
+// share their counters: subjects come from outside and may be long.
+const maxBeginning = 128
+
 // Ticket tells, without a lock, whether a result that was asked for together with
 // it still holds. It says no too early at times, never too late: what counts are
 // changes of subscriptions whose first two tokens could match the subject's, so
@@ -36,9 +40,11 @@ type zones struct {
 func beginnings(v string) (first, second string) {
 	n := tokenLen(v)
 	if n == len(v) {
-		return v, v
+		first, second = v, v
+	} else {
+		first, second = v[:n+1], v[:n+1+tokenLen(v[n+1:])]
 	}
-	return v[:n+1], v[:n+1+tokenLen(v[n+1:])]
+	return first[:min(len(first), maxBeginning)], second[:min(len(second), maxBeginning)]
 }
 
 func isWildcard(token string) bool { return token == "*" || token == ">" }

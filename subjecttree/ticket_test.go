@@ -2,12 +2,14 @@ package subjecttree
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 )
 
 // Which changes make a ticket invalid: those below the same first two tokens, and
 // wildcards there.
 func TestTicket(t *testing.T) {
+	long := strings.Repeat("x", 2*maxBeginning)
 	for _, tt := range []struct {
 		subject string
 		changes string
@@ -35,6 +37,12 @@ func TestTicket(t *testing.T) {
 		{"a.b", "a.*", false},
 		{"a.b", "a.b", false},
 		{"a.b", "a.c", true},
+		{long + ".a", long + ".a", false},
+		{long + ".a", long + ".*", false},
+		{"a." + long, "a." + long, false},
+		{"a." + long, "a.*", false},
+		{"a." + long, "a.x", true},
+		{long, long, false},
 	} {
 		l := NewList[string](ListOptions{})
 		var r Result[string]
@@ -85,5 +93,11 @@ func TestTicket(t *testing.T) {
 	}
 	if ticket.Valid() || len(l.zones.m) > maxZones+2 {
 		t.Errorf("old ticket %v, %d zones", ticket.Valid(), len(l.zones.m))
+	}
+	l.MatchHeld(&r, &ticket, []byte(long+"."+long))
+	for s := range l.zones.m {
+		if len(s) > maxBeginning {
+			t.Fatalf("a beginning of %d bytes", len(s))
+		}
 	}
 }
