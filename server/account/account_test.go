@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -272,6 +273,21 @@ func TestResponsesExpire(t *testing.T) {
 		}
 	}
 	imp.Export.Threshold = time.Hour
+	long := bytes.Repeat([]byte("x"), 1<<20)
+	for range maxResponseBytes >> 20 {
+		key, ok := a.responses.add(time.Now(), imp, long, nil)
+		if !ok {
+			t.Fatal("refused below the limit of bytes")
+		}
+		defer a.responses.drop(key)
+	}
+	if _, ok := a.responses.add(time.Now(), imp, []byte("in"), nil); ok {
+		t.Error("taken beyond the limit of bytes")
+	}
+	a.responses.expireOf(keysOf(a))
+	if n, kept := waiting(), a.responses.bytes; n != 0 || kept != 0 {
+		t.Fatalf("%d requests with %d bytes are left of those that nobody waits for", n, kept)
+	}
 	for range maxResponses {
 		if _, ok := a.responses.add(time.Now(), imp, []byte("in"), nil); !ok {
 			t.Fatal("refused below the limit")
@@ -280,6 +296,13 @@ func TestResponsesExpire(t *testing.T) {
 	if p.Route(b, &Msg{Subject: []byte("svc"), Reply: []byte("in")}) {
 		t.Error("delivered beyond the limit")
 	}
+}
+
+func keysOf(a *Account) (keys []replyKey) {
+	for r := range a.responses.waiting.all {
+		keys = append(keys, r.key)
+	}
+	return keys
 }
 
 // TestSubCount: the limit of a subscription counts from its beginning.

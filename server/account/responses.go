@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	// maxResponses bounds the requests of one exporting account that wait for
-	// answers: some 30 MiB. A request beyond it is not delivered, which the
-	// requester sees as no responders.
-	maxResponses = 1 << 17
+	// maxResponses and maxResponseBytes (of reply subjects) bound the requests of one
+	// exporting account that wait for answers: some 60 MiB. A request beyond it is not
+	// delivered, which the requester sees as no responders.
+	maxResponses     = 1 << 17
+	maxResponseBytes = 32 << 20
 
 	// maxFree bounds the entries that are kept for later requests, maxFreeReply
 	// the reply subjects that are kept with them.
@@ -84,6 +85,7 @@ type responses struct {
 
 	mu      sync.Mutex // guards the rest, and the fields of each response
 	waiting replyTable
+	bytes   int                    // of the reply subjects in waiting
 	batches map[batchKey]*response // of waiting: those of fast-ingest batches
 	free    []*response            // to be used again
 	timer   *time.Timer            // of expire; nil until the first request
@@ -141,9 +143,10 @@ func (rs *responses) keyOf(subject []byte) (key replyKey, ok bool) {
 func (rs *responses) add(now time.Time, imp *ServiceImport, reply []byte, probe *probe) (key replyKey, ok bool) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if rs.waiting.n >= maxResponses || rs.stopped {
+	if rs.waiting.n >= maxResponses || rs.bytes+len(reply) > maxResponseBytes || rs.stopped {
 		return key, false
 	}
+	rs.bytes += len(reply)
 	var r *response
 	if last := len(rs.free) - 1; last >= 0 {
 		r, rs.free[last] = rs.free[last], nil
@@ -215,6 +218,7 @@ func (rs *responses) drop(key replyKey) bool {
 // is measured.
 func (rs *responses) remove(r *response) {
 	rs.waiting.remove(r)
+	rs.bytes -= len(r.reply)
 	r.imp.Importer.awaiting.remove(r)
 	if r.batch > 0 {
 		delete(rs.batches, batchKey{r.imp, string(r.reply[:r.batch])})
@@ -351,7 +355,7 @@ func (rs *responses) stop() {
 	for r := range rs.waiting.all {
 		r.imp.Importer.awaiting.remove(r)
 	}
-	rs.waiting = replyTable{}
+	rs.waiting, rs.bytes = replyTable{}, 0
 	clear(rs.batches)
 	rs.free = nil
 }

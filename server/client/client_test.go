@@ -85,6 +85,13 @@ func TestGrants(t *testing.T) {
 		if n := len(g.young) + len(g.old); n != 1 {
 			t.Errorf("%d grants kept", n)
 		}
+		long := make([]byte, 1<<10, 2<<10)
+		for i := range 3 * maxGrantBytes >> 10 {
+			g.add(r, append(long, reply(i)...))
+		}
+		if n := len(g.young) + len(g.old); n > 2*maxGrantBytes>>10 {
+			t.Errorf("%d grants of long subjects kept", n)
+		}
 		for i := range 3 * maxGrants {
 			g.add(r, reply(i))
 		}

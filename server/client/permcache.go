@@ -11,10 +11,11 @@ const (
 	// permissionCacheSize bounds the publish decisions that a connection keeps.
 	permissionCacheSize = 128
 
-	// maxGrants bounds the requests that a connection may answer to, twice: those
-	// of two generations. More than that are forgotten, the oldest first; some 80
-	// MiB.
-	maxGrants = 1 << 18
+	// maxGrants and maxGrantBytes (of reply subjects) bound the requests that a
+	// connection may answer to, twice: those of two generations. More than that are
+	// forgotten, the oldest first; some 80 MiB.
+	maxGrants     = 1 << 18
+	maxGrantBytes = 16 << 20
 )
 
 // permissionCache keeps decisions about publishing, response grants apart. It
@@ -42,6 +43,7 @@ type grants struct {
 	young map[string]*grant
 	old   map[string]*grant // those that were young before
 	since time.Time         // when young was begun
+	bytes int               // of the reply subjects that young was given
 }
 
 type grant struct {
@@ -54,8 +56,8 @@ func (g *grants) add(r *auth.Responses, reply []byte) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.young) >= maxGrants || r.Expires > 0 && now.Sub(g.since) > r.Expires {
-		g.old, g.young, g.since = g.young, nil, now
+	if len(g.young) >= maxGrants || g.bytes >= maxGrantBytes || r.Expires > 0 && now.Sub(g.since) > r.Expires {
+		g.old, g.young, g.since, g.bytes = g.young, nil, now, 0
 	}
 	if e := g.young[string(reply)]; e != nil {
 		*e = grant{at: now}
@@ -65,6 +67,7 @@ func (g *grants) add(r *auth.Responses, reply []byte) {
 		g.young = make(map[string]*grant)
 	}
 	delete(g.old, string(reply))
+	g.bytes += len(reply)
 	g.young[string(reply)] = &grant{at: now}
 }
 
