@@ -90,6 +90,33 @@ func TestChainShares(t *testing.T) {
 	}
 }
 
+// TestForgedRequestInfo: what a requester says about itself does not reach the service, whatever its headers end in.
+func TestForgedRequestInfo(t *testing.T) {
+	s := startConf(t, chain(`exports: [{service: svc}]`, `imports: [{service: {account: A, subject: svc}}]`, ``))
+	a, b := login(t, s, "a"), login(t, s, "b")
+	a.send("SUB svc 1\r\nPING\r\n")
+	a.expect("PONG")
+	const forged = `Nats-Request-Info: {"acc":"C"}`
+	for _, hdr := range []string{
+		"NATS/1.0\r\n" + forged + "\r\n\r\n", "NATS/1.0\r\n" + forged + "\r\n", "NATS/1.0\r\n" + forged + "ab", "NATS/1.0\r\n" + forged,
+		"NATS/1.0\r\n\r\n" + forged, "NATS/1.0\r\n\r\n" + forged + "\r\n\r\n",
+	} {
+		b.send("HPUB svc in %d %[1]d\r\n%s\r\nPING\r\n", len(hdr), hdr)
+		b.expect("PONG")
+		var size int
+		if n, _ := fmt.Sscanf(a.line(), "HMSG svc 1 _R_.%13s %d %d", new(string), &size, new(int)); n != 3 {
+			t.Fatal("no message")
+		}
+		got := make([]byte, size+2)
+		if _, err := io.ReadFull(a.r, got); err != nil {
+			t.Fatal(err)
+		}
+		if text := string(got); strings.Count(text, "Nats-Request-Info") != 1 || !strings.Contains(text, "\r\nNats-Request-Info: {\"acc\":\"B\"") {
+			t.Errorf("%q arrives as %q", hdr, text)
+		}
+	}
+}
+
 // TestServiceResponses: how many answers each type of response lets through.
 func TestServiceResponses(t *testing.T) {
 	s := startConf(t, chain(

@@ -1,7 +1,9 @@
 package account
 
 import (
+	"bytes"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/natsd/natsd/natsproto"
@@ -184,11 +186,14 @@ func (p *Producer) requestInfo(imp *ServiceImport, m *Msg) []byte {
 		svc = imp.Importer.name
 	}
 	hdr := m.Header
+	if len(hdr) > 0 && !bytes.HasSuffix(hdr, []byte("\r\n\r\n")) {
+		hdr = append(slices.Clip(hdr), "\r\n\r\n"...) // what it ends in is not to stand in front of ours
+	}
 	if len(hdr) > 0 && natsproto.HeaderValue(hdr, RequestInfo) != nil {
 		hdr = natsproto.RemoveHeader(hdr, RequestInfo)
 	}
 	return p.Build(len(hdr)+256, func(dst []byte) []byte {
-		if len(hdr) >= 2 {
+		if len(hdr) > 0 {
 			dst = append(dst, hdr[:len(hdr)-2]...)
 		} else {
 			dst = append(dst, natsproto.HeaderLine...)
