@@ -141,6 +141,13 @@ authorization { users: [ {user: a, password: p, permissions: { publish: ["a", "t
 < MSG tr 1 *
 < {"server":*
 `},
+	{"a guest whose account is full is told just that", `
+no_auth_user: guest
+accounts { A { users: [ {user: guest, password: p} ], limits { max_connections: 0 } } }`, `
+> PING
+< -ERR 'maximum account active connections exceeded'
+< EOF
+`},
 	{"a PING before CONNECT does not count", "", `
 > PING
 < PONG
@@ -231,5 +238,17 @@ func TestFullConnectionsAreLoggedSeldom(t *testing.T) {
 	}
 	if lines == 0 || lines > most {
 		t.Errorf("%d lines in the log, want 1 to %d", lines, most)
+	}
+}
+
+// TestNamesInTheLog: a client's name is one word of a line, whatever is in it.
+func TestNamesInTheLog(t *testing.T) {
+	log := &testLog{}
+	s := startLogged(t, log, nil)
+	c := dial(t, s, `{"verbose":false,"name":"me\n[1] [INF] Server Exiting..","version":"1","lang":"x"}`)
+	c.send("SUB a _sys_ 1\r\n")
+	c.expect(`-ERR 'Permissions Violation for Subscription to "a" using queue "_sys_"'`)
+	if want := ` - "v1:x:me\n[1] [INF] Server Exiting.." - Permissions Violation`; !log.contains(want) {
+		t.Errorf("no line with %s in %q", want, log.lines)
 	}
 }

@@ -291,6 +291,27 @@ func TestSlowConsumer(t *testing.T) {
 	waitFor(t, func() bool { return got.Load() == int64(sent) })
 }
 
+// TestUnreadNoResponders: who asks where nobody answers, and does not read that, is a slow consumer like all others.
+func TestUnreadNoResponders(t *testing.T) {
+	s := start(t, func(o *options.Options) { o.MaxPending, o.MaxPayload = 1<<20, 64<<10 })
+	c := dial(t, s, plain)
+	c.send("SUB inbox 1\r\n")
+	requests := strings.Repeat("PUB nobody inbox 0\r\n\r\n", 1000)
+	for s.slow.Load() == 0 {
+		if _, err := io.WriteString(c, requests); err != nil {
+			break
+		}
+	}
+	waitFor(t, func() bool {
+		_, n := s.ClosedClients()
+		return n > 0
+	})
+	closed, _ := s.ClosedClients()
+	if r := closed[0].Reason.String(); r != "Slow Consumer (Pending Bytes)" {
+		t.Errorf("closed for %q", r)
+	}
+}
+
 func waitFor(t testing.TB, ok func() bool) {
 	t.Helper()
 	deadline := time.After(patience)

@@ -300,14 +300,22 @@ func (c *Client) transport() *transport.Conn {
 	return c.conn
 }
 
+// reserve makes room for n bytes that are about to be staged. Where the queue is full
+// it closes the connection and returns false.
+func (c *Client) reserve(n int) bool {
+	if c.conn.Reserve(n) > c.host.Options().MaxPending {
+		c.conn.Unreserve(n)
+		c.slowPending()
+		return false
+	}
+	return true
+}
+
 // line stages a control line for the connection itself.
 func (c *Client) line(s string) {
-	if c.conn.Reserve(len(s)) > c.host.Options().MaxPending {
-		c.conn.Unreserve(len(s))
-		c.slowPending()
-		return
+	if c.reserve(len(s)) {
+		c.prod.Out.Stage(c.conn).AppendString(s)
 	}
-	c.prod.Out.Stage(c.conn).AppendString(s)
 }
 
 func (c *Client) errLine(text string) {
@@ -361,6 +369,9 @@ func (c *Client) operations(b []byte) error {
 		if err != nil {
 			if err == natsproto.ErrNotConnect && c.loginByVerb() {
 				continue
+			}
+			if c.closed.Load() {
+				return errClosed
 			}
 			return c.refuse(err, op)
 		}

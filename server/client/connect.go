@@ -215,17 +215,13 @@ func (c *Client) fullLabel() string {
 		s += part
 	}
 	if s != "" {
-		l += ` - "` + s + `"`
+		l += " - " + strconv.Quote(s)
 	}
-	switch c.ident.Form {
-	case "user":
-		l += ` - "` + c.ident.Account + "/user:" + c.ident.Label + `"`
-	case "nkey":
-		l += ` - "` + c.ident.Account + "/nkey:" + c.ident.Label + `"`
-	case "jwt":
-		l += ` - "` + c.ident.Account + "/jwt:" + c.ident.Label + `"`
+	switch form := c.ident.Form; form {
+	case "user", "nkey", "jwt":
+		l += " - " + strconv.Quote(c.ident.Account+"/"+form+":"+c.ident.Label)
 	case "token":
-		l += ` - "` + c.ident.Account + `/token"`
+		l += " - " + strconv.Quote(c.ident.Account+"/token")
 	}
 	return l
 }

@@ -71,11 +71,8 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 	} else {
 		n += len("MSG ")
 	}
-	max := c.host.Options().MaxPending
-	if c.conn.Reserve(n) > max {
-		c.conn.Unreserve(n)
+	if !c.reserve(n) {
 		s.Uncount()
-		c.slowPending()
 		return c.skip(s, m, msgtrace.ClientClosed)
 	}
 	st := p.Out.Stage(c.conn)

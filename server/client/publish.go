@@ -140,8 +140,9 @@ func (c *Client) noResponders(b *binding, m *account.Msg) {
 		if c.host.Tracing() {
 			c.traceOut("[HMSG %s %s]", m.Reply, s.SID)
 		}
-		c.conn.Reserve(len(line))
-		c.prod.Out.Stage(c.conn).Append(line)
+		if c.reserve(len(line)) {
+			c.prod.Out.Stage(c.conn).Append(line)
+		}
 		c.prod.Out.KeepScratch(line)
 		return
 	}
