@@ -149,15 +149,6 @@ func (s *Server) inUse() *options.Options {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.monitoring != nil {
-		port := &o.HTTPPort
-		if o.HTTPSPort != 0 {
-			port = &o.HTTPSPort
-		}
-		if a, ok := s.monitoring.Addr().(*net.TCPAddr); ok {
-			*port = a.Port
-		}
-	}
 	if s.profiler != nil {
 		o.ProfPort = s.profiler.Addr().(*net.TCPAddr).Port
 	}

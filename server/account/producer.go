@@ -225,8 +225,8 @@ func (p *Producer) deliverAll(r *subjecttree.Result[*Sub], m *Msg) bool {
 			delivered = true
 		}
 	}
-	for i := range r.Groups {
-		if p.deliverGroup(r.Groups[i].Members, m) {
+	for _, g := range r.Groups {
+		if p.deliverGroup(g.Members, m) {
 			delivered = true
 		}
 	}
