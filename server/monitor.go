@@ -157,10 +157,10 @@ func (m *monitored) NotReady() error {
 	s := m.server()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == created || (s.state == running && s.listener == nil && !s.Options().InProcessOnly) {
-		return errors.New("client listener is not open")
+	if s.state == running && (s.listener != nil || s.Options().InProcessOnly) {
+		return nil
 	}
-	return nil
+	return errors.New("client listener is not open")
 }
 
 func (m *monitored) Ending() <-chan struct{} { return m.ending }

@@ -326,6 +326,35 @@ func TestMonitoringPort(t *testing.T) {
 	}
 }
 
+// TestHealthOutOfService: who starts or stops is not ready, and neither is JetStream when it does not run.
+func TestHealthOutOfService(t *testing.T) {
+	s := startConf(t, fmt.Sprintf("http: \"127.0.0.1:-1\"\njetstream { store_dir: %q }", t.TempDir()))
+	want := func(code int, body string) {
+		t.Helper()
+		r, err := http.Get("http://" + s.MonitorAddr().String() + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		if text, _ := io.ReadAll(r.Body); r.StatusCode != code || string(text) != body {
+			t.Errorf("%d %s, want %d %s", r.StatusCode, text, code, body)
+		}
+	}
+	set := func(state runState) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.state = state
+	}
+	want(http.StatusOK, `{"status":"ok"}`)
+	for _, state := range []runState{created, starting, lameDuck, stopped} {
+		set(state)
+		want(http.StatusInternalServerError, `{"status":"error","error":"failed to be ready for connections after 1ms: client listener is not open"}`)
+	}
+	set(running)
+	s.stopJetStream()
+	want(http.StatusServiceUnavailable, `{"status":"unavailable","error":"JetStream not enabled"}`)
+}
+
 // TestSlowProfileEndsWithTheServer: a shutdown does not wait for a profile of the processor.
 func TestSlowProfileEndsWithTheServer(t *testing.T) {
 	s := startConf(t, `accounts { SYS { users: [ {user: sys, password: p} ] } }, system_account: SYS`)

@@ -87,6 +87,9 @@ func (s *Server) Reload(o *options.Options) error {
 		return err
 	}
 	old := s.inUse()
+	if s.js.Load() == nil {
+		old.JetStream.Enabled = false // or it could not be started, and is tried again
+	}
 	changes, err := options.Diff(old, o)
 	if err != nil {
 		return err
@@ -143,9 +146,6 @@ func (s *Server) inUse() *options.Options {
 	o := *s.Options()
 	if a, ok := s.Addr().(*net.TCPAddr); ok {
 		o.Port = a.Port
-	}
-	if s.js.Load() == nil {
-		o.JetStream.Enabled = false // or it could not be started, and is tried again
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
