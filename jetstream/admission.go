@@ -383,15 +383,10 @@ func (st *Stream) accept(p *proposal, m *publish, now int64) (seq uint64) {
 
 // noteRollupAll corrects the totals for a message that replaces all others.
 func (st *Stream) noteRollupAll(p *proposal, seq uint64, size int) {
-	o := &st.turn.overlay
-	o.rollupAll = seq
+	st.turn.overlay.rollupAll = seq
 	msgs, bytes := st.totals(p)
 	p.msgs -= msgs - 1
 	p.bytes -= bytes - int64(size)
-	if o.subjects != nil {
-		clear(o.subjects)
-		o.note(&p.raw[len(p.raw)-1])
-	}
 }
 
 // propose sends a batch on its way, or gives it back if nothing of it is left

@@ -285,3 +285,29 @@ func TestPedanticMirrorDirect(t *testing.T) {
 		}
 	})
 }
+
+// A rollup of everything that is in flight takes away what was accepted before it.
+func TestRollupAllInFlight(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s.>"],"allow_rollup_hdrs":true`)
+		acks := c.subscribe("ack")
+		for _, m := range [][]string{
+			{"s.a"},
+			{"s.b", "Nats-Rollup: all"},
+			{"s.a", "Nats-Expected-Last-Subject-Sequence: 0"},
+			{"s.c", "Nats-Expected-Last-Subject-Sequence: 3", "Nats-Expected-Last-Subject-Sequence-Subject: s.a"},
+			{"s.b", "Nats-Rollup: all"},
+			{"s.d", "Nats-Expected-Last-Subject-Sequence: 5", "Nats-Expected-Last-Subject-Sequence-Subject: s.*"},
+			{"s.d", "Nats-Expected-Last-Subject-Sequence: 0", "Nats-Expected-Last-Subject-Sequence-Subject: s.c"},
+		} {
+			c.p.Publish([]byte(m[0]), []byte("ack"), headerBlock(m[1:]), nil)
+		}
+		c.p.Flush()
+		for seq := 1; seq <= 7; seq++ {
+			if got, want := next(t, acks).data, fmt.Sprintf(`{"stream":"S","seq":%d}`, seq); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+		stateIs(t, a, "S", "3 messages 5-7 without []")
+	})
+}

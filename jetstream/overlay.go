@@ -132,9 +132,9 @@ func (st *Stream) inFlight(current *proposal, subject string) bool {
 	return st.inflightSubjects(current)[subject].last(&st.turn.overlay) > 0
 }
 
-// last is the last sequence in flight, or 0.
+// last is the last sequence in flight that no rollup of the stream takes away, or 0.
 func (s subjectOverlay) last(o *overlay) uint64 {
-	if n := len(s.msgs); n > 0 && s.msgs[n-1].seq > o.visible {
+	if n := len(s.msgs); n > 0 && s.msgs[n-1].seq > o.visible && s.msgs[n-1].seq >= o.rollupAll {
 		return s.msgs[n-1].seq
 	}
 	return 0
