@@ -74,13 +74,27 @@ func (st *Stream) lose(p *proposal) {
 		}
 	}
 	if st.turn.inflight == 0 {
-		st.resync()
-		st.recoverLastID()
-		for _, o := range st.origins.list() {
-			o.restart()
-		}
+		st.startOver()
 	}
 	st.storeFailed(p.err)
+}
+
+// startOver makes admission go on from what the store has, when all that was in
+// flight is lost.
+func (st *Stream) startOver() {
+	st.resync()
+	st.recoverLastID()
+	for _, b := range st.turn.fast {
+		if b.stored > st.turn.overlay.lastSeq {
+			st.dropFast(b) // an ack of what follows would cover what is lost
+		}
+	}
+	for _, o := range st.origins.list() {
+		o.takePosition()
+		o.restart()
+	}
+	st.store.ResetState() // schedules fire again
+	st.armExpiry()
 }
 
 // settle forgets what was in flight, since nothing is any more.

@@ -1,0 +1,121 @@
+package jetstream
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
+)
+
+// brokenDisk is a simulated disk that takes no writes while broken is set.
+func brokenDisk() (disk *crashfs.FS, broken *atomic.Bool) {
+	disk, broken = crashfs.New(1), new(atomic.Bool)
+	disk.Inject(func(call crashfs.Call) error {
+		if broken.Load() && (call.Kind == crashfs.Write || call.Kind == crashfs.Sync || call.Kind == crashfs.Create) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	return disk, broken
+}
+
+// repaired publishes until the stream's store takes it.
+func (c *client) repaired(subject string) {
+	c.t.Helper()
+	for range 100 {
+		if r := c.request(subject, ""); !strings.Contains(r.data, `"error"`) {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	c.t.Fatal("the store does not recover")
+}
+
+// A fast batch that has lost messages with a failed write ends: an ack of what
+// follows would cover them.
+func TestFastBatchAfterLoss(t *testing.T) {
+	disk, broken := brokenDisk()
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.F", `{"name":"F","subjects":["f","g"],"allow_batched":true}`)
+		in := c.subscribe("in.>")
+		send := func(id string, seq, op int) string {
+			c.publish("f", fmt.Sprintf("in.%s.4.ok.%d.%d.$FI", id, seq, op), "x")
+			synctest.Wait()
+			answers := ""
+			for len(in) > 0 {
+				answers += (<-in).data
+			}
+			return answers
+		}
+		want := func(got, want string) {
+			t.Helper()
+			if got != want {
+				t.Errorf("answered %s, want %s", got, want)
+			}
+		}
+		want(send("whole", 1, 0), `{"type":"ack","seq":0,"msgs":4}`)
+		want(send("lossy", 1, 0), `{"type":"ack","seq":0,"msgs":1}{"type":"ack","seq":1,"msgs":2}`)
+		broken.Store(true)
+		want(send("lossy", 2, 1), "")
+		broken.Store(false)
+		c.repaired("g")
+		want(send("lossy", 3, 1), `{"error":{"code":400,"err_code":10208,"description":"batch publish ID unknown"},"stream":"F","seq":0}`)
+		want(send("whole", 2, 2), `{"stream":"F","seq":4,"batch":"whole","count":2}`)
+	})
+}
+
+// A schedule whose message was lost with a failed write fires again.
+func TestScheduleAfterLoss(t *testing.T) {
+	disk, broken := brokenDisk()
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"allow_msg_schedules":true}`)
+		c.want(`"seq":1}`, "s.plan", "", "Nats-Schedule: @every 10s", "Nats-Schedule-Target: s.out")
+		broken.Store(true)
+		time.Sleep(15 * time.Second)
+		broken.Store(false)
+		c.repaired("s.other")
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		if n := a.Stream("S").store.SubjectsTotals("s.out")["s.out"]; n < 2 {
+			t.Errorf("%d messages since", n)
+		}
+	})
+}
+
+// What a source has sent and was lost with a failed write is asked for again, also
+// while others publish without a pause.
+func TestSourceAfterLoss(t *testing.T) {
+	disk, broken := brokenDisk()
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		requests := c.subscribe("X.CONSUMER.CREATE.O")
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"sources":[{"name":"O","external":{"api":"X","deliver":""}}]}`)
+		r := next(t, requests)
+		var q jsapi.ConsumerCreateRequest
+		if err := json.Unmarshal([]byte(r.data), &q); err != nil {
+			t.Fatal(err)
+		}
+		c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+q.Config.DeliverSubject+`"}}`)
+		synctest.Wait()
+		deliver := func(seq int) {
+			c.publish(q.Config.DeliverSubject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, seq), "x")
+			synctest.Wait()
+		}
+		deliver(1)
+		broken.Store(true)
+		deliver(2)
+		deliver(3)
+		st := a.Stream("S")
+		st.do(func() { st.turn.inflight++ })
+		defer st.do(func() { st.turn.inflight-- })
+		if r := next(t, requests); !strings.Contains(r.data, `"opt_start_seq":2,`) {
+			t.Errorf("asks for %s", r.data)
+		}
+	})
+}
