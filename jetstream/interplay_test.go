@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -309,5 +310,25 @@ func TestRollupAllInFlight(t *testing.T) {
 			}
 		}
 		stateIs(t, a, "S", "3 messages 5-7 without []")
+	})
+}
+
+// A stream that lacks more sequences than can be listed tells how many.
+func TestDeletedDetailsOfWideGap(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		requests := c.subscribe("X.CONSUMER.CREATE.O")
+		c.create("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)
+		r := next(t, requests)
+		deliver := regexp.MustCompile(`"deliver_subject":"([^"]*)"`).FindStringSubmatch(r.data)[1]
+		c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+deliver+`"}}`)
+		synctest.Wait()
+		for i, seq := range []uint64{1, 1 << 50, 1<<50 + 2} {
+			c.publish(deliver, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, i+1), "x")
+		}
+		synctest.Wait()
+		r = c.request("$JS.API.STREAM.INFO.M", `{"deleted_details":true}`)
+		if !strings.Contains(r.data, `"num_deleted":1125899906842623,"deleted":[2,3,`) {
+			t.Errorf("%.300s", r.data)
+		}
 	})
 }

@@ -27,6 +27,10 @@ func (s *store) fastState(st *State) {
 	}
 }
 
+// MaxDeletedListed bounds the sequences that State lists. What a stream lacks may be
+// any range of sequences, and it is asked for by clients.
+const MaxDeletedListed = 1 << 20
+
 // State implements Store.
 func (s *store) State() State {
 	s.mu.RLock()
@@ -34,9 +38,9 @@ func (s *store) State() State {
 	var st State
 	s.fastState(&st)
 	if st.NumDeleted > 0 {
-		st.Deleted = make([]uint64, 0, st.NumDeleted)
+		st.Deleted = make([]uint64, 0, min(st.NumDeleted, MaxDeletedListed))
 		s.eachDeleted(func(r SeqRange) {
-			for i := range r.Num {
+			for i := range min(r.Num, MaxDeletedListed-uint64(len(st.Deleted))) {
 				st.Deleted = append(st.Deleted, r.First+i)
 			}
 		})

@@ -295,7 +295,7 @@ type State struct {
 	LastTime    int64 // 0: none
 	NumSubjects int
 	NumDeleted  uint64
-	Deleted     []uint64  // ascending; only State
+	Deleted     []uint64  // ascending, the first [MaxDeletedListed] of them; only State
 	Lost        *LostData // nil if nothing is known to be lost
 }
 
