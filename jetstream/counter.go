@@ -9,17 +9,14 @@ import (
 	"github.com/natsd/natsd/natsproto"
 )
 
-// maxIncrement bounds the digits of an increment, so that a sum stays within
-// what a client may send at all.
-const maxIncrement = 4096
-
-// parseIncrement reads a decimal integer with an optional sign.
-func parseIncrement(v []byte) (*big.Int, bool) {
+// parseInteger reads a decimal integer with an optional sign. What is read is as
+// long as a payload at most, and an increment as long as the headers.
+func parseInteger(v []byte) (*big.Int, bool) {
 	digits := v
 	if len(digits) > 0 && (digits[0] == '+' || digits[0] == '-') {
 		digits = digits[1:]
 	}
-	if len(digits) == 0 || len(digits) > maxIncrement {
+	if len(digits) == 0 {
 		return nil, false
 	}
 	for _, c := range digits {
@@ -37,7 +34,7 @@ func checkIncrement(cfg *jsapi.StreamConfig, m *publish) error {
 	if h.incr == nil {
 		return nil
 	}
-	if _, ok := parseIncrement(h.incr); !ok {
+	if _, ok := parseInteger(h.incr); !ok || len(h.incr) > maxHeaderSize {
 		return jsapi.ErrMessageIncrInvalid
 	}
 	if !cfg.AllowMsgCounter {
@@ -68,7 +65,7 @@ func (st *Stream) checkCounter(p *proposal, cfg *jsapi.StreamConfig, m *publish)
 	if m.h == nil || m.h.incr == nil {
 		return jsapi.ErrMessageIncrMissing
 	}
-	incr, ok := parseIncrement(m.h.incr)
+	incr, ok := parseInteger(m.h.incr)
 	if !ok {
 		return jsapi.ErrMessageIncrInvalid
 	}
@@ -123,7 +120,7 @@ func (st *Stream) counterState(p *proposal, subject string) (*big.Int, counterSo
 	if json.Unmarshal(payload, &v) != nil {
 		return nil, nil, jsapi.ErrMessageCounterBroken
 	}
-	sum, ok := parseIncrement([]byte(v.Value))
+	sum, ok := parseInteger([]byte(v.Value))
 	if !ok {
 		return nil, nil, jsapi.ErrMessageCounterBroken
 	}
@@ -143,7 +140,7 @@ func (st *Stream) addSourced(p *proposal, o *origin, m *publish, subject string)
 	if json.Unmarshal(m.data, &v) != nil {
 		return jsapi.ErrMessageCounterBroken
 	}
-	total, ok := parseIncrement([]byte(v.Value))
+	total, ok := parseInteger([]byte(v.Value))
 	if !ok {
 		return jsapi.ErrMessageCounterBroken
 	}
@@ -157,7 +154,7 @@ func (st *Stream) addSourced(p *proposal, o *origin, m *publish, subject string)
 	label := originLabel(o.config)
 	seen := new(big.Int)
 	if text, ok := sources[label][subject]; ok {
-		if seen, ok = parseIncrement([]byte(text)); !ok {
+		if seen, ok = parseInteger([]byte(text)); !ok {
 			return jsapi.ErrMessageCounterBroken
 		}
 	}

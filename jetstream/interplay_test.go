@@ -332,3 +332,14 @@ func TestDeletedDetailsOfWideGap(t *testing.T) {
 		}
 	})
 }
+
+// A counter grows beyond the digits of an increment.
+func TestCounterOfManyDigits(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("C", `"subjects":["c"],"allow_msg_counter":true`)
+		nines := strings.Repeat("9", 4096)
+		for _, step := range [][2]string{{nines, nines}, {"1", "1" + strings.Repeat("0", 4096)}, {"-1", nines}, {"0" + nines, "1" + nines[1:] + "8"}} {
+			c.want(`"val":"`+step[1]+`"}`, "c", "", "Nats-Incr: "+step[0])
+		}
+	})
+}
