@@ -182,6 +182,7 @@ func (st *Stream) serve() {
 	st.subscribe(st.Config())
 	st.do(func() {
 		st.armExpiry()
+		st.armDedup()
 		st.startOrigins()
 	})
 }

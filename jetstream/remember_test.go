@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/seqset"
@@ -205,4 +206,25 @@ func sealed(b []byte) []byte {
 	}
 	b = b[:len(b)-4]
 	return appendSum(bytes.Clone(b), 0)
+}
+
+// Ids that a start has found are let go of when their time is over, though nobody
+// publishes.
+func TestIDsEndAfterStart(t *testing.T) {
+	o := Options{FS: crashfs.New(1), StoreDir: "/store", MaxDedupIDs: 4}
+	publish := func(c *client, id, want string) { c.want(want, "s", "x", "Nats-Msg-Id: "+id) }
+	inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"duplicate_window":10000000000}`)
+		publish(c, "a", `"seq":1}`)
+		publish(c, "b", `"seq":2}`)
+	})
+	inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+		publish(c, "c", `"err_code":10167`)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if n := a.engine.DedupIDs(); n != 0 {
+			t.Errorf("%d ids are remembered", n)
+		}
+		publish(c, "c", `"seq":3}`)
+	})
 }
