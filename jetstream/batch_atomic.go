@@ -121,7 +121,7 @@ func (st *Stream) stage(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		return err
 	}
 	if len(m.reply) > 0 && !cfg.NoAck {
-		p.answers.add(m.reply, nil, st.encodeAck(&pubAck{seq: last, batch: b.id, count: len(b.msgs)}))
+		p.answers.add(m.reply, nil, st.encodeAck(&pubAck{seq: last, batch: b.id, count: uint64(len(b.msgs))}))
 	}
 	p.batch.slabs = append(p.batch.slabs, b.slabs...) // they live as long as the proposal
 	b.slabs = nil

@@ -196,8 +196,9 @@ func (st *Stream) fastMessage(p *proposal, cfg *jsapi.StreamConfig, m *publish, 
 		st.endFast(p, m.reply, b)
 		return
 	}
-	if m.h != nil && m.h.requiredLevel != nil {
+	if m.h != nil && (m.h.requiredLevel != nil || m.h.batchID != nil) {
 		m.header = natsproto.RemoveHeader(m.header, requiredLevelHeader)
+		m.header = natsproto.RemoveHeader(m.header, hdrBatchID) // it would look like a part of an atomic batch
 		if m.h.parse(m.header); m.header == nil {
 			m.h = nil
 		}
@@ -273,7 +274,7 @@ func (st *Stream) fastFlow(p *proposal, reply []byte, b *fastBatch) {
 // endFast closes a batch with an acknowledgement of what was stored.
 func (st *Stream) endFast(p *proposal, reply []byte, b *fastBatch) {
 	st.dropFast(b)
-	ack := pubAck{seq: b.stored, batch: b.id, count: int(b.last)}
+	ack := pubAck{seq: b.stored, batch: b.id, count: b.last}
 	st.fastReply(p, reply, ack.appendTo(nil, st.ackPrefix))
 }
 

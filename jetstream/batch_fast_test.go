@@ -29,6 +29,9 @@ func TestFastBatchAnswers(t *testing.T) {
 			// The level is control data: it is not stored.
 			{"d.2.ok.1.2", "Nats-Required-Api-Level: 4", []string{`{"stream":"F","seq":3,"batch":"d","count":1}`}},
 			{"d.2.ok.1.2", "Nats-Required-Api-Level: 6", []string{`{"error":{"code":412,"err_code":10185,"description":"JetStream minimum api level required"},"stream":"F","seq":0}`}},
+			// Sequences up to the largest.
+			{"h.2.ok.1.0", "", []string{`{"type":"ack","seq":0,"msgs":2}`}},
+			{"h.2.ok.18446744073709551614.2", "", []string{`{"type":"gap","last_seq":2,"seq":18446744073709551614}`, `{"stream":"F","seq":5,"batch":"h","count":18446744073709551614}`}},
 			// Too many.
 			{"e.2.ok.1.0", "", []string{`{"type":"ack","seq":0,"msgs":2}`}},
 			{"f.2.ok.1.0", "", []string{`{"type":"ack","seq":0,"msgs":1}`, `{"type":"ack","seq":1,"msgs":2}`}},

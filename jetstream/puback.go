@@ -12,7 +12,7 @@ type pubAck struct {
 	seq       uint64
 	duplicate bool
 	batch     string // batch id
-	count     int    // of messages in the batch
+	count     uint64 // of messages in the batch
 	value     string // of a counter
 }
 
@@ -35,7 +35,7 @@ func (a *pubAck) appendTo(dst, prefix []byte) []byte {
 	if a.batch != "" {
 		dst = append(append(dst, `,"batch":`...), quote(a.batch)...)
 		dst = append(dst, `,"count":`...)
-		dst = strconv.AppendInt(dst, int64(a.count), 10)
+		dst = strconv.AppendUint(dst, a.count, 10)
 	}
 	if a.value != "" {
 		dst = append(append(append(dst, `,"val":"`...), a.value...), '"')

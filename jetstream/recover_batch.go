@@ -25,7 +25,7 @@ func (st *Stream) endTornBatch() error {
 	if st.orderly || !st.Config().AllowAtomic {
 		// Nothing is torn.
 	} else if sm, err := st.store.LoadMsg(last, nil); err == nil {
-		if id, n, torn := tornBatch(sm, last); torn {
+		if id, n, torn := tornBatch(sm, last); torn && st.endsWith(id, last, n) {
 			rest, err := st.stagedRest(filepath.Join(staged, shortHash(id)), n)
 			if err != nil {
 				st.engine.event(WarningEvent{fmt.Sprintf("JetStream stream '%s > %s': the staged messages of batch %q cannot be used: %v", st.account.name, st.name, id, err)})
@@ -47,11 +47,29 @@ func (st *Stream) endTornBatch() error {
 // its end: the batch's id, and the number of its messages so far.
 func tornBatch(last *msgstore.StoredMsg, seq uint64) (id string, n uint64, torn bool) {
 	value := natsproto.HeaderValue(last.Header, hdrBatchID)
-	if value == nil || natsproto.HeaderValue(last.Header, hdrBatchCommit) != nil {
+	if len(value) == 0 || natsproto.HeaderValue(last.Header, hdrBatchCommit) != nil {
 		return "", 0, false
 	}
 	n, ok := parseSeq(natsproto.HeaderValue(last.Header, hdrBatchSeq))
 	return string(value), n, ok && n >= 1 && n <= seq
+}
+
+// endsWith reports whether the last n messages are the first n of a batch, as far as
+// they are there. Others may carry its headers: they must not be taken for it.
+func (st *Stream) endsWith(id string, last, n uint64) bool {
+	var sm msgstore.StoredMsg
+	for seq := last - n + 1; seq <= last; seq++ {
+		m, _, err := st.store.LoadNextMsg("", seq, &sm)
+		if err != nil {
+			return false
+		}
+		seq = m.Seq
+		index, ok := parseSeq(natsproto.HeaderValue(m.Header, hdrBatchSeq))
+		if !ok || index != n-(last-seq) || string(natsproto.HeaderValue(m.Header, hdrBatchID)) != id {
+			return false
+		}
+	}
+	return true
 }
 
 // stagedRest reads the messages of a batch behind the first n. There are none if

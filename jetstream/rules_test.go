@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -304,6 +305,49 @@ func TestInterruptedBatch(t *testing.T) {
 			}
 			if _, err := e.disk.fs.Stat(filepath.Join(dir, batches)); err == nil {
 				t.Error("batches are still there")
+			}
+		})
+	}
+}
+
+// Messages with some headers of a batch are none after a start: nothing is cut off.
+func TestNoInterruptedBatch(t *testing.T) {
+	for name, publish := range map[string]func(*client){
+		"no id": func(c *client) { c.want(`"seq":4}`, "s.a", "", "Nats-Batch-Id:", "Nats-Batch-Sequence: 2") },
+		"fast": func(c *client) {
+			in := c.subscribe("in.>")
+			c.publish("s.a", "in.f.2.ok.1.2.$FI", "", "Nats-Batch-Id: b", "Nats-Batch-Sequence: 1")
+			if r := next(c.t, in); r.data != `{"stream":"S","seq":4,"batch":"f","count":1}` {
+				c.t.Fatal(r.data)
+			}
+		},
+		"schedule": func(c *client) {
+			c.publish("s.plan", "", "", "Nats-Batch-Id: b", "Nats-Batch-Sequence: 1", "Nats-Schedule: @at 2000-01-01T00:00:00Z", "Nats-Schedule-Target: s.out")
+			c.want(`"seq":5,"batch":"b","count":2}`, "s.a", "", "Nats-Batch-Id: b", "Nats-Batch-Sequence: 2", "Nats-Batch-Commit: 1")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			e, a, c := newTestEngine(t, Options{StoreDir: dir})
+			c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"allow_atomic":true,"allow_batched":true,"allow_msg_schedules":true}`)
+			for i := range 3 {
+				c.want(fmt.Sprintf(`"seq":%d}`, i+1), "s.a", "")
+			}
+			publish(c)
+			if name == "schedule" {
+				waitFor(t, func() bool { return a.Stream("S").state(false).LastSeq == 6 })
+			}
+			want := a.Stream("S").state(false).LastSeq
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			// As after a kill.
+			if err := os.Remove(filepath.Join(dir, "jetstream", "A", "streams", "S", idsFile)); err != nil {
+				t.Fatal(err)
+			}
+			_, a, _ = newTestEngine(t, Options{StoreDir: dir})
+			if s := a.Stream("S").state(false); s.LastSeq != want {
+				t.Errorf("the last sequence was %d and is %d", want, s.LastSeq)
 			}
 		})
 	}

@@ -532,6 +532,7 @@ func appendKept(dst, header []byte) []byte {
 		}
 		switch n := string(name); {
 		case bytes.HasPrefix(name, []byte("Nats-Schedule")), bytes.HasPrefix(name, []byte("Nats-Expected-")),
+			bytes.HasPrefix(name, []byte("Nats-Batch-")), // it is no part of the schedule's batch
 			n == "Nats-Msg-Id", n == hdrTTL, n == hdrRollup:
 			continue
 		}
