@@ -72,7 +72,7 @@ func (st *Stream) find(req *jsapi.MsgGetRequest) (*msgstore.StoredMsg, error) {
 // startSeq is where a request begins to look.
 func (st *Stream) startSeq(req *jsapi.MsgGetRequest) uint64 {
 	if req.StartTime != nil {
-		return st.store.GetSeqFromTime(req.StartTime.UnixNano())
+		return st.store.GetSeqFromTime(jsapi.UnixNano(*req.StartTime))
 	}
 	return max(req.Seq, 1)
 }

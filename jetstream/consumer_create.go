@@ -352,7 +352,7 @@ func (c *Consumer) start0(cfg *jsapi.ConsumerConfig) (next uint64, list []uint64
 	case jsapi.DeliverByStartSequence:
 		next = cfg.OptStartSeq
 	case jsapi.DeliverByStartTime:
-		next = store.GetSeqFromTime(cfg.OptStartTime.UnixNano())
+		next = store.GetSeqFromTime(jsapi.UnixNano(*cfg.OptStartTime))
 	case jsapi.DeliverLastPerSubject:
 		if list, err = store.MultiLastSeqs(cfg.Filters(), 0, 0); err != nil {
 			return 0, nil, 0, err
@@ -461,7 +461,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 				return 0, refuse("below start seq")
 			}
 		case jsapi.DeliverByStartTime:
-			if seq < c.stream.store.GetSeqFromTime(cfg.OptStartTime.UnixNano()) {
+			if seq < c.stream.store.GetSeqFromTime(jsapi.UnixNano(*cfg.OptStartTime)) {
 				return 0, refuse("below start time")
 			}
 		default:
@@ -515,7 +515,7 @@ func (c *Consumer) pause(until time.Time) *jsapi.Error {
 	c.m.Configure(&cfg)
 	at := int64(0)
 	if !until.IsZero() {
-		at = until.UnixNano()
+		at = jsapi.UnixNano(until)
 	}
 	c.m.Pause(at, now.UnixNano())
 	c.state.Unlock()

@@ -282,7 +282,7 @@ func (s *batchSender) sendMulti() {
 	upTo := s.req.UpToSeq
 	switch {
 	case s.req.UpToTime != nil:
-		if upTo = store.GetSeqFromTime(s.req.UpToTime.UnixNano()) - 1; upTo == 0 || upTo < state.FirstSeq {
+		if upTo = store.GetSeqFromTime(jsapi.UnixNano(*s.req.UpToTime)) - 1; upTo == 0 || upTo < state.FirstSeq {
 			s.status("404 No Results")
 			return
 		}

@@ -343,3 +343,21 @@ func TestCounterOfManyDigits(t *testing.T) {
 		}
 	})
 }
+
+// Times beyond those that can be counted in nanoseconds are at the ends of time.
+func TestTimesBeyondCounting(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s.>"],"allow_direct":true`)
+		c.want(`"seq":1}`, "s.a", "")
+		c.want(`"seq":2}`, "s.b", "")
+		for at, next := range map[string]int{"1500-01-01T00:00:00Z": 0, "9999-01-01T00:00:00Z": 2} {
+			c.want(fmt.Sprintf(`"delivered":{"consumer_seq":0,"stream_seq":%d}`, next), "$JS.API.CONSUMER.CREATE.S",
+				`{"stream_name":"S","config":{"ack_policy":"none","deliver_policy":"by_start_time","opt_start_time":"`+at+`"}}`)
+		}
+		c.want(`"message":{"subject":"s.a","seq":1,`, "$JS.API.STREAM.MSG.GET.S", `{"start_time":"1500-01-01T00:00:00Z","next_by_subj":"s.>"}`)
+		c.want(`"err_code":10037`, "$JS.API.STREAM.MSG.GET.S", `{"start_time":"9999-01-01T00:00:00Z","next_by_subj":"s.>"}`)
+		if r := c.request("$JS.API.DIRECT.GET.S", `{"multi_last":["s.>"],"up_to_time":"9999-01-01T00:00:00Z"}`); !strings.Contains(r.header, "Nats-Sequence: 1\r\n") {
+			t.Errorf("%q", r.header)
+		}
+	})
+}

@@ -160,7 +160,7 @@ func (m *Machine) nak(a *Ack, arg []byte, now int64) {
 		m.pend.enqueue(e)
 		return
 	}
-	due := now + int64(delay)
+	due := after(now, int64(delay))
 	// On disk only the stamp is kept: choose it so that the deadline is right
 	// after a restart, too.
 	e.stamp = due - (m.dueAfter(now, e.count) - now)

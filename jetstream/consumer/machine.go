@@ -205,8 +205,8 @@ func (m *Machine) start(now int64) {
 	}
 	m.push.window = flowStart
 	m.push.idle = now
-	if m.cfg.PauseUntil != nil && m.cfg.PauseUntil.UnixNano() > now {
-		m.pausedUntil = m.cfg.PauseUntil.UnixNano()
+	if p := m.cfg.PauseUntil; p != nil {
+		m.Pause(jsapi.UnixNano(*p), now)
 	}
 }
 
@@ -457,7 +457,7 @@ func (m *Machine) dueAfter(at int64, n uint32) int64 {
 	if wait <= 0 {
 		return 0
 	}
-	return at + wait
+	return after(at, wait)
 }
 
 // Needs reports whether the consumer still needs a message of its filters.

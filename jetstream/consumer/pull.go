@@ -269,7 +269,7 @@ func (m *Machine) Pull(r Request, now int64) {
 	w := m.wait.new()
 	*w = waiter{Request: r, left: r.Batch, budget: r.MaxBytes, active: now}
 	if r.Expires > 0 {
-		w.deadline = now + r.Expires
+		w.deadline = after(now, r.Expires)
 	}
 	if m.cfg.PriorityPolicy == jsapi.PriorityPrioritized {
 		m.wait.insert(w)

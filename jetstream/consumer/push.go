@@ -1,10 +1,6 @@
 package consumer
 
-import (
-	"time"
-
-	"github.com/natsd/natsd/jetstream/jsapi"
-)
+import "github.com/natsd/natsd/jetstream/jsapi"
 
 // Flow control of push consumers: the window of bytes that may be on their way
 // to the client starts small and doubles with each answer.
@@ -122,7 +118,7 @@ func (m *Machine) heartbeatDue() int64 {
 	if !m.is.beats || !m.push.active {
 		return 0
 	}
-	return m.push.idle + int64(m.cfg.Heartbeat)
+	return after(m.push.idle, int64(m.cfg.Heartbeat))
 }
 
 // beat sends a heartbeat of a push consumer.
@@ -148,7 +144,7 @@ type pin struct {
 func (p *pin) renew(cfg *jsapi.ConsumerConfig, now int64) {
 	p.until = 0
 	if cfg.PriorityTimeout > 0 {
-		p.until = now + int64(cfg.PriorityTimeout)
+		p.until = after(now, int64(cfg.PriorityTimeout))
 	}
 }
 
@@ -174,7 +170,3 @@ func (m *Machine) Pause(until, now int64) {
 		m.pausedUntil = until
 	}
 }
-
-// maxInactiveWait bounds how far ahead inactivity is looked for, so that sums
-// of durations cannot overflow.
-const maxInactiveWait = int64(290 * 365 * 24 * time.Hour)

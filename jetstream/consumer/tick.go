@@ -97,16 +97,16 @@ func (m *Machine) checkWaiting(now int64) {
 
 // inactiveDue is when to look whether the consumer is still in use; 0: never.
 func (m *Machine) inactiveDue() int64 {
-	if m.inactive <= 0 || m.inactive > maxInactiveWait || m.is.push && m.push.active {
+	if m.inactive <= 0 || m.is.push && m.push.active {
 		return 0
 	}
-	return m.activity + m.inactive
+	return after(m.activity, m.inactive)
 }
 
 // waited tells that a request waited until now: its client gets the threshold,
 // without the random part, to come back.
 func (m *Machine) waited(now int64) {
-	m.activity = max(m.activity, now+int64(m.cfg.InactiveThreshold)-m.inactive)
+	m.activity = max(m.activity, now-(m.inactive-int64(m.cfg.InactiveThreshold)))
 }
 
 // checkInactive deletes a consumer that nobody uses.
@@ -126,7 +126,7 @@ func (m *Machine) checkInactive(now int64) {
 		// A message may still be with a client that works on it.
 		var latest int64
 		m.pend.each(func(e *entry) bool { latest = max(latest, e.stamp); return true })
-		if busy := latest + int64(m.cfg.AckWait); m.pend.live > 0 && busy+m.inactive > now {
+		if busy := after(latest, int64(m.cfg.AckWait)); m.pend.live > 0 && after(busy, m.inactive) > now {
 			m.activity = busy
 			return
 		}

@@ -1,5 +1,7 @@
 package consumer
 
+import "math"
+
 // waiter is a pull request in the queue.
 type waiter struct {
 	Request
@@ -86,11 +88,13 @@ func (q *waiting) new() *waiter {
 	return w
 }
 
-// outstanding is the sum of the messages still wanted.
+// outstanding is the sum of the messages still wanted, or the largest number.
 func (q *waiting) outstanding() int {
 	n := 0
 	for _, w := range q.q[q.head:] {
-		n += w.left
+		if n += w.left; n < 0 {
+			return math.MaxInt
+		}
 	}
 	return n
 }
@@ -99,7 +103,7 @@ func (q *waiting) outstanding() int {
 func (w *waiter) due() int64 {
 	t := w.deadline
 	if w.Heartbeat > 0 {
-		t = earlier(t, w.active+w.Heartbeat)
+		t = earlier(t, w.active+w.Heartbeat) // a heartbeat is half an expiry at most
 	}
 	return t
 }
@@ -121,4 +125,12 @@ func earlier(a, b int64) int64 {
 		return b
 	}
 	return a
+}
+
+// after is the time d, which is not negative, after t, or the end of time.
+func after(t, d int64) int64 {
+	if d > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + d
 }
