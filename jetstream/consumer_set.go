@@ -467,22 +467,30 @@ func (cs *consumerSet) recheck() {
 	var s msgstore.State
 	st.store.FastState(&s)
 	check := func() {
-		const slice = 1024
 		var removals sync.WaitGroup
 		defer removals.Wait()
 		done := func(n uint64, err error) {
 			st.removalDone(n, err)
 			removals.Done()
 		}
-		seqs := make([]uint64, 0, slice)
-		for seq := s.FirstSeq; seq <= s.LastSeq && !st.closed.Load(); seq++ {
-			if seqs = append(seqs, seq); len(seqs) == slice || seq == s.LastSeq {
-				removals.Add(1)
-				if !cs.releaseThen(seqs, done) {
-					removals.Done()
-				}
-				seqs = seqs[:0]
+		var batch msgstore.Batch
+		defer batch.Recycle()
+		var seqs []uint64
+		for next := s.FirstSeq; next <= s.LastSeq && !st.closed.Load(); {
+			batch.Reset()
+			to, err := st.store.LoadBatch(nil, next, msgstore.BatchLimit{Msgs: 1024, Bytes: sliceBytes, Through: s.LastSeq}, &batch)
+			if err != nil && !isDamage(err) {
+				return
 			}
+			seqs = seqs[:0]
+			for i := range batch.Msgs {
+				seqs = append(seqs, batch.Msgs[i].Seq)
+			}
+			removals.Add(1)
+			if !cs.releaseThen(seqs, done) {
+				removals.Done()
+			}
+			next = max(to, next+1)
 		}
 	}
 	settled := func() { // when the removals took effect
@@ -490,7 +498,7 @@ func (cs *consumerSet) recheck() {
 			cs.lost()
 		}
 	}
-	if s.LastSeq-s.FirstSeq >= recheckInBackground {
+	if s.Msgs >= recheckInBackground {
 		go func() {
 			check()
 			st.exclusively(settled)
@@ -501,7 +509,7 @@ func (cs *consumerSet) recheck() {
 	st.exclusively(settled)
 }
 
-// recheckInBackground is the size above which a request does not wait for the
+// recheckInBackground is the number of messages above which a request does not wait for the
 // removal of what nobody needs.
 const recheckInBackground = 100_000
 

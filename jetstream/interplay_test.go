@@ -313,20 +313,31 @@ func TestRollupAllInFlight(t *testing.T) {
 	})
 }
 
+// externalOrigin makes a memory stream whose origin O has the API prefix X, and
+// returns what delivers messages of that, by their sequences there.
+func (c *client) externalOrigin(name, config string) (deliver func(seqs ...uint64)) {
+	c.t.Helper()
+	requests := c.subscribe("X.CONSUMER.CREATE.O")
+	c.create(name, config)
+	r := next(c.t, requests)
+	subject := regexp.MustCompile(`"deliver_subject":"([^"]*)"`).FindStringSubmatch(r.data)[1]
+	c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+subject+`"}}`)
+	synctest.Wait()
+	delivered := 0
+	return func(seqs ...uint64) {
+		for _, seq := range seqs {
+			delivered++
+			c.publish(subject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, delivered), "x")
+		}
+		synctest.Wait()
+	}
+}
+
 // A stream that lacks more sequences than can be listed tells how many.
 func TestDeletedDetailsOfWideGap(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
-		requests := c.subscribe("X.CONSUMER.CREATE.O")
-		c.create("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)
-		r := next(t, requests)
-		deliver := regexp.MustCompile(`"deliver_subject":"([^"]*)"`).FindStringSubmatch(r.data)[1]
-		c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+deliver+`"}}`)
-		synctest.Wait()
-		for i, seq := range []uint64{1, 1 << 50, 1<<50 + 2} {
-			c.publish(deliver, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, i+1), "x")
-		}
-		synctest.Wait()
-		r = c.request("$JS.API.STREAM.INFO.M", `{"deleted_details":true}`)
+		c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)(1, 1<<50, 1<<50+2)
+		r := c.request("$JS.API.STREAM.INFO.M", `{"deleted_details":true}`)
 		if !strings.Contains(r.data, `"num_deleted":1125899906842623,"deleted":[2,3,`) {
 			t.Errorf("%.300s", r.data)
 		}
@@ -358,6 +369,22 @@ func TestTimesBeyondCounting(t *testing.T) {
 		c.want(`"err_code":10037`, "$JS.API.STREAM.MSG.GET.S", `{"start_time":"9999-01-01T00:00:00Z","next_by_subj":"s.>"}`)
 		if r := c.request("$JS.API.DIRECT.GET.S", `{"multi_last":["s.>"],"up_to_time":"9999-01-01T00:00:00Z"}`); !strings.Contains(r.header, "Nats-Sequence: 1\r\n") {
 			t.Errorf("%q", r.header)
+		}
+	})
+}
+
+// What nobody needs any more goes from a stream that lacks most of its sequences.
+func TestInterestEndsInWideGap(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		deliver := c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}},"retention":"interest"`)
+		c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.M.k", `{"stream_name":"M","config":{"name":"k","durable_name":"k","ack_policy":"explicit"}}`)
+		deliver(1, 1<<50, 1<<50+2)
+		if s := a.Stream("M").state(false); s.Msgs != 3 {
+			t.Fatalf("%+v", s)
+		}
+		c.want(`"success":true`, "$JS.API.CONSUMER.DELETE.M.k", "")
+		if s := a.Stream("M").state(false); s.Msgs != 0 || s.LastSeq != 1<<50+2 {
+			t.Errorf("%+v", s)
 		}
 	})
 }
