@@ -66,35 +66,12 @@ func (x *Index[V]) Len() int {
 // next subject is inserted or deleted. Through it anything may be changed that
 // the weight does not depend on.
 func (x *Index[V]) Find(subject []byte) *V {
-	if x == nil || x.root == 0 {
+	if x == nil {
 		return nil
 	}
-	r := x.root
-	for r.kind() != kindLeaf {
-		h := x.head(r)
-		if n := h.prefix.len(); n > 0 {
-			if n > len(subject) || !bytes.Equal(x.texts.bytes(&h.prefix), subject[:n]) {
-				return nil
-			}
-			subject = subject[n:]
-		}
-		if len(subject) == 0 {
-			if h.term == 0 {
-				return nil
-			}
-			return &x.leaves.at(h.term.place()).value
-		}
-		kid := x.child(r, subject[0])
-		if kid == nil {
-			return nil
-		}
-		r, subject = *kid, subject[1:]
-	}
-	l := x.leaves.at(r.place())
-	if l.rest.len() != len(subject) || !bytes.Equal(x.texts.bytes(&l.rest), subject) {
-		return nil
-	}
-	return &l.value
+	var few [fewNodes]*head
+	v, _ := x.find(subject, few[:0])
+	return v
 }
 
 // Insert sets the value of a subject, and returns the value that it had before
@@ -112,11 +89,18 @@ func (x *Index[V]) Insert(subject []byte, value V) (old V, updated bool) {
 // Upsert calls f with the value of a subject, which is a new zero value if found
 // is false, and keeps the sums right whatever f changes.
 func (x *Index[V]) Upsert(subject []byte, f func(v *V, found bool)) {
-	var few [pathDepth]ref
-	l, found, path := x.locate(subject, true, few[:0])
+	var few [fewNodes]*head
+	if v, above := x.find(subject, few[:0]); v != nil {
+		count, bytes := x.weight(v)
+		f(v, true)
+		x.reweigh(v, above, count, bytes)
+		return
+	}
+	var path [pathDepth]ref
+	l, found, above := x.locate(subject, true, path[:0])
 	before := x.before(l, found)
 	f(&x.leaves.at(l.place()).value, found)
-	x.add(path, before, x.sum(l))
+	x.add(above, before, x.sum(l))
 }
 
 // Update calls f with the value of a subject if there is one, keeps the sums
@@ -125,14 +109,66 @@ func (x *Index[V]) Update(subject []byte, f func(v *V)) bool {
 	if x == nil {
 		return false
 	}
-	var few [pathDepth]ref
-	l, found, path := x.locate(subject, false, few[:0])
-	if found {
-		before := x.sum(l)
-		f(&x.leaves.at(l.place()).value)
-		x.add(path, before, x.sum(l))
+	var few [fewNodes]*head
+	v, above := x.find(subject, few[:0])
+	if v == nil {
+		return false
 	}
-	return found
+	count, bytes := x.weight(v)
+	f(v)
+	x.reweigh(v, above, count, bytes)
+	return true
+}
+
+// fewNodes is how many inner nodes a path may have before find allocates.
+const fewNodes = 16
+
+// find returns the value of a subject, or nil, and appends the nodes above it to above.
+func (x *Index[V]) find(subject []byte, above []*head) (*V, []*head) {
+	r := x.root
+	if r == 0 {
+		return nil, nil
+	}
+	for r.kind() != kindLeaf {
+		h := x.head(r)
+		if n := h.prefix.len(); n > 0 {
+			if n > len(subject) || !bytes.Equal(x.texts.bytes(&h.prefix), subject[:n]) {
+				return nil, nil
+			}
+			subject = subject[n:]
+		}
+		above = append(above, h)
+		if len(subject) == 0 {
+			if h.term == 0 {
+				return nil, nil
+			}
+			return &x.leaves.at(h.term.place()).value, above
+		}
+		kid := h.child(r.kind(), subject[0])
+		if kid == nil {
+			return nil, nil
+		}
+		r, subject = *kid, subject[1:]
+	}
+	l := x.leaves.at(r.place())
+	if n := l.rest.len(); n != len(subject) || n > 0 && !bytes.Equal(x.texts.bytes(&l.rest), subject) {
+		return nil, nil
+	}
+	return &l.value, above
+}
+
+// reweigh tells the nodes above v what it adds to sums; it added count and bytes.
+func (x *Index[V]) reweigh(v *V, above []*head, count, bytes uint64) {
+	nowCount, nowBytes := x.weight(v)
+	nowCount -= count // differences wrap around
+	nowBytes -= bytes
+	if nowCount == 0 && nowBytes == 0 {
+		return
+	}
+	for _, h := range above {
+		h.count += nowCount
+		h.bytes += nowBytes
+	}
 }
 
 // pathDepth is how many inner nodes a path may have before it costs an

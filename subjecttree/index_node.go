@@ -3,6 +3,7 @@ package subjecttree
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // The tree is an adaptive radix tree (Leis, Kemper, Neumann: The Adaptive Radix
@@ -149,32 +150,36 @@ func (x *nodes) releaseNode(r ref) {
 }
 
 // child returns where the child of key b is named, or nil.
-func (x *nodes) child(r ref, b byte) *ref {
-	switch r.kind() {
+func (x *nodes) child(r ref, b byte) *ref { return x.head(r).child(r.kind(), b) }
+
+// child returns where the child of key b is named, or nil, of the node of that kind
+// that begins with h.
+func (h *head) child(kind uint8, b byte) *ref {
+	switch kind {
 	case kind4:
-		n := x.n4.at(r.place())
+		n := (*node4)(unsafe.Pointer(h))
 		for i := range n.len() {
 			if n.keys[i] == b {
 				return &n.kids[i]
 			}
 		}
 	case kind16:
-		n := x.n16.at(r.place())
+		n := (*node16)(unsafe.Pointer(h))
 		if i := find16(&n.keys, b); i < n.len() {
 			return &n.kids[i]
 		}
 	case kind40:
-		n := x.n40.at(r.place())
+		n := (*node40)(unsafe.Pointer(h))
 		if n.set.has(b) {
 			return &n.kids[n.set.rank(b)]
 		}
 	case kind64:
-		n := x.n64.at(r.place())
+		n := (*node64)(unsafe.Pointer(h))
 		if n.set.has(b) {
 			return &n.kids[n.set.rank(b)]
 		}
 	case kind256:
-		n := x.n256.at(r.place())
+		n := (*node256)(unsafe.Pointer(h))
 		if n.kids[b] != 0 {
 			return &n.kids[b]
 		}
