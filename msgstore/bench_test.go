@@ -29,6 +29,10 @@ type noSyncFile struct{ vfs.File }
 func (noSyncFile) Sync() error     { return nil }
 func (noSyncFile) SyncData() error { return nil }
 
+func (f noSyncFile) WritePieces(pieces [][]byte, off int64) error {
+	return vfs.WritePieces(f.File, pieces, off)
+}
+
 func (f noSync) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	x, err := f.FS.OpenFile(name, flag, perm)
 	return noSyncFile{x}, err

@@ -184,45 +184,47 @@ var errDropped = errors.New("commit: file is closed")
 // tail without recording them.
 func (f *File) write(ops []*Op, w *workspace) (end int64, tail [8]byte, err error) {
 	end, tail = f.end, f.tail
-	flush := func(p []byte) error {
-		if len(p) == 0 {
-			return nil
+	pieces, b := w.pieces[:0], w.buf[:0]
+	joined, size := 0, 0 // what of b is in pieces; the size of the pieces
+	add := func(p []byte) {
+		if len(p) > 0 {
+			pieces = append(pieces, p)
+			size += len(p)
+			tail = lastBytes(tail, p)
 		}
-		if _, err := f.vf.WriteAt(p, end); err != nil {
-			return err
-		}
-		end += int64(len(p))
-		tail = lastBytes(tail, p)
-		return nil
 	}
-	b := w.buf[:0]
+	flush := func() error {
+		err := vfs.WritePieces(f.vf, pieces, end)
+		clear(pieces)
+		end += int64(size)
+		pieces, b, joined, size = pieces[:0], b[:0], 0, 0
+		return err
+	}
 	for i, o := range ops {
-		alone := len(b) == 0 && i == len(ops)-1
-		if alone || len(o.Data) >= copyLimit {
-			if err = flush(b); err == nil {
-				err = flush(o.Data)
-			}
-			if err != nil {
-				return end, tail, err
-			}
-			b = b[:0]
+		if alone := joined == len(b) && i == len(ops)-1; alone || len(o.Data) >= copyLimit {
+			add(b[joined:])
+			joined = len(b)
+			add(o.Data)
 			continue
 		}
 		if len(b)+len(o.Data) > joinLimit {
-			if err = flush(b); err != nil {
-				return end, tail, err
+			add(b[joined:])
+			if err = flush(); err != nil {
+				break
 			}
-			b = b[:0]
 		}
 		b = append(b, o.Data...)
 	}
-	err = flush(b)
-	w.buf = b
+	if err == nil {
+		add(b[joined:])
+		err = flush()
+	}
+	w.pieces, w.buf = pieces, b
 	return end, tail, err
 }
 
-// copyLimit is the size from which an op's bytes are written by a call of their own:
-// copying them would cost more than the call.
+// copyLimit is the size from which an op's bytes are a piece of their own of what is
+// written: copying them would cost more.
 const copyLimit = 32 << 10
 
 // joinLimit is how many bytes of small ops are written by one call: a call costs little

@@ -345,8 +345,9 @@ func (c *Committer) settleLazy(f *File) {
 // workspace is what a worker needs for a round.
 type workspace struct {
 	ops     []*Op
-	entries []entry // of a journal round
-	buf     []byte
+	entries []entry  // of a journal round
+	buf     []byte   // small records of a round, joined
+	pieces  [][]byte // that one call writes
 }
 
 func (c *Committer) borrow() *workspace { return c.buffers.Get().(*workspace) }
