@@ -356,10 +356,7 @@ func (s *store) roomFor(m *RawMsg, start *uint64) error {
 
 // writable says whether the store takes operations. The caller holds wmu.
 func (s *store) writable() error {
-	s.mu.RLock()
-	closed := s.closed
-	s.mu.RUnlock()
-	if closed {
+	if s.closed {
 		return ErrStoreClosed
 	}
 	return s.failure()
@@ -441,8 +438,10 @@ func (s *store) complete(o *op, err error) {
 	} else {
 		s.apply(o)
 	}
+	s.flying.Lock()
 	s.flight[0] = nil
 	s.flight = s.flight[1:]
+	s.flying.Unlock()
 	// An op belongs to its callbacks from the moment when it is added.
 	for n := o; n != nil; {
 		next := n.next

@@ -18,7 +18,8 @@ import (
 // called, in order and without locks. In memory, and in the modes interval and
 // external, the first two follow each other at once.
 //
-// Locks: wmu before mu before notify.mu. Callbacks are called with none held.
+// Locks: wmu before mu before flying and notify.mu. Callbacks are called with none
+// held.
 type store struct {
 	kind StorageType
 
@@ -30,9 +31,14 @@ type store struct {
 	appended atomic.Uint64
 	failed   atomic.Pointer[WriteError] // sticky
 
+	// flying guards how far the operations in flight have come, so that the next one
+	// gets its place while one is applied. flight grows under wmu and flying, and
+	// shrinks under mu and flying: who holds wmu and mu may read it as well.
+	flying sync.Mutex
+	flight []*op // submitted, not applied; oldest first
+
 	mu     sync.RWMutex
-	closed bool
-	flight []*op    // submitted, not applied; oldest first
+	closed bool     // set under wmu and mu; read under either
 	blocks []*block // ascending by number, and by sequence
 	msgs   uint64
 	bytes  uint64

@@ -103,10 +103,10 @@ type blockFile struct {
 
 // diskOp is what an op has to do with the disk.
 type diskOp struct {
-	left   int // parts in the queue; guarded by store.mu
+	left   int // parts in the queue; guarded by store.flying
 	sent   int // segments handed over
 	flying bool
-	sealed bool // all parts were handed over; guarded by store.mu
+	sealed bool // all parts were handed over; guarded by store.flying
 	err    error
 	synced uint64 // a sync up to this sequence
 }
@@ -115,13 +115,13 @@ var parts = sync.Pool{New: func() any { return new(commit.Op) }}
 
 // part hands one operation of o to the queue. The caller holds wmu.
 func (d *disk) part(o *op, c commit.Op) {
-	d.s.mu.Lock()
+	d.s.flying.Lock()
 	if !o.disk.flying {
 		o.disk.flying = true
 		d.s.flight = append(d.s.flight, o)
 	}
 	o.disk.left++
-	d.s.mu.Unlock()
+	d.s.flying.Unlock()
 	p := parts.Get().(*commit.Op)
 	p.File, p.Runs, p.Data, p.Sync, p.Lazy, p.Do, p.Forget = c.File, nil, c.Data, c.Sync, false, c.Do, c.Forget
 	d.queue.Submit(p)
@@ -184,35 +184,36 @@ const lendMost = 32 << 10
 // seal says that o has no more parts.
 func (d *disk) seal(o *op, err error) {
 	s := d.s
-	s.mu.Lock()
+	s.flying.Lock()
 	o.disk.sealed = true
 	if o.disk.err == nil {
 		o.disk.err = err
 	}
+	flying, complete := o.disk.flying, o.disk.left == 0
+	s.flying.Unlock()
 	switch {
-	case !o.disk.flying:
+	case !flying:
+		s.mu.Lock()
 		o.err = err
 		s.notify.add(o)
-	case o.disk.left == 0:
 		s.mu.Unlock()
+	case complete:
 		s.complete(o, o.disk.err)
-		return
 	}
-	s.mu.Unlock()
 }
 
 // completed is called by the queue with the parts that are complete, in order.
 func (d *disk) completed(done []*commit.Op) {
 	s := d.s
 	for _, p := range done {
-		s.mu.Lock()
+		s.flying.Lock()
 		o := s.flight[0]
 		if p.Err != nil && o.disk.err == nil {
 			o.disk.err = p.Err
 		}
 		o.disk.left--
 		ready := o.disk.left == 0 && o.disk.sealed
-		s.mu.Unlock()
+		s.flying.Unlock()
 		p.File, p.Data, p.Do = nil, nil, nil
 		parts.Put(p)
 		if !ready {

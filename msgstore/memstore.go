@@ -55,6 +55,8 @@ func (m *MemStore) FlushAllPending() (uint64, error) {
 
 // Stop implements Store.
 func (m *MemStore) Stop() error {
+	m.wmu.Lock()
+	defer m.wmu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
