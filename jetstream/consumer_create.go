@@ -449,7 +449,7 @@ func (cs *consumerSet) apply(c *Consumer, cfg *jsapi.ConsumerConfig) error {
 	return nil
 }
 
-// reset starts the consumer over. seq 0: behind its floor.
+// reset starts the consumer over, durably. seq 0: behind its floor.
 func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 	cfg := c.config.Load()
 	if seq > 0 {
@@ -483,6 +483,11 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 		return 0, jsapi.ErrConsumerNotFound
 	}
 	c.fresh()
+	if c.log != nil { // its run would follow with the next turn, behind the answer
+		if err := c.log.write(); err != nil {
+			return 0, jsapi.ErrConsumerCreate.Wrap(err)
+		}
+	}
 	c.wake()
 	c.set.recheck()
 	return seq, nil

@@ -26,7 +26,8 @@ type answer struct {
 	Value     string `json:"val"`
 	Type      string `json:"type"`
 	Config    struct {
-		Description string `json:"description"`
+		Description string    `json:"description"`
+		PauseUntil  time.Time `json:"pause_until"`
 	} `json:"config"`
 	NumPending int    `json:"num_pending"`
 	Name       string `json:"name"`

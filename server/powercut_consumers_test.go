@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -397,14 +398,21 @@ func (r *reader) note(set map[uint64]bool, seqs []uint64) {
 	}
 }
 
-// consumerChurn is a consumer that is created and deleted again and again.
+// consumerChurn is a consumer that is created, paused, reset and deleted again and
+// again.
 type consumerChurn struct {
 	lax      bool
 	exists   bool
 	n        int // its number, in its description
 	creating bool
 	deleting bool
+	// Until when it is paused, and where it was reset to: what was asked for, and confirmed.
+	pause, reset struct{ asked, confirmed bool }
 }
+
+// Until when consumer n is paused, and where it is reset to, beyond its stream's end.
+func (c *consumerChurn) until() time.Time { return time.Unix(4e9+int64(c.n), 0).UTC() }
+func (c *consumerChurn) start() uint64    { return 1e9 + uint64(c.n) }
 
 func (c *consumerChurn) verify(ctx context.Context, p *powered) error {
 	ci, err := p.js.ConsumerInfo("L", "D", nats.Context(ctx))
@@ -422,23 +430,53 @@ func (c *consumerChurn) verify(ctx context.Context, p *powered) error {
 	if err != nil || !c.lax && (n != c.n || !c.exists && !c.creating) {
 		return fmt.Errorf("consumer D is number %q, and should be %d (exists %v)", ci.Config.Description, c.n, c.exists)
 	}
+	a, err := p.ask(ctx, "$JS.API.CONSUMER.INFO.L.D", "")
+	if err != nil {
+		return err
+	}
+	c.n = n
+	paused, moved := a.Config.PauseUntil.Equal(c.until()), ci.Delivered.Stream == c.start()-1
+	if !c.lax && (paused && !c.pause.asked || !paused && c.pause.confirmed || moved && !c.reset.asked || !moved && c.reset.confirmed) {
+		return fmt.Errorf("consumer D, number %d, is paused until %v and has delivered %+v: pause %+v, reset %+v", n, a.Config.PauseUntil, ci.Delivered, c.pause, c.reset)
+	}
 	*c = consumerChurn{exists: true, n: n}
+	c.pause.asked, c.pause.confirmed, c.reset.asked, c.reset.confirmed = paused, paused, moved, moved
 	return nil
 }
 
 func (c *consumerChurn) work(ctx context.Context, p *powered) error {
+	ask := func(what, body string) error {
+		_, err := p.ask(ctx, "$JS.API.CONSUMER."+what+".L.D", body)
+		if err != nil {
+			err = fmt.Errorf("consumer D: %s: %w", what, err)
+		}
+		return err
+	}
 	for ctx.Err() == nil {
 		if !c.exists {
-			c.n++
-			c.creating = true
-			if _, err := p.ask(ctx, "$JS.API.CONSUMER.CREATE.L.D", fmt.Sprintf(`{"stream_name":"L","config":{"durable_name":"D","name":"D","description":"%d","ack_policy":"explicit"}}`, c.n)); err != nil {
-				return fmt.Errorf("consumer D: %w", err)
+			*c = consumerChurn{n: c.n + 1, creating: true}
+			if err := ask("CREATE", fmt.Sprintf(`{"stream_name":"L","config":{"durable_name":"D","name":"D","description":"%d","ack_policy":"explicit"}}`, c.n)); err != nil {
+				return err
 			}
 			c.exists, c.creating = true, false
 		}
+		if c.n%2 == 0 {
+			c.pause.asked = true
+			if err := ask("PAUSE", fmt.Sprintf(`{"pause_until":%q}`, c.until().Format(time.RFC3339))); err != nil {
+				return err
+			}
+			c.pause.confirmed = true
+		}
+		if c.n%3 == 0 {
+			c.reset.asked = true
+			if err := ask("RESET", fmt.Sprintf(`{"seq":%d}`, c.start())); err != nil {
+				return err
+			}
+			c.reset.confirmed = true
+		}
 		c.deleting = true
-		if _, err := p.ask(ctx, "$JS.API.CONSUMER.DELETE.L.D", ""); err != nil {
-			return fmt.Errorf("consumer D: %w", err)
+		if err := ask("DELETE", ""); err != nil {
+			return err
 		}
 		c.exists, c.deleting = false, false
 	}

@@ -125,6 +125,16 @@ func (p *process) stop() { p.end(syscall.SIGTERM) }
 // kill ends it at once.
 func (p *process) kill() { p.end(syscall.SIGKILL) }
 
+// hang stops the server's process, without its noticing, for as long as something takes.
+func (p *process) hang(while func()) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	defer p.cmd.Process.Signal(syscall.SIGCONT)
+	while()
+}
+
 func (p *process) end(sig os.Signal) {
 	if p.cmd == nil {
 		return
