@@ -33,6 +33,10 @@ type Bus interface {
 	// spy on ">" sets no consumer off. changed must not block; it is called
 	// without locks held, one call at a time.
 	WatchInterest(subject, queue string, changed func(interest bool)) (stop func())
+
+	// MaxPayload is the account's limit of a message in bytes; not positive: none of
+	// its own.
+	MaxPayload() int
 }
 
 // Handler takes the messages of one producer's read buffer (or what part of it

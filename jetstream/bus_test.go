@@ -21,6 +21,8 @@ type testBus struct {
 	watches []*testWatch
 	nextID  int
 	inbox   int
+
+	maxPayload int // of the account
 }
 
 type testSub struct {
@@ -121,6 +123,8 @@ func (b *testBus) Route(subject string) Route { return testRoute(subject) }
 func (r testRoute) Deliver(p Publisher, subject, reply, header, data []byte) bool {
 	return p.Deliver(r, subject, reply, header, data)
 }
+
+func (b *testBus) MaxPayload() int { return b.maxPayload }
 
 func (b *testBus) Publisher() Publisher { return &testPublisher{bus: b} }
 

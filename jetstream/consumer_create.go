@@ -120,17 +120,7 @@ func (cs *consumerSet) updateExisting(c *Consumer, r *consumerRequest) (*Consume
 // sameConsumer compares configurations, the server's metadata apart.
 func sameConsumer(a, b *jsapi.ConsumerConfig) bool {
 	x, y := *a, *b
-	strip := func(c *jsapi.ConsumerConfig) {
-		m := make(map[string]string)
-		for k, v := range c.Metadata {
-			if k != "_nats.req.level" && k != "_nats.ver" && k != "_nats.level" {
-				m[k] = v
-			}
-		}
-		c.Metadata = m
-	}
-	strip(&x)
-	strip(&y)
+	x.Metadata, y.Metadata = jsapi.UserMetadata(a.Metadata), jsapi.UserMetadata(b.Metadata)
 	for _, t := range [...]struct{ x, y **time.Time }{{&x.OptStartTime, &y.OptStartTime}, {&x.PauseUntil, &y.PauseUntil}} {
 		if *t.x != nil && *t.y != nil && (*t.x).Equal(**t.y) {
 			*t.x = *t.y
@@ -303,6 +293,9 @@ func (c *Consumer) options(cfg *jsapi.ConsumerConfig) consumer.Options {
 	st := c.stream
 	burst := int(st.Config().MaxMsgSize)
 	if burst <= 0 {
+		burst = st.account.bus.MaxPayload()
+	}
+	if burst <= 0 {
 		burst = st.engine.opts.MaxPayload
 	}
 	ack, flow := "$JS.ACK.", "$JS.FC."
@@ -350,7 +343,7 @@ func (c *Consumer) start0(cfg *jsapi.ConsumerConfig) (next uint64, list []uint64
 	case jsapi.DeliverNew:
 		next = s.LastSeq + 1
 	case jsapi.DeliverByStartSequence:
-		next = cfg.OptStartSeq
+		next = min(cfg.OptStartSeq, jsapi.MaxSequence+1)
 	case jsapi.DeliverByStartTime:
 		next = store.GetSeqFromTime(jsapi.UnixNano(*cfg.OptStartTime))
 	case jsapi.DeliverLastPerSubject:
@@ -468,6 +461,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 			return 0, refuse("not allowed")
 		}
 	}
+	seq = min(seq, jsapi.MaxSequence+1)
 	ok := c.stream.exclusively(func() {
 		c.state.Lock()
 		defer c.state.Unlock()

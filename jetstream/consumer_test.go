@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -166,5 +167,37 @@ func TestCreatePausedAgain(t *testing.T) {
 		if m := next(t, paused); !strings.Contains(m.data, `"paused":true,"pause_until":"2200-01-01T00:00:00Z"`) {
 			t.Fatal(m.data)
 		}
+	}
+}
+
+// TestRateLimitBurst: what a consumer with a rate limit may send at once is a message of
+// the largest size that there can be: the stream's, else the account's, else the server's.
+func TestRateLimitBurst(t *testing.T) {
+	const size = 400 // of a message, with its subjects
+	for _, c := range []struct {
+		stream, account, server int
+		want                    int // messages at once
+	}{
+		{server: 10 * size, want: 10},
+		{account: 5 * size, server: 10 * size, want: 5},
+		{account: -1, server: 10 * size, want: 10},
+		{stream: 2 * size, account: 5 * size, server: 10 * size, want: 2},
+		{stream: 8 * size, account: 5 * size, server: 10 * size, want: 8},
+	} {
+		inMemory(t, Options{MaxPayload: c.server}, func(t *testing.T, a *Account, cl *client) {
+			a.bus.(*testBus).maxPayload = c.account
+			cl.create("S", fmt.Sprintf(`"subjects":["s"],"max_msg_size":%d`, c.stream))
+			ack := len("$JS.ACK.S.c.1.1.1.") + 19 + len(".0") // with one digit for what is pending
+			for range 12 {
+				cl.request("s", strings.Repeat("x", size-len("s")-ack))
+			}
+			cl.want(`"num_pending":12`, "$JS.API.CONSUMER.CREATE.S.c", `{"stream_name":"S","config":{"durable_name":"c","deliver_subject":"d","rate_limit_bps":800}}`)
+			ch := cl.subscribe("d")
+			time.Sleep(time.Second) // a quarter of a message's time
+			synctest.Wait()
+			if n := len(ch); n != c.want && n != c.want-1 { // some sequences have two digits
+				t.Errorf("%+v: %d messages at once", c, n)
+			}
+		})
 	}
 }

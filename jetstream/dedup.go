@@ -151,7 +151,9 @@ func (d *dedup) prune(now int64) (next int64) {
 		e := d.at(d.head)
 		// One that was replaced by the same id has no time of its own any more.
 		if d.ids[e.hash] == d.head && now-e.time < int64(d.window) {
-			next = e.time + int64(d.window)
+			if next = e.time + int64(d.window); next < 0 { // it ends after all times
+				next = 0
+			}
 			break
 		}
 		d.forget(d.head)

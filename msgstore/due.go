@@ -3,6 +3,7 @@ package msgstore
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -161,7 +162,7 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 			return
 		}
 		if at, ok := p.Next(time.Unix(0, r.Time).UTC(), time.Time{}); ok {
-			t.Set(scheddb.Entry{At: at.UnixNano(), Seq: r.Seq, Subject: string(r.Subject)})
+			t.Set(scheddb.Entry{At: unixNano(at), Seq: r.Seq, Subject: string(r.Subject)})
 		}
 		return
 	}
@@ -183,7 +184,7 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 		return
 	}
 	if at, err := time.Parse(time.RFC3339Nano, string(next)); err == nil {
-		e.At = at.UnixNano()
+		e.At = unixNano(at)
 		t.Set(e)
 	}
 }
@@ -262,6 +263,27 @@ func (s *store) PassSource(name string, p SourceProgress) {
 	}
 }
 
+// ageLimit is when a message of this time has reached the largest age; one that would
+// be beyond all times does at the end of them.
+func (s *store) ageLimit(ts int64) int64 {
+	if ts > math.MaxInt64-int64(s.cfg.MaxAge) {
+		return math.MaxInt64
+	}
+	return ts + int64(s.cfg.MaxAge)
+}
+
+// unixNano is t in nanoseconds since the epoch; a time that this cannot tell is the
+// nearest that it can.
+func unixNano(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
 // NextDue implements Store.
 func (s *store) NextDue() int64 {
 	s.mu.RLock()
@@ -282,7 +304,7 @@ func (s *store) NextDue() int64 {
 			// time is not before that of the first; Due finds out.
 			at = s.firstMortal()
 		}
-		sooner(at + int64(s.cfg.MaxAge))
+		sooner(s.ageLimit(at))
 	}
 	if s.due.ttl != nil {
 		if e, ok := s.due.ttl.Next(); ok {
@@ -392,7 +414,7 @@ func (g *gatherer) gather(s *store) error {
 			return err
 		}
 		if _, never := s.due.never[seq]; !never {
-			at := c.time(e) + int64(s.cfg.MaxAge)
+			at := s.ageLimit(c.time(e))
 			if g.aged = at > g.now; g.aged {
 				break
 			}

@@ -268,6 +268,9 @@ func (s *store) compact(seq uint64, done func(*op)) {
 		return
 	}
 	s.operate(done, func(o *op) error {
+		if seq > record.MaxSeq {
+			return ErrSequenceMismatch // no message could follow
+		}
 		s.mu.RLock()
 		first := s.first.seq
 		s.mu.RUnlock()

@@ -78,6 +78,9 @@ func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func
 	return b.acc.Watch(subject, queue, none, changed)
 }
 
+// MaxPayload implements jetstream.Bus.
+func (b bus) MaxPayload() int { return int(b.acc.Config().Limits.MaxPayload) }
+
 // requester is a client as JetStream's advisories show it.
 type requester struct{ c *client.Client }
 

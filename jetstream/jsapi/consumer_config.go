@@ -65,22 +65,16 @@ func (c *ConsumerConfig) RequiredLevel() int {
 	return 0
 }
 
-const (
-	metaRequired = "_nats.req.level"
-	metaVersion  = "_nats.ver"
-	metaLevel    = "_nats.level"
-)
-
 // SetRequiredLevel puts the level that the configuration asks for into its
 // metadata, of which it makes a copy that must not be changed, and takes out what only
 // replies show.
 func (c *ConsumerConfig) SetRequiredLevel() {
 	m := make(map[string]string, len(c.Metadata)+1)
 	maps.Copy(m, c.Metadata)
-	delete(m, metaVersion)
-	delete(m, metaLevel)
+	delete(m, MetaVersion)
+	delete(m, MetaLevel)
 	level := c.RequiredLevel()
-	m[metaRequired] = strconv.Itoa(level)
+	m[MetaRequiredLevel] = strconv.Itoa(level)
 	if len(m) == 1 {
 		m = onlyLevel[level]
 	}
@@ -89,7 +83,7 @@ func (c *ConsumerConfig) SetRequiredLevel() {
 
 // onlyLevel is the metadata of consumers that have nothing but a level, by that: most
 // of them, who share it. Never changed.
-var onlyLevel = map[int]map[string]string{0: {metaRequired: "0"}, 1: {metaRequired: "1"}, 4: {metaRequired: "4"}}
+var onlyLevel = map[int]map[string]string{0: {MetaRequiredLevel: "0"}, 1: {MetaRequiredLevel: "1"}, 4: {MetaRequiredLevel: "4"}}
 
 // Shown returns a copy for replies, with the server's version and level.
 func (c *ConsumerConfig) Shown(version string) *ConsumerConfig {
@@ -98,8 +92,8 @@ func (c *ConsumerConfig) Shown(version string) *ConsumerConfig {
 	if s.Metadata == nil {
 		s.Metadata = make(map[string]string, 2)
 	}
-	s.Metadata[metaVersion] = version
-	s.Metadata[metaLevel] = strconv.Itoa(Level)
+	s.Metadata[MetaVersion] = version
+	s.Metadata[MetaLevel] = strconv.Itoa(Level)
 	return &s
 }
 
@@ -422,11 +416,7 @@ func (c *ConsumerConfig) checkRest(*ConsumerRules) *Error {
 	if c.Durable != "" && c.Name != "" && c.Durable != c.Name {
 		return ErrConsumerCreateDurableAndNameMismatch
 	}
-	size := 0
-	for k, v := range c.Metadata {
-		size += len(k) + len(v)
-	}
-	if size > MaxMetadata {
+	if MetadataLen(c.Metadata) > MaxMetadata {
 		return ErrConsumerMetadataLength.With(fmt.Sprintf("%dKB", MaxMetadata/1024))
 	}
 	return nil

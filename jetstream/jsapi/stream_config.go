@@ -13,6 +13,8 @@ import (
 const (
 	MaxReplicas            = 5
 	DefaultDuplicateWindow = 2 * time.Minute
+	// MaxSequence is the largest sequence of a message: what a record on disk can carry.
+	MaxSequence = 1<<62 - 1
 
 	minDuration = 100 * time.Millisecond // of max_age and the duplicate window
 )
@@ -65,10 +67,13 @@ func checkNames(c *StreamConfig, env *Environment) *Error {
 	return nil
 }
 
-// MetadataLen is the size that is limited: all keys and values.
+// MetadataLen is the size that is limited: all keys and values, apart from those that
+// the server itself sets.
 func MetadataLen(m map[string]string) (n int) {
 	for k, v := range m {
-		n += len(k) + len(v)
+		if !ofServer(k) {
+			n += len(k) + len(v)
+		}
 	}
 	return n
 }
@@ -104,6 +109,9 @@ func checkNumbers(c *StreamConfig, env *Environment) *Error {
 	}
 	if c.MaxAge != 0 && c.MaxAge < minDuration {
 		return invalid("max age needs to be >= 100ms")
+	}
+	if c.FirstSeq > MaxSequence { // ours: the stream could not hold a message
+		return invalid("first sequence can not be larger than %d", uint64(MaxSequence))
 	}
 	return nil
 }
@@ -400,16 +408,22 @@ func ReplyMetadata(m map[string]string, version string) map[string]string {
 // from the metadata that the server keeps.
 func SameStream(a, b *StreamConfig) bool {
 	x, y := *a, *b
-	x.Metadata, y.Metadata = userMetadata(a.Metadata), userMetadata(b.Metadata)
+	x.Metadata, y.Metadata = UserMetadata(a.Metadata), UserMetadata(b.Metadata)
 	xj, err1 := json.Marshal(&x)
 	yj, err2 := json.Marshal(&y)
 	return err1 == nil && err2 == nil && string(xj) == string(yj)
 }
 
-func userMetadata(m map[string]string) map[string]string {
+// ofServer says whether the server keeps a key of metadata.
+func ofServer(key string) bool {
+	return key == MetaRequiredLevel || key == MetaVersion || key == MetaLevel
+}
+
+// UserMetadata is a copy of metadata without the keys that the server keeps.
+func UserMetadata(m map[string]string) map[string]string {
 	out := make(map[string]string, len(m))
 	for k, v := range m {
-		if k != MetaRequiredLevel && k != MetaVersion && k != MetaLevel {
+		if !ofServer(k) {
 			out[k] = v
 		}
 	}
