@@ -3,10 +3,12 @@ package jetstream
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,8 @@ type testBus struct {
 	nextID  int
 	inbox   int
 
-	maxPayload int // of the account
+	maxPayload int          // of the account
+	refuse     atomic.Value // string: beginning of subjects that cannot be subscribed, if not ""
 }
 
 type testSub struct {
@@ -39,6 +42,9 @@ type testWatch struct {
 }
 
 func (b *testBus) Subscribe(subject, queue string, h Handler) (Subscription, error) {
+	if p, _ := b.refuse.Load().(string); p != "" && strings.HasPrefix(subject, p) {
+		return nil, errors.New("refused")
+	}
 	b.mu.Lock()
 	b.nextID++
 	s := &testSub{b, b.nextID, subject, queue, h}

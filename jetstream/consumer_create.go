@@ -230,7 +230,7 @@ func (cs *consumerSet) complete(c *Consumer, cfg *jsapi.ConsumerConfig) *jsapi.E
 		if err != nil {
 			c.end("", false)
 			c.log.drop()
-			return jsapi.ErrConsumerCreate.Wrap(err)
+			return jsapi.ErrConsumerStoreFailed.With(err)
 		}
 		if cs.blind.Load() {
 			cs.forgetUnusable(c.name)

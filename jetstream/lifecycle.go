@@ -294,6 +294,9 @@ func (a *Account) deleteStream(name string) *jsapi.Error {
 	err := st.store.Delete(true)
 	a.mu.Lock()
 	delete(a.streams, name)
+	if err != nil && a.engine.disk.host != nil { // its files may be there: it can be deleted again, and not made anew before
+		a.offline[name] = &offlineStream{*st.Config(), st.created, "deletion failed: " + err.Error()}
+	}
 	a.mu.Unlock()
 	if err != nil {
 		return jsapi.ErrStreamDelete.Wrap(err)

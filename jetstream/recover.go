@@ -127,14 +127,10 @@ func (a *Account) repair(cfg *jsapi.StreamConfig) {
 	}
 }
 
-// deleteOffline removes the files of a stream that this server cannot open.
+// deleteOffline removes the files of a stream that this server cannot open, or could not
+// delete.
 func (a *Account) deleteOffline(name string) *jsapi.Error {
-	d := a.engine.disk
-	dir := d.streamDir(a.name, name)
-	if err := d.fs.RemoveAll(dir); err != nil {
-		return jsapi.ErrStreamDelete.Wrap(err)
-	}
-	if err := d.fs.SyncDir(filepath.Dir(dir)); err != nil {
+	if err := a.engine.disk.host.RemoveStream(a.name, name); err != nil {
 		return jsapi.ErrStreamDelete.Wrap(err)
 	}
 	a.mu.Lock()

@@ -350,22 +350,8 @@ func (f *FileStore) Delete(inline bool) error {
 	if stopped == nil && fn != nil && msgs > 0 {
 		fn(-int64(msgs), -int64(bytes), 0, "")
 	}
-	if err := d.queue.Perform(&commit.Op{Forget: path.Dir(d.rel)}); err != nil {
-		return err
-	}
-	// The rename deletes the stream, at once or not at all: with the dot it is
-	// removed at the next start. A server that does not know that recovers no
-	// stream without a meta file.
-	parent := path.Dir(d.dir)
-	gone := vfs.Hidden(d.dir, ".old.")
-	d.fs.RemoveAll(gone)
-	if err := d.fs.Rename(d.dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := d.fs.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := d.fs.Remove(path.Join(gone, "meta.inf")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	gone, err := hide(d.fs, d.queue, path.Dir(d.rel), d.dir)
+	if err != nil {
 		return err
 	}
 	if inline {
@@ -379,6 +365,39 @@ func (f *FileStore) Delete(inline bool) error {
 		return ErrStoreClosed
 	}
 	return nil
+}
+
+// RemoveStream deletes the directory of a stream that is not open, at once or not at
+// all, and durably.
+func (h *Host) RemoveStream(account, name string) error {
+	rel := h.streamDir(account, name)
+	gone, err := hide(h.fs, h.commit.NewQueue(func([]*commit.Op) {}), rel, path.Join(h.dir, rel))
+	if err != nil {
+		return err
+	}
+	return h.fs.RemoveAll(gone)
+}
+
+// hide deletes the directory of a stream by a rename, durably, and returns the name
+// under which the rest is to be removed. With the dot that is done at the next start; a
+// server that does not know that recovers no stream without a meta file. rel is dir
+// below the store directory: the journal forgets it first.
+func hide(fsys vfs.FS, queue *commit.Queue, rel, dir string) (gone string, err error) {
+	if err := queue.Perform(&commit.Op{Forget: rel}); err != nil {
+		return "", err
+	}
+	gone = vfs.Hidden(dir, ".old.")
+	fsys.RemoveAll(gone)
+	if err := fsys.Rename(dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := fsys.SyncDir(path.Dir(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := fsys.Remove(path.Join(gone, metaInf)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return gone, nil
 }
 
 // Truncate implements Store.
