@@ -298,11 +298,103 @@ func TestResponsesExpire(t *testing.T) {
 	}
 }
 
+// TestUnwantedInSlices: who looks for requests that nobody waits for any more finds them all, while others come and go.
+func TestUnwantedInSlices(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	imp, err := NewServiceImport(b, a, "svc", "", &Export{Service: true, Subject: "svc"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(reply string) replyKey {
+		key, ok := a.responses.add(time.Now(), imp, []byte(reply), nil)
+		if !ok {
+			t.Fatal("refused")
+		}
+		return key
+	}
+	inbox := subscribe(t, b, "in.box.*", "", &sink{})
+	others := subscribe(t, b, "in.box.other.*", "", &sink{})
+	for i := range 10 * awaitSlice {
+		add(fmt.Sprintf("in.box.%d", i))
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			var keys []replyKey
+			for i := range 3 * awaitSlice / 2 {
+				keys = append(keys, add(fmt.Sprintf("in.box.other.%d", i)))
+			}
+			for _, k := range keys {
+				a.responses.drop(k)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for range 20 {
+		w := &b.awaiting
+		if n := len(w.unwanted(b, "in.box.*")); n != 0 {
+			t.Fatalf("%d requests are not wanted while somebody waits", n)
+		}
+	}
+	b.Unsubscribe(inbox)
+	close(stop)
+	<-stopped
+	if n, left := b.awaiting.n.Load(), a.responses.waiting.n; n != 0 || left != 0 {
+		t.Errorf("%d requests are left, %d wait", n, left)
+	}
+	b.Unsubscribe(others)
+	for _, r := range b.awaiting.chains {
+		if r != nil {
+			t.Fatal("a chain is not empty")
+		}
+	}
+}
+
 func keysOf(a *Account) (keys []replyKey) {
 	for r := range a.responses.waiting.all {
 		keys = append(keys, r.key)
 	}
 	return keys
+}
+
+// TestShadowsDoNotMultiply: two imports that overlap, in each of many accounts, are two to the number of accounts ways for a
+// subscription.
+func TestShadowsDoNotMultiply(t *testing.T) {
+	set := newSet(t)
+	const accounts = maxShadowDepth + 1
+	for i := range accounts - 1 {
+		a, b := set.GetOrAdd(fmt.Sprint(i), subjecttree.ListOptions{}), set.GetOrAdd(fmt.Sprint(i+1), subjecttree.ListOptions{})
+		var c Config
+		for _, subject := range []string{"p.>", "*.>"} {
+			imp, err := NewStreamImport(a, b, subject, "", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Streams = append(c.Streams, imp)
+		}
+		a.Configure(&c)
+	}
+	first := set.Get("0")
+	s := subscribe(t, first, ">", "", &sink{})
+	n := 0
+	for _, a := range set.All() {
+		n += a.List().Len()
+	}
+	if n != 1+maxShadows {
+		t.Errorf("%d subscriptions, want %d", n, 1+maxShadows)
+	}
+	first.Unsubscribe(s)
+	for _, a := range set.All() {
+		if n := a.List().Len(); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	}
 }
 
 // TestSubCount: the limit of a subscription counts from its beginning.

@@ -13,6 +13,9 @@ import (
 // reply subjects. A power of two.
 const awaitChains = 1024
 
+// awaitSlice is how many requests of a chain are looked at before others get a turn.
+const awaitSlice = 512
+
 // awaiting are the requests to services of other accounts that an account waits
 // for answers to, by where the answers go. They are forgotten as soon as nobody
 // subscribes to that any more; so each unsubscription looks here.
@@ -23,7 +26,8 @@ type awaiting struct {
 	chains *[awaitChains]*response // by the first two tokens; nil until the first request
 }
 
-// link is where a response is in the chains of awaiting.
+// link is where a response is in the chains of awaiting. One without an import is no
+// request: it keeps the place of somebody who looks through the chain.
 type link struct {
 	in           bool // else the rest says nothing
 	chain        uint32
@@ -63,21 +67,24 @@ func (w *awaiting) add(r *response) {
 	if w.chains == nil {
 		w.chains = new([awaitChains]*response)
 	}
-	first := w.chains[chain]
-	r.awaited = link{in: true, chain: chain, next: first}
-	if first != nil {
-		first.awaited.before = r
-	}
-	w.chains[chain] = r
+	w.link(r, chain, nil)
 	w.n.Add(1)
 }
 
-func (w *awaiting) remove(r *response) {
-	if !r.awaited.in {
-		return
+// link puts r behind before, which may be nil, in a chain; mu is held, as for unlink.
+func (w *awaiting) link(r *response, chain uint32, before *response) {
+	next := &w.chains[chain]
+	if before != nil {
+		next = &before.awaited.next
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	r.awaited = link{in: true, chain: chain, before: before, next: *next}
+	if *next != nil {
+		(*next).awaited.before = r
+	}
+	*next = r
+}
+
+func (w *awaiting) unlink(r *response) {
 	l := r.awaited
 	if l.before == nil {
 		w.chains[l.chain] = l.next
@@ -88,6 +95,15 @@ func (w *awaiting) remove(r *response) {
 		l.next.awaited.before = l.before
 	}
 	r.awaited = link{}
+}
+
+func (w *awaiting) remove(r *response) {
+	if !r.awaited.in {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unlink(r)
 	w.n.Add(-1)
 }
 
@@ -117,9 +133,14 @@ func (w *awaiting) unwanted(a *Account, subject string) (gone []unwanted) {
 		return nil
 	}
 	look := func(r *response) {
-		for ; r != nil; r = r.awaited.next {
-			if subjecttree.Matches(r.reply, subject) && !a.list.HasInterest(r.reply) {
+		for n := 1; r != nil; n++ {
+			if r.imp != nil && subjecttree.Matches(r.reply, subject) && !a.list.HasInterest(r.reply) {
 				gone = append(gone, unwanted{&r.imp.Exporter.responses, r.key, r.probe})
+			}
+			if n%awaitSlice == 0 {
+				r = w.rest(r)
+			} else {
+				r = r.awaited.next
 			}
 		}
 	}
@@ -131,4 +152,15 @@ func (w *awaiting) unwanted(a *Account, subject string) (gone []unwanted) {
 		look(r)
 	}
 	return gone
+}
+
+// rest lets others have the lock. What follows r then may be other requests.
+func (w *awaiting) rest(r *response) (next *response) {
+	place := new(response)
+	w.link(place, r.awaited.chain, r)
+	w.mu.Unlock()
+	w.mu.Lock()
+	next = place.awaited.next
+	w.unlink(place)
+	return next
 }

@@ -5,8 +5,13 @@ import (
 	"github.com/natsd/natsd/subjecttree"
 )
 
-// maxShadows bounds the chain of stream imports that a subscription follows.
-const maxShadows = 16
+const (
+	// maxShadowDepth bounds the chain of stream imports that a subscription follows,
+	// and maxShadows the shadows that it is given at a time: imports that overlap
+	// multiply along a chain, and everybody else's wait.
+	maxShadowDepth = 16
+	maxShadows     = 1 << 14
+)
 
 // StreamImport makes the messages of an exporting account visible in an
 // importing one, on local subjects.
@@ -75,6 +80,11 @@ type shadow struct {
 // wire gives s its shadows in the accounts that a imports streams from. The
 // set's wiring lock is held.
 func (a *Account) wire(s *Sub) {
+	left := maxShadows
+	a.wireAtMost(s, &left)
+}
+
+func (a *Account) wireAtMost(s *Sub, left *int) {
 	if s.wired.Load() || s.closed.Load() {
 		return
 	}
@@ -82,7 +92,7 @@ func (a *Account) wire(s *Sub) {
 	if s.shadow != nil {
 		depth = s.shadow.depth
 	}
-	if depth >= maxShadows {
+	if depth >= maxShadowDepth {
 		return
 	}
 	if _, ok := s.To.(*ServiceImport); ok {
@@ -92,6 +102,10 @@ func (a *Account) wire(s *Sub) {
 		if !subjecttree.Collide(s.Subject, imp.Local) {
 			continue
 		}
+		if *left == 0 {
+			return
+		}
+		*left--
 		sh := &Sub{
 			Subject: imp.Subject, Queue: s.Queue, SID: s.SID, To: s.To, acc: imp.Exporter,
 			shadow: &shadow{imp: imp, parent: s, depth: depth + 1},
@@ -108,7 +122,7 @@ func (a *Account) wire(s *Sub) {
 		}
 		s.shadows = append(s.shadows, sh)
 		s.wired.Store(true)
-		imp.Exporter.wire(sh)
+		imp.Exporter.wireAtMost(sh, left)
 		imp.Exporter.watches.changed(imp.Exporter, sh)
 	}
 }
