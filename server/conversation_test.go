@@ -148,6 +148,23 @@ accounts { A { users: [ {user: guest, password: p} ], limits { max_connections: 
 < -ERR 'maximum account active connections exceeded'
 < EOF
 `},
+	{"what one login may answer to another may not", `
+authorization { users: [
+	{user: a, password: p, permissions: { publish: [q, r], allow_responses: { max: 9 } }},
+	{user: b, password: p, permissions: { publish: r, allow_responses: { max: 9 } }} ] }`, `
+> CONNECT {"user":"a","pass":"p","verbose":false}
+> SUB q 1
+> PUB q x 2
+> hi
+< MSG q 1 x 2
+< hi
+> PUB x 0
+>
+> CONNECT {"user":"b","pass":"p"}
+> PUB x 0
+>
+< -ERR 'Permissions Violation for Publish to "x"'
+`},
 	{"a PING before CONNECT does not count", "", `
 > PING
 < PONG

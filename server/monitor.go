@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
@@ -22,6 +24,8 @@ const (
 	// monitorHeaderTimeout bounds how long a request's header may take, maxMonitorHeader its size in bytes.
 	monitorHeaderTimeout = 5 * time.Second
 	maxMonitorHeader     = 1 << 20
+	// monitorIdle is how long a connection may wait for its next request.
+	monitorIdle = 2 * time.Minute
 	// monitorShutdown is how long requests under way may take when the server ends.
 	monitorShutdown = time.Second
 )
@@ -43,7 +47,7 @@ func (s *Server) startMonitoring(o *options.Options) error {
 	s.log.Noticef("Starting %s monitor on %s", scheme, listening(o.HTTPHost, l))
 	server := &http.Server{
 		Handler: s.monitor.Handler(o.HTTPBasePath), ReadHeaderTimeout: monitorHeaderTimeout, MaxHeaderBytes: maxMonitorHeader,
-		ErrorLog: nil,
+		IdleTimeout: monitorIdle, ErrorLog: stdlog.New(httpLog{s.log}, "", 0),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,6 +64,14 @@ func (s *Server) startMonitoring(o *options.Options) error {
 		}
 	})
 	return nil
+}
+
+// httpLog takes what the library has to say about connections, which anybody can provoke.
+type httpLog struct{ log Logger }
+
+func (l httpLog) Write(line []byte) (int, error) {
+	l.log.Debugf("Monitoring: %s", bytes.TrimSpace(line))
+	return len(line), nil
 }
 
 func listenMonitoring(o *options.Options) (net.Listener, error) {

@@ -30,8 +30,8 @@ type watch struct {
 // Watch calls changed, at once with the present answer and then whenever it
 // changes, until stop is called. The answer is whether there is a subscription on
 // exactly this literal subject that ignore does not ignore: a plain one if queue
-// is empty, else one of that queue group. changed is called without locks of the
-// account, one call at a time, and must not block.
+// is empty, else one of that queue group. changed is called once at a time, at times
+// while imports are being wired: it must not block, and not change subscriptions.
 func (a *Account) Watch(subject, queue string, ignore func(*Sub) bool, changed func(bool)) (stop func()) {
 	w := &watch{subject: subject, queue: queue, ignore: ignore, changed: changed}
 	ws := &a.watches

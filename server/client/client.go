@@ -41,6 +41,7 @@ type Client struct {
 
 	// login is held while the identity changes: by CONNECT, and by a reload.
 	login   sync.Mutex
+	grants  *grants     // of the login; guarded by login
 	parting sync.Mutex  // held by depart
 	revised atomic.Bool // permissions or limits changed; the read loop has yet to notice
 
@@ -60,7 +61,6 @@ type Client struct {
 	stallWarned     logging.Seldom
 	stuck           stuckTurn
 	lastActivity    atomic.Int64 // Unix nanoseconds
-	grants          grants
 
 	mu      sync.Mutex // guards the rest
 	nc      net.Conn
@@ -100,6 +100,7 @@ type binding struct {
 	pedantic     bool
 	system       bool // acc is the system account
 	user         auth.Limits
+	grants       *grants
 }
 
 // leaveWait is how long the socket of a connection that is closed stays open while its
@@ -111,7 +112,7 @@ var errClosed = errors.New("client: closed")
 
 // New makes a connection of a socket; Serve runs it.
 func New(host Host, id uint64, typ Type, nc net.Conn) *Client {
-	c := &Client{host: host, id: id, typ: typ, nc: nc, addr: nc.RemoteAddr(), start: time.Now(), opts: natsproto.DefaultConnect()}
+	c := &Client{host: host, id: id, typ: typ, nc: nc, addr: nc.RemoteAddr(), start: time.Now(), opts: natsproto.DefaultConnect(), grants: new(grants)}
 	c.label = c.makeLabel()
 	c.bound.Store(c.binding(host.Account(options.GlobalAccount)))
 	c.prod.Self, c.prod.Kind = c, account.Client
@@ -148,8 +149,8 @@ func (c *Client) binding(a *account.Account) *binding {
 		user = *c.ident.Limits
 	}
 	return &binding{
-		user: user,
-		acc:  a, perms: c.ident.Permissions,
+		user: user, grants: c.grants,
+		acc: a, perms: c.ident.Permissions,
 		echo: c.opts.Echo, headers: headers, noResponders: c.opts.NoResponders && headers,
 		verbose: c.opts.Verbose, pedantic: c.opts.Pedantic,
 		system: a != nil && a == c.host.SystemAccount(),

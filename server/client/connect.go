@@ -131,6 +131,7 @@ func (c *Client) bind(id auth.Identity) error {
 		}
 		c.prod.Forget()
 	}
+	c.grants = new(grants) // what somebody else may answer to says nothing about this one
 	c.mu.Lock()
 	c.ident = id
 	c.expireAt(id.Expires)

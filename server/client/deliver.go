@@ -92,7 +92,7 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 		account.TraceEgress(c, s, m, "")
 	}
 	if b.perms != nil && b.perms.Responses != nil && len(m.Reply) > 0 && !b.perms.Publish(m.Reply) {
-		c.grants.add(b.perms.Responses, m.Reply)
+		b.grants.add(b.perms.Responses, m.Reply)
 	}
 	if c.host.Tracing() {
 		c.traceMsg(s, m, hdr, size)

@@ -112,7 +112,7 @@ func (c *Client) mayPublish(b *binding, subject []byte) bool {
 	if !b.perms.LimitsPublish() {
 		return true
 	}
-	return c.perms.publish(b.perms, subject) || (b.perms.Responses != nil && c.grants.use(b.perms.Responses, subject))
+	return c.perms.publish(b.perms, subject) || (b.perms.Responses != nil && b.grants.use(b.perms.Responses, subject))
 }
 
 func reservedReply(reply []byte) bool {
