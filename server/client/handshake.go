@@ -23,7 +23,6 @@ type handshaking struct {
 
 func (h *handshaking) Read(b []byte) (n int, err error) {
 	if h.answered {
-		h.rest()
 		return h.Conn.Read(b)
 	}
 	if len(h.head) > 0 {
@@ -45,6 +44,7 @@ func (h *handshaking) Read(b []byte) (n int, err error) {
 func (h *handshaking) Write(b []byte) (int, error) {
 	if !h.answered { // set before anybody reads and writes at the same time
 		h.answered = true
+		h.rest() // the work is done; the peer may be slow to take it
 	}
 	return h.Conn.Write(b)
 }

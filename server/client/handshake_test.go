@@ -12,8 +12,19 @@ import (
 	"testing"
 )
 
+// taker counts the turns that are held while somebody writes to it.
+type taker struct {
+	net.Conn
+	held *int
+}
+
+func (c taker) Write(b []byte) (int, error) {
+	*c.held += len(handshakeTurns)
+	return c.Conn.Write(b)
+}
+
 // TestHandshakeTurns: a turn is held while the server works on its answer, and
-// never while it waits for the client.
+// never while it waits for the client, to send or to take something.
 func TestHandshakeTurns(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -26,8 +37,8 @@ func TestHandshakeTurns(t *testing.T) {
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		near, far := net.Pipe()
-		below := &handshaking{Conn: near}
-		chosen, verified := false, false
+		chosen, verified, held := false, false, 0
+		below := &handshaking{Conn: taker{near, &held}}
 		s := tls.Server(below, &tls.Config{
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 				chosen = below.turn && len(handshakeTurns) == 1
@@ -56,8 +67,8 @@ func TestHandshakeTurns(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if !chosen || !verified || len(handshakeTurns) != 0 {
-			t.Errorf("version %x: turn for the answer %v, none for the client's certificate %v, %d held", version, chosen, verified, len(handshakeTurns))
+		if !chosen || !verified || held != 0 || len(handshakeTurns) != 0 {
+			t.Errorf("version %x: turn for the answer %v, none for the client's certificate %v, %d held in writes, %d afterwards", version, chosen, verified, held, len(handshakeTurns))
 		}
 		near.Close()
 		far.Close()
