@@ -108,9 +108,15 @@ func (s *Server) reloadJetStream(o *options.Options, gone []*account.Account) {
 	engine := s.js.Load()
 	switch {
 	case engine == nil && o.JetStream.Enabled:
+		if s.mayReload() != nil {
+			return // The server's end has stopped it.
+		}
 		s.log.Noticef("Restarting JetStream")
-		if err := s.startJetStream(o); err != nil {
+		err := s.startJetStream(o)
+		if err != nil {
 			s.log.Errorf("%v", err)
+		}
+		if err != nil || s.mayReload() != nil {
 			s.stopJetStream()
 		}
 		return

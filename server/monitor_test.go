@@ -350,9 +350,15 @@ func TestHealthOutOfService(t *testing.T) {
 		set(state)
 		want(http.StatusInternalServerError, `{"status":"error","error":"failed to be ready for connections after 1ms: client listener is not open"}`)
 	}
-	set(running)
 	s.stopJetStream()
+	s.reloadJetStream(s.Options(), nil)
+	if s.JetStream() != nil {
+		t.Error("a reload has started JetStream in a server that ends")
+	}
+	set(running)
 	want(http.StatusServiceUnavailable, `{"status":"unavailable","error":"JetStream not enabled"}`)
+	s.reloadJetStream(s.Options(), nil)
+	want(http.StatusOK, `{"status":"ok"}`)
 }
 
 // TestSlowProfileEndsWithTheServer: a shutdown does not wait for a profile of the processor.

@@ -31,7 +31,8 @@ type operatorMode struct {
 	// wiring is held while accounts are configured: an account's imports depend
 	// on the claims of others. It is taken before mu. A login may wait for it, so
 	// nobody who holds it waits for one.
-	wiring sync.Mutex
+	wiring  sync.Mutex
+	stopped bool // no timer is to be set any more; guarded by wiring
 	// judging is held while connections are judged by new claims, so that the last
 	// ones count in the end. It waits for logins; no login waits for it.
 	judging sync.Mutex
@@ -122,6 +123,9 @@ func pinnedAccounts(o *options.Options) map[string]bool {
 
 // stop ends the timers.
 func (m *operatorMode) stop() {
+	m.wiring.Lock()
+	defer m.wiring.Unlock()
+	m.stopped = true
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, l := range m.loaded {
@@ -312,7 +316,9 @@ func (m *operatorMode) configure(l *loadedAccount) {
 		l.recheck = time.AfterFunc(time.Until(next), func() {
 			m.wiring.Lock()
 			defer m.wiring.Unlock()
-			m.configure(l)
+			if !m.stopped {
+				m.configure(l)
+			}
 		})
 	}
 }
