@@ -54,7 +54,6 @@ func (c *Client) Snapshot(subs bool) Snapshot {
 		Nonce: c.nonce,
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	s.Identity = c.ident
 	s.Stop = c.stop
 	s.RTT = c.ping.rtt
@@ -66,15 +65,17 @@ func (c *Client) Snapshot(subs bool) Snapshot {
 	}
 	s.NumSubs = len(c.subs)
 	if subs {
+		s.Subs = make([]Subscription, 0, len(c.subs))
 		for _, sub := range c.subs {
 			s.Subs = append(s.Subs, Subscription{sub.Subject, sub.Queue, sub.SID, sub.Delivered(), sub.Max()})
 		}
-		slices.SortFunc(s.Subs, func(a, b Subscription) int {
-			if len(a.SID) != len(b.SID) {
-				return len(a.SID) - len(b.SID) // numbers, mostly
-			}
-			return strings.Compare(a.SID, b.SID)
-		})
 	}
+	c.mu.Unlock() // there may be millions to sort
+	slices.SortFunc(s.Subs, func(a, b Subscription) int {
+		if len(a.SID) != len(b.SID) {
+			return len(a.SID) - len(b.SID) // numbers, mostly
+		}
+		return strings.Compare(a.SID, b.SID)
+	})
 	return s
 }
