@@ -259,6 +259,32 @@ func TestSyslogReconnects(t *testing.T) {
 	}
 }
 
+// A syslog server that takes nothing holds up a line, and not those behind it.
+func TestStuckSyslog(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // connections wait in its queue
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	out, err := dialSyslog("tcp://" + listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := out.(*syslog)
+	defer s.close()
+	s.write(Info, strings.Repeat("x", 64<<20))
+	if s.conn != nil || s.retry.IsZero() {
+		t.Fatalf("another line would wait, too: connected %v, again from %v", s.conn != nil, s.retry)
+	}
+	s.retry = time.Now().Add(time.Hour)
+	s.write(Info, "dropped")
+	s.retry = time.Time{}
+	s.write(Info, "sent")
+	if s.conn == nil {
+		t.Error("no line is sent again")
+	}
+}
+
 func BenchmarkFile(b *testing.B) {
 	s, err := Open(Config{File: filepath.Join(b.TempDir(), "log"), Time: true})
 	if err != nil {

@@ -29,7 +29,7 @@ type syslog struct {
 	hostname      string
 	tag           string
 	conn          net.Conn
-	retry         time.Time // no new connection before this
+	retry         time.Time // nothing is sent before this
 }
 
 // localSockets are where the syslog of this machine listens.
@@ -75,8 +75,8 @@ func (s *syslog) connect() error {
 	return err
 }
 
-// write sends a line, once more over a new connection if the old one is broken. What cannot be sent is dropped, and for a
-// second no connection is tried again.
+// write sends a line, once more over a new connection if the old one is broken. What cannot be sent is dropped, and so is
+// all of the next second: everybody who logs waits for it.
 func (s *syslog) write(level Level, text string) {
 	packet := s.packet(level, text, time.Now())
 	for range 2 {
@@ -96,6 +96,7 @@ func (s *syslog) write(level Level, text string) {
 		s.conn.Close()
 		s.conn = nil
 	}
+	s.retry = time.Now().Add(syslogTimeout)
 }
 
 // packet returns the line as it is sent.
