@@ -361,14 +361,6 @@ func (p *Parser) release() {
 	}
 }
 
-// Idle drops the scratch of a connection that has nothing under way, for
-// callers that shrink quiet connections.
-func (p *Parser) Idle() {
-	if p.state == atLineStart {
-		p.line, p.body, p.taken = nil, nil, false
-	}
-}
-
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
 func trimLeft(b []byte) []byte {

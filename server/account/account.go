@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/natsd/natsd/server/logging"
 	"github.com/natsd/natsd/subjecttree"
@@ -55,7 +54,7 @@ func (s *Set) GetOrAdd(name string, opts subjecttree.ListOptions) *Account {
 	a := s.byName[name]
 	if a == nil {
 		quoted, _ := json.Marshal(name) // a string: it cannot fail
-		a = &Account{name: name, quoted: string(quoted), set: s, list: subjecttree.NewList[*Sub](opts), total: &s.Total, created: time.Now()}
+		a = &Account{name: name, quoted: string(quoted), set: s, list: subjecttree.NewList[*Sub](opts), total: &s.Total}
 		a.responses.init()
 		a.config.Store(&Config{Limits: Unlimited})
 		s.byName[name] = a
@@ -124,7 +123,6 @@ type Account struct {
 	quoted  string // the name as JSON
 	set     *Set
 	total   *Stats
-	created time.Time
 	list    *subjecttree.List[*Sub]
 	config  atomic.Pointer[Config]
 	stats   Stats
@@ -146,8 +144,7 @@ type Account struct {
 	FullSubs logging.Seldom
 }
 
-func (a *Account) Name() string       { return a.name }
-func (a *Account) Created() time.Time { return a.created }
+func (a *Account) Name() string { return a.name }
 
 // QuotedName is the name as a JSON string.
 func (a *Account) QuotedName() string { return a.quoted }

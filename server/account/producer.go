@@ -294,12 +294,9 @@ func (p *Producer) Build(size int, f func(dst []byte) []byte) []byte {
 	return p.arena[n:len(p.arena):len(p.arena)]
 }
 
-// Refers notes that a receiver refers to the slices of a message until the
-// flush. Sources whose memory moves before the flush must flush at once if so.
-func (p *Producer) Refers() { p.volatile = true }
-
-// HasReferences tells whether Refers was called in this batch, or a large
-// payload is referred to by a stage.
+// HasReferences tells whether a handler, or a stage with a large payload, refers to
+// the slices of messages until the flush. Sources whose memory moves before that must
+// flush at once if so.
 func (p *Producer) HasReferences() bool { return p.volatile || p.Out.Sharing() }
 
 // Sent counts one delivered message for the account of the receiver.

@@ -12,7 +12,7 @@ type Receiver interface {
 	// Deliver takes a message for the subscription s and returns whether it did;
 	// if not, another member of the queue group is tried. The receiver stages:
 	// the work that can be done for all messages of a buffer together it leaves
-	// to the producer's flush ([Producer.Out], [Producer.Defer]).
+	// to the producer's flush ([Producer.Out], [Handler]).
 	Deliver(p *Producer, s *Sub, m *Msg) bool
 }
 

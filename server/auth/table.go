@@ -255,14 +255,6 @@ func (t *Table) NoAuthUser() string { return t.noAuthUser }
 // first verb other than CONNECT logs in as it.
 func (t *Table) NoAuthNamed(name string) bool { return name != "" && t.users[name] != nil }
 
-// User finds an entry by name or nkey, nil if there is none.
-func (t *Table) User(name string) *User {
-	if u := t.users[name]; u != nil {
-		return u
-	}
-	return t.nkeys[name]
-}
-
 // TrustsProxy tells whether key is that of a trusted proxy.
 func (t *Table) TrustsProxy(key string) bool {
 	for _, k := range t.proxyKeys {

@@ -76,9 +76,6 @@ func Open(c Config) (*Sink, error) {
 	return s, nil
 }
 
-// Config returns the configuration that the sink was opened with.
-func (s *Sink) Config() Config { return s.config }
-
 func (s *Sink) write(level Level, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,12 +126,6 @@ func (l *Logger) SetLevels(debug, trace bool) {
 	l.debug.Store(debug)
 	l.trace.Store(trace)
 }
-
-// Debugging tells whether Debugf logs; ask it before costly arguments.
-func (l *Logger) Debugging() bool { return l.debug.Load() }
-
-// Tracing tells whether Tracef logs; ask it before costly arguments.
-func (l *Logger) Tracing() bool { return l.trace.Load() }
 
 func (l *Logger) log(level Level, format string, args []any) {
 	l.mu.RLock()

@@ -100,9 +100,6 @@ type Stage struct {
 	size   int // of the messages, as statistics count them
 }
 
-// Conn is where the stage goes.
-func (s *Stage) Conn() *Conn { return s.conn }
-
 // room makes space for n more bytes in tail.
 func (s *Stage) room(n int) []byte {
 	if cap(s.tail)-len(s.tail) >= n {
