@@ -274,7 +274,7 @@ func serveConsumerPause(r *request, p *jsapi.ConsumerPauseResponse) *jsapi.Error
 	if err := c.pause(q.PauseUntil); err != nil {
 		return err
 	}
-	p.PauseUntil = q.PauseUntil.UTC()
+	p.PauseUntil = jsapi.UTC(q.PauseUntil)
 	if left := time.Until(q.PauseUntil); left > 0 {
 		p.Paused, p.PauseRemaining = true, left
 	}

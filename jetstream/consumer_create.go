@@ -9,7 +9,6 @@ import (
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/consumerstate"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 // consumerRequest is a create request with its checks passed that need no stream.
@@ -133,6 +132,7 @@ func sameConsumer(a, b *jsapi.ConsumerConfig) bool {
 // gets as well.
 func (cs *consumerSet) checkUnique(cfg *jsapi.ConsumerConfig, self *Consumer) *jsapi.Error {
 	filters := cfg.Filters()
+	ours := jsapi.Patterns(filters)
 	for _, c := range cs.list() {
 		oc := c.config.Load()
 		if c == self || oc.Direct || oc.Sourcing {
@@ -145,12 +145,8 @@ func (cs *consumerSet) checkUnique(cfg *jsapi.ConsumerConfig, self *Consumer) *j
 		if len(filters) == 0 || len(others) == 0 {
 			return jsapi.ErrConsumerWQConsumerNotUnique
 		}
-		for _, f := range filters {
-			for _, g := range others {
-				if subjecttree.Collide(f, g) {
-					return jsapi.ErrConsumerWQConsumerNotUnique
-				}
-			}
+		if ours.CollideWith(others) {
+			return jsapi.ErrConsumerWQConsumerNotUnique
 		}
 	}
 	return nil
@@ -495,7 +491,7 @@ func (c *Consumer) pause(until time.Time) *jsapi.Error {
 	old := cfg.PauseUntil
 	cfg.PauseUntil = nil
 	if !until.IsZero() {
-		until = until.UTC()
+		until = jsapi.UTC(until)
 		cfg.PauseUntil = &until
 	}
 	cfg.SetRequiredLevel()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 // pendingStream is a name that a creation, a restore, an update or a deletion
@@ -105,18 +104,9 @@ func (a *Account) add(st *Stream) {
 
 // overlaps reports whether a subject of cfg belongs to another stream. Under a.mu.
 func (a *Account) overlaps(cfg *jsapi.StreamConfig) bool {
+	ours := jsapi.Patterns(cfg.Subjects)
 	collide := func(other *jsapi.StreamConfig) bool {
-		if other == nil || other.Name == cfg.Name {
-			return false
-		}
-		for _, s := range cfg.Subjects {
-			for _, t := range other.Subjects {
-				if subjecttree.Collide(s, t) {
-					return true
-				}
-			}
-		}
-		return false
+		return other != nil && other.Name != cfg.Name && ours.CollideWith(other.Subjects)
 	}
 	for _, st := range a.streams {
 		if collide(st.Config()) {

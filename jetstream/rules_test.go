@@ -121,6 +121,47 @@ func TestRules(t *testing.T) {
 	})
 }
 
+// What is long, far away or outside of what can be told is bounded or refused at
+// once: no request is without an answer.
+func TestExtremeRequests(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, _ *Account, c *client) {
+		many := func(n int, format string) string {
+			var list []string
+			for i := range n {
+				list = append(list, fmt.Sprintf(format, i))
+			}
+			return strings.Join(list, ",")
+		}
+		for _, r := range [][]string{
+			{"STREAM.CREATE.S", `{"name":"S","subjects":["s.>"],"storage":"memory","max_age":9223372036854775807}`, `"did_create":true`},
+			{"CONSUMER.CREATE.S.c", `{"stream_name":"S","config":{"durable_name":"c"}}`, `"name":"c"`},
+			// UTC is another year than the request's own zone.
+			{"CONSUMER.PAUSE.S.c", `{"pause_until":"9999-12-31T23:59:59-23:59"}`, `"paused":true,"pause_until":"9999-12-31T23:59:59.999999999Z"`},
+			{"CONSUMER.INFO.S.c", ``, `"pause_until":"9999-12-31T23:59:59.999999999Z"`},
+			{"CONSUMER.PAUSE.S.c", `{"pause_until":"0000-01-01T00:00:00+23:59"}`, `"paused":false,"pause_until":"0000-01-01T00:00:00Z"`},
+			{"CONSUMER.INFO.S.c", ``, `"pause_until":"0000-01-01T00:00:00Z"`},
+			// Lists that are compared with each other.
+			{"STREAM.CREATE.M", `{"name":"M","storage":"memory","retention":"workqueue","subjects":[` + many(10000, `"m.%d.*"`) + `]}`, `"did_create":true`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","subjects":[` + many(9999, `"n.*.%d"`) + `,"m.*.5"]}`, `"err_code":10065`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","subjects":["n.a","n.>","n.b"]}`, `"description":"subject \"n.a\" overlaps with \"n.\u003e\""`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","subjects":[` + many(10001, `"n.%d"`) + `]}`, `"err_code":10052,"description":"too many subjects, the limit is 10000"`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","sources":[` + many(2001, `{"name":"O%d"}`) + `]}`, `"err_code":10052,"description":"too many sources, the limit is 2000"`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","sources":[{"name":"O","subject_transforms":[` + many(10001, `{"src":"o.%d"}`) + `]}]}`, `"err_code":10052,"description":"too many subject transforms, the limit is 10000"`},
+			{"STREAM.CREATE.N", `{"name":"N","storage":"memory","mirror":{"name":"O","subject_transforms":[` + many(10001, `{"src":"o.%d"}`) + `]}}`, `"err_code":10052,"description":"too many subject transforms, the limit is 10000"`},
+			{"CONSUMER.CREATE.M.a", `{"stream_name":"M","config":{"durable_name":"a","ack_policy":"explicit","filter_subjects":[` + many(10000, `"m.%d.a"`) + `]}}`, `"name":"a"`},
+			{"CONSUMER.CREATE.M.b", `{"stream_name":"M","config":{"durable_name":"b","ack_policy":"explicit","filter_subjects":[` + many(5000, `"m.%d.b"`) + `,"m.5.*"]}}`, `"err_code":10138`},
+			{"CONSUMER.CREATE.M.b", `{"stream_name":"M","config":{"durable_name":"b","ack_policy":"explicit","filter_subjects":[` + many(5000, `"m.%d.b"`) + `,"m.5.a"]}}`, `"err_code":10100`},
+			{"CONSUMER.CREATE.M.b", `{"stream_name":"M","config":{"durable_name":"b","ack_policy":"explicit","filter_subjects":[` + many(10001, `"m.%d.b"`) + `]}}`, `"err_code":10052,"description":"too many filter subjects, the limit is 10000"`},
+		} {
+			c.want(r[2], "$JS.API."+r[0], r[1])
+		}
+		c.want(`"seq":1}`, "s.a", "")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		c.want(`"messages":1`, "$JS.API.STREAM.INFO.S", "")
+	})
+}
+
 // A schedule that is cancelled before it is visible ends all the same.
 func TestCancelScheduleInFlight(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {

@@ -127,7 +127,18 @@ func (s *store) trackTTL(seq uint64, ts, ttl int64) {
 	s.due.ttl.Add(wheel.Entry{At: expiry(ts, ttl), Seq: seq})
 }
 
-func expiry(ts, ttl int64) int64 { return ts + min(ttl, maxTTL)*int64(time.Second) }
+func expiry(ts, ttl int64) int64 {
+	return later(ts, time.Duration(min(ttl, maxTTL))*time.Second)
+}
+
+// later is the time d after ts, d not being negative, or the last one that there
+// is: an age limit may be 292 years, and an origin may give its messages any time.
+func later(ts int64, d time.Duration) int64 {
+	if at := ts + int64(d); at >= ts {
+		return at
+	}
+	return math.MaxInt64
+}
 
 // untrack forgets what the headers of a removed message asked for.
 func (s *store) untrack(b *block, c *cache, e *ent) {
@@ -263,15 +274,6 @@ func (s *store) PassSource(name string, p SourceProgress) {
 	}
 }
 
-// ageLimit is when a message of this time has reached the largest age; one that would
-// be beyond all times does at the end of them.
-func (s *store) ageLimit(ts int64) int64 {
-	if ts > math.MaxInt64-int64(s.cfg.MaxAge) {
-		return math.MaxInt64
-	}
-	return ts + int64(s.cfg.MaxAge)
-}
-
 // unixNano is t in nanoseconds since the epoch; a time that this cannot tell is the
 // nearest that it can.
 func unixNano(t time.Time) int64 {
@@ -304,7 +306,7 @@ func (s *store) NextDue() int64 {
 			// time is not before that of the first; Due finds out.
 			at = s.firstMortal()
 		}
-		sooner(s.ageLimit(at))
+		sooner(later(at, s.cfg.MaxAge))
 	}
 	if s.due.ttl != nil {
 		if e, ok := s.due.ttl.Next(); ok {
@@ -392,7 +394,7 @@ func (g *gatherer) full() bool { return len(g.due) >= g.max }
 
 func (g *gatherer) gather(s *store) error {
 	if s.due.ttl != nil {
-		for _, e := range s.due.ttl.Due(nil, g.now, wheel.Entry{}, g.max+len(s.due.asked)) {
+		for _, e := range s.due.ttl.Due(nil, g.now, wheel.Entry{At: math.MinInt64}, g.max+len(s.due.asked)) {
 			if g.full() {
 				return nil
 			}
@@ -414,7 +416,7 @@ func (g *gatherer) gather(s *store) error {
 			return err
 		}
 		if _, never := s.due.never[seq]; !never {
-			at := s.ageLimit(c.time(e))
+			at := later(c.time(e), s.cfg.MaxAge)
 			if g.aged = at > g.now; g.aged {
 				break
 			}

@@ -90,6 +90,22 @@ func (s *PatternSet[V]) HasInterestStartingIn(prefix []byte) bool {
 	return s.Len() > 0 && (len(prefix) == 0 || s.root.mayStart(view(prefix)))
 }
 
+// Colliding calls f for every value of every pattern that shares a subject with
+// the given one, in no particular order, until f returns false. It visits the
+// levels of the patterns that agree with it so far.
+func (s *PatternSet[V]) Colliding(pattern string, f func(pattern string, v V) bool) {
+	if s.Len() == 0 || !insertable(pattern) {
+		return
+	}
+	for _, p := range s.root.collide(pattern, nil) {
+		for _, v := range p.values.list {
+			if !f(p.pattern, v) {
+				return
+			}
+		}
+	}
+}
+
 // MatchesAll reports whether ">" is among the patterns.
 func (s *PatternSet[V]) MatchesAll() bool { return s != nil && s.root.tail != nil }
 

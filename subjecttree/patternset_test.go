@@ -53,6 +53,40 @@ func TestPatternSet(t *testing.T) {
 	}
 }
 
+func TestPatternSetColliding(t *testing.T) {
+	s := setOf(t, "foo.*", "foo.bar", "*.bar", "a.>", "a.*.c", "b")
+	for pattern, want := range map[string][]int{
+		"foo.bar": {0, 1, 2},
+		"foo.>":   {0, 1, 2},
+		"*.*":     {0, 1, 2, 3},
+		"a.b.*":   {3, 4},
+		"*":       {5},
+		">":       {0, 1, 2, 3, 4, 5},
+		"b.c":     nil,
+		"a..b":    nil,
+		"":        nil,
+	} {
+		var got []int
+		s.Colliding(pattern, func(p string, v int) bool {
+			if !Collide(p, pattern) {
+				t.Errorf("%q does not collide with %q", p, pattern)
+			}
+			got = append(got, v)
+			return true
+		})
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("Colliding(%q) = %v, want %v", pattern, got, want)
+		}
+	}
+	calls := 0
+	s.Colliding(">", func(string, int) bool { calls++; return false })
+	if calls != 1 {
+		t.Errorf("%d calls after the one that returned false", calls-1)
+	}
+	(*PatternSet[int])(nil).Colliding(">", func(string, int) bool { t.Error("an empty set"); return true })
+}
+
 func TestPatternSetErrors(t *testing.T) {
 	s := setOf(t, "a b", "x.*")
 	for _, p := range []string{"", "a..b", ".", "a.>.b"} {

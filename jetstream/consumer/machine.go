@@ -169,10 +169,11 @@ func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, 
 	if m.pend.live > 0 && m.tracksDeadlines() {
 		// The first check comes a random moment after the start, so that the
 		// consumers of a server do not all redeliver at once.
-		soon := o.Now + int64(500e6) + int64(m.world.Random(1000))*1e6
-		if w := o.Now + int64(cfg.AckWait); cfg.AckWait > 0 && w < soon {
-			soon = w
+		wait := int64(500e6) + int64(m.world.Random(1000))*1e6
+		if cfg.AckWait > 0 {
+			wait = min(wait, int64(cfg.AckWait))
 		}
+		soon := o.Now + wait
 		m.pend.each(func(e *entry) bool {
 			if e.due < soon {
 				e.due = soon
@@ -222,7 +223,7 @@ func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
 	m.inactive = int64(cfg.InactiveThreshold)
 	if m.inactive > 0 && (!cfg.Push() || cfg.InactiveThreshold == jsapi.DefaultInactiveThreshold) {
 		// So that the consumers of a client that went away do not all go at once.
-		m.inactive += int64(100+m.world.Random(900)) * 1e6
+		m.inactive = after(m.inactive, int64(100+m.world.Random(900))*1e6)
 	}
 	m.activity = now
 }

@@ -351,17 +351,18 @@ func (c *ConsumerConfig) checkFilters(*ConsumerRules) *Error {
 	if c.FilterSubject != "" && !subjecttree.Valid(c.FilterSubject) {
 		return ErrStreamInvalidConfig.With("invalid subject")
 	}
-	for i, f := range c.FilterSubjects {
+	if len(c.FilterSubjects) > maxSubjects {
+		return invalid("too many filter subjects, the limit is %d", maxSubjects)
+	}
+	var before filterSet
+	for _, f := range c.FilterSubjects {
 		switch {
 		case f == "":
 			return ErrConsumerEmptyFilter
 		case !subjecttree.Valid(f):
 			return ErrStreamInvalidConfig.With("invalid subject")
-		}
-		for _, g := range c.FilterSubjects[:i] {
-			if subjecttree.Subset(f, g) || subjecttree.Subset(g, f) {
-				return ErrConsumerOverlappingSubjectFilters
-			}
+		case !before.add(f):
+			return ErrConsumerOverlappingSubjectFilters
 		}
 	}
 	return nil

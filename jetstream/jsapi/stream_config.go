@@ -240,12 +240,17 @@ func checkSubjects(c *StreamConfig, env *Environment) *Error {
 			return invalid("invalid subject")
 		}
 	}
+	if len(c.Subjects) > maxSubjects {
+		return invalid("too many subjects, the limit is %d", maxSubjects)
+	}
+	var before subjecttree.PatternSet[int]
 	for i, s := range c.Subjects {
-		for _, t := range c.Subjects[:i] {
-			if subjecttree.Collide(s, t) {
-				return invalid("subject %q overlaps with %q", t, s)
-			}
+		first := i
+		before.Colliding(s, func(_ string, j int) bool { first = min(first, j); return true })
+		if first < i {
+			return invalid("subject %q overlaps with %q", c.Subjects[first], s)
 		}
+		before.Insert(s, i) // s is valid
 	}
 	for _, s := range c.Subjects {
 		if err := checkReserved(c, s); err != nil {

@@ -36,7 +36,11 @@ func checkMirror(c *StreamConfig, env *Environment) *Error {
 	case c.SubjectDeleteMarkerTTL > 0:
 		return invalid("subject delete markers forbidden on mirrors")
 	}
-	for i, t := range m.SubjectTransforms {
+	if len(m.SubjectTransforms) > maxSubjects {
+		return invalid("too many subject transforms, the limit is %d", maxSubjects)
+	}
+	var before filterSet
+	for _, t := range m.SubjectTransforms {
 		if t.Source != "" && !subjecttree.Valid(t.Source) {
 			return ErrMirrorInvalidSubjectFilter.With("invalid subject " + t.Source)
 		}
@@ -45,10 +49,8 @@ func checkMirror(c *StreamConfig, env *Environment) *Error {
 				return ErrMirrorInvalidTransformDestination.With(err)
 			}
 		}
-		for _, u := range m.SubjectTransforms[:i] {
-			if overlapping(t.Source, u.Source) {
-				return ErrMirrorOverlappingSubjectFilters
-			}
+		if !before.add(orAll(t.Source)) {
+			return ErrMirrorOverlappingSubjectFilters
 		}
 	}
 	if m.External == nil {
@@ -74,6 +76,9 @@ func checkSources(c *StreamConfig, env *Environment) *Error {
 	if c.AllowMsgSchedules {
 		return ErrSourceWithMsgSchedules
 	}
+	if len(c.Sources) > maxSources {
+		return invalid("too many sources, the limit is %d", maxSources)
+	}
 	for i, s := range c.Sources {
 		if s == nil || s.External == nil && (!ValidName(s.Name) || len(s.Name) > MaxNameLen) {
 			return ErrSourceInvalidStreamName
@@ -94,7 +99,11 @@ func checkSources(c *StreamConfig, env *Environment) *Error {
 		if s.FilterSubject != "" && len(s.SubjectTransforms) > 0 {
 			return ErrSourceMultipleFiltersNotAllowed
 		}
-		for j, t := range s.SubjectTransforms {
+		if len(s.SubjectTransforms) > maxSubjects {
+			return invalid("too many subject transforms, the limit is %d", maxSubjects)
+		}
+		var before filterSet
+		for _, t := range s.SubjectTransforms {
 			if t.Source != "" && !subjecttree.Valid(t.Source) {
 				return ErrSourceInvalidSubjectFilter.With("invalid subject " + t.Source)
 			}
@@ -103,10 +112,8 @@ func checkSources(c *StreamConfig, env *Environment) *Error {
 					return ErrSourceInvalidTransformDestination.With(err)
 				}
 			}
-			for _, u := range s.SubjectTransforms[:j] {
-				if overlapping(t.Source, u.Source) {
-					return ErrSourceOverlappingSubjectFilters
-				}
+			if !before.add(orAll(t.Source)) {
+				return ErrSourceOverlappingSubjectFilters
 			}
 		}
 		if s.External == nil {
@@ -137,12 +144,6 @@ func (s *StreamSource) validConsumer() bool {
 	}
 	return ValidName(c.Name) && subjecttree.ValidPublish(c.DeliverSubject) &&
 		s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
-}
-
-// overlapping reports whether one filter lies within the other; "" is ">".
-func overlapping(a, b string) bool {
-	a, b = orAll(a), orAll(b)
-	return subjecttree.Subset(a, b) || subjecttree.Subset(b, a)
 }
 
 func orAll(s string) string {
@@ -252,14 +253,7 @@ func (s *StreamSource) filters() []string {
 }
 
 func matchesAny(subjects, filters []string) bool {
-	for _, s := range subjects {
-		for _, f := range filters {
-			if subjecttree.Collide(s, f) {
-				return true
-			}
-		}
-	}
-	return false
+	return Patterns(subjects).CollideWith(filters)
 }
 
 // checkOriginFilters are checks that the reference makes while it creates the

@@ -68,7 +68,7 @@ func (w *Wheel) Next() (Entry, bool) {
 }
 
 // Due appends to dst, in order, up to limit entries that expire at or before now
-// and come after the entry after (the zero Entry for the first portion). They
+// and come after the entry after (one at math.MinInt64 for the first portion). They
 // stay in the wheel until they are removed.
 func (w *Wheel) Due(dst []Entry, now int64, after Entry, limit int) []Entry {
 	if w.tree == nil || limit <= 0 {
