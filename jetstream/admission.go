@@ -141,6 +141,9 @@ func (st *Stream) check(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 	if cfg.Sealed {
 		return jsapi.ErrStreamSealed
 	}
+	if !msgstore.Storable(m.subjectText, m.header, m.data) {
+		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrBadHeader)
+	}
 	if m.h != nil {
 		if err := st.checkHeaders(p, cfg, m, now); err != nil {
 			return err

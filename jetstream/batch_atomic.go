@@ -327,6 +327,9 @@ func (st *Stream) checkReplicated(p *proposal, cfg *jsapi.StreamConfig, m *publi
 	if cfg.Storage == jsapi.FileStorage && size > maxRecordSize {
 		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMsgTooLarge)
 	}
+	if !msgstore.Storable(m.subjectText, m.header, m.data) {
+		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrBadHeader)
+	}
 	if len(m.header) > maxHeaderSize {
 		return jsapi.ErrStreamHeaderExceedsMaximum
 	}

@@ -415,7 +415,7 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 		m.rollup = rollupOf(natsproto.HeaderValue(m.header, hdrRollup))
 	}
 	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
-	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
+	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) || !msgstore.Storable(m.subjectText, m.header, m.data) {
 		m.noInterest = true
 	} else if st.checkRoom(p, cfg, size) != nil || st.checkDiscardNew(p, cfg, m, size) != nil {
 		return false

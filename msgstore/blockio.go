@@ -12,7 +12,6 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 // maxBlockFile bounds what is read of a file that claims to be a block: a block
@@ -136,7 +135,7 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 		Evidence:   v.evidence,
 	}
 	if d.s.tracks {
-		sb.ValidSubject = validSubject
+		sb.ValidSubject = record.ValidSubject[[]byte]
 	}
 	res, _ := scan.Run(&sb, func(off int, r *record.Record) error {
 		c.note(r, int64(off))
@@ -170,7 +169,7 @@ func (d *disk) quick(key record.Key, c *cache, after uint64) (first uint64, whol
 				return 0, false
 			}
 			if d.s.tracks && !bytes.Equal(subject, known) {
-				if !validSubject(subject) {
+				if !record.ValidSubject(subject) {
 					return 0, false
 				}
 				known = subject
@@ -193,8 +192,6 @@ func (d *disk) quick(key record.Key, c *cache, after uint64) (first uint64, whol
 	}
 	return first, true
 }
-
-func validSubject(s []byte) bool { return len(s) > 0 && subjecttree.ValidPublish(s) }
 
 // unreadable is the cache of a block whose content cannot be had.
 func unreadable(detail string) *cache { return &cache{bad: []badRange{{off: -1, detail: detail}}} }

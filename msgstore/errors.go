@@ -41,6 +41,9 @@ var (
 
 	// ErrBadSubject refuses a subject that the format cannot hold.
 	ErrBadSubject = errors.New("invalid subject")
+	// ErrBadHeader refuses a header section that a reader would take for damage: it is
+	// none by its form, but the bytes of the message hold one.
+	ErrBadHeader = errors.New("invalid header section")
 )
 
 // BadRecordError says that a message cannot be read because its record is

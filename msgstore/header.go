@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
 )
 
 // The headers that a store obeys.
@@ -38,6 +40,11 @@ func headerValue(h []byte, name string) ([]byte, bool) {
 		return bytes.TrimSpace(v), true
 	}
 }
+
+// Storable says whether a store takes a message with these headers (ErrBadHeader). It
+// takes what clients call headers as it comes, unless that, with the payload, looks
+// like headers whose length was damaged.
+func Storable(subject string, header, data []byte) bool { return record.Storable(subject, header, data) }
 
 // ttlNever is the TTL in seconds of a message that never expires.
 const ttlNever = -1

@@ -104,7 +104,7 @@ func (r *recovery) scanBlock(x *checked, i int) (scan.Result, error) {
 		return res, nil
 	}
 	if s.index != nil {
-		sb.ValidSubject = validSubject
+		sb.ValidSubject = record.ValidSubject[[]byte]
 	}
 	if sb.Last && b.file.key != nil && !c.compressed {
 		sb.Raw = make([]byte, len(c.buf))

@@ -11,7 +11,6 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/oldindex"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scan"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 // block is a block file.
@@ -189,13 +188,10 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 		Evidence: s.evidence(b.number),
 	}
 	if len(s.cfg.Subjects) > 0 || len(s.cfg.Sources) > 0 || len(s.cfg.Mirror) > 0 {
-		sb.ValidSubject = validSubject
+		sb.ValidSubject = record.ValidSubject[[]byte]
 	}
 	return sb
 }
-
-// validSubject says whether a message can have the subject.
-func validSubject(subject []byte) bool { return subjecttree.ValidPublish(subject) }
 
 // oldIndex reads what a server before 2.10 has written of a block; nil if there is
 // no such file, it is not of this content, or index.db says more.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -166,10 +167,10 @@ func (im *importer) line(l *line) error {
 	if err != nil {
 		return fmt.Errorf("%q is no time as in RFC 3339", l.Time)
 	}
-	if !validSubject([]byte(l.Subject)) {
+	if !record.ValidSubject(l.Subject) {
 		return fmt.Errorf("%q is no subject", l.Subject)
 	}
-	if len(l.Hdrs) > 0 && (!bytes.HasPrefix(l.Hdrs, []byte("NATS/1.0")) || !bytes.HasSuffix(l.Hdrs, []byte("\r\n\r\n"))) {
+	if !record.Storable(l.Subject, l.Hdrs, l.Data) {
 		return errors.New("hdrs is no header block")
 	}
 	if im.w == nil || im.w.account != l.Account || im.w.stream != l.Stream {

@@ -238,21 +238,61 @@ func Parse(buf []byte) (Record, error) {
 	if r.Kind == Tombstone && size != MinSize {
 		return Record{}, insane("tombstone length %d", size)
 	}
-	if r.Kind == Message && head != 0 && !validHeader(r.Header) {
+	if r.Kind == Message && head != 0 && !usualHeader(r.Header) && holdsHeader(buf[fixedSize:end]) {
 		return Record{}, insane("header section")
 	}
 	return r, nil
 }
+
+// The length of a header section is not covered by the checksum, so a wrong one
+// must be caught by what the bytes say. But no server looks into what a client
+// calls headers, so that a section of another form alone proves nothing.
 
 var (
 	headerStart = []byte("NATS/1.0")
 	headerEnd   = []byte("\r\n\r\n")
 )
 
-// validHeader is our check of a header section. Its length is not covered by
-// the checksum, so a wrong one must be caught by what the bytes say.
-func validHeader(h []byte) bool {
+// usualHeader says whether h has the form of a header section.
+func usualHeader(h []byte) bool {
 	return bytes.HasPrefix(h, headerStart) && bytes.HasSuffix(h, headerEnd)
+}
+
+// holdsHeader says whether something of that form is anywhere in the bytes of a
+// record: if its section has another one, the lengths are damaged.
+func holdsHeader(b []byte) bool {
+	_, behind, found := bytes.Cut(b, headerStart)
+	return found && bytes.Contains(behind, headerEnd)
+}
+
+// Storable says whether the record of a message would be read as what it is.
+func Storable(subject string, header, data []byte) bool {
+	if len(header) == 0 || usualHeader(header) {
+		return true
+	}
+	_, err := Parse(AppendMessage(nil, nil, 1, 0, subject, header, data))
+	return err == nil
+}
+
+// ValidSubject says whether a message of a stream with subjects can have this one:
+// no token is empty, and nothing in it ends an argument or a line of the protocol.
+// Servers take "*" and ">" in the subject of a message for plain text.
+func ValidSubject[S ~string | ~[]byte](s S) bool {
+	begins := true // a token
+	for i := range len(s) {
+		switch s[i] {
+		case '.':
+			if begins {
+				return false
+			}
+			begins = true
+		case ' ', '\t', '\r', '\n':
+			return false
+		default:
+			begins = false
+		}
+	}
+	return !begins
 }
 
 // ParseOwn reads the record at the beginning of buf, which this process has
