@@ -58,10 +58,9 @@ type disk struct {
 	syncAt      int64      // of the last sync in mode Interval
 	saved       uint64     // changes when index.db was written
 
-	firstEncryption bool // the stream was plain until now
-	stopping        bool // guarded by store.mu
-	truncating      bool // nothing is in flight; guarded by store.mu
-	broken          bool // what is in memory is not what is on disk; guarded by store.mu
+	stopping   bool // guarded by store.mu
+	truncating bool // nothing is in flight; guarded by store.mu
+	broken     bool // what is in memory is not what is on disk; guarded by store.mu
 
 	snapshotting sync.Mutex
 

@@ -44,7 +44,9 @@ func headerValue(h []byte, name string) ([]byte, bool) {
 // Storable says whether a store takes a message with these headers (ErrBadHeader). It
 // takes what clients call headers as it comes, unless that, with the payload, looks
 // like headers whose length was damaged.
-func Storable(subject string, header, data []byte) bool { return record.Storable(subject, header, data) }
+func Storable(subject string, header, data []byte) bool {
+	return record.Storable(subject, header, data)
+}
 
 // ttlNever is the TTL in seconds of a message that never expires.
 const ttlNever = -1

@@ -28,13 +28,18 @@ const (
 // left as it is.
 var ErrMetaDamaged = errors.New("checksums do not match")
 
-// loadKey opens the key of the stream, or makes one if encryption is new.
+// oldMetaKey is the stream's key before a change, kept until meta.inf is sealed with
+// the new one.
+const oldMetaKey = metaKey + ".old"
+
+// loadKey opens the key of the stream, and makes a new one if encryption is new, or is
+// configured otherwise than it was.
 func (d *disk) loadKey() error {
 	file, err := vfs.ReadFile(d.fs, path.Join(d.dir, metaKey), maxKeyFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if d.ring.Enabled() {
-			return d.newKey()
+			return d.changeKey(nil)
 		}
 		return nil
 	case err != nil:
@@ -49,81 +54,91 @@ func (d *disk) loadKey() error {
 	d.key = key
 	if !opened.Current(d.ring) {
 		d.host.event(Converted{Account: d.account, Stream: d.s.cfg.Name, Cipher: d.ring.Cipher.LogName()})
-		return d.rekey()
+		return d.changeKey(file)
 	}
+	if raw, err := d.storedMeta(); err == nil {
+		if _, err := key.Unseal(raw); err != nil {
+			return d.changeKey(nil) // a change that was interrupted
+		}
+	}
+	d.fs.Remove(path.Join(d.dir, oldMetaKey))
 	return nil
 }
 
-// newKey makes the stream's key. The meta file of a plain stream is encrypted by
-// the caller, who finds it unsealed.
-func (d *disk) newKey() error {
-	var old []byte
-	raw, err := vfs.ReadFile(d.fs, path.Join(d.dir, metaInf), maxMeta)
-	if err == nil && json.Valid(raw) {
-		old = raw
+// changeKey gives the stream a new key and seals meta.inf with it. current is the key
+// file of a meta.inf that d.key opens; nil if it is plain, or sealed with the old key.
+func (d *disk) changeKey(current []byte) error {
+	var plain []byte
+	switch raw, err := d.storedMeta(); {
+	case errors.Is(err, fs.ErrNotExist): // it is written later
+	case err != nil:
+		return err
+	default:
+		if plain, err = d.unsealMeta(raw); err != nil {
+			return err
+		}
+	}
+	if current != nil {
+		if err := vfs.ReplaceFile(d.fs, path.Join(d.dir, oldMetaKey), current, 0o600); err != nil {
+			return err
+		}
 	}
 	key, file, err := d.ring.New(d.object())
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		d.firstEncryption = true
-	}
 	if err := vfs.ReplaceFile(d.fs, path.Join(d.dir, metaKey), file, 0o600); err != nil {
 		return err
 	}
 	d.key = key
-	if old != nil {
-		return d.writeMeta(old)
+	if plain != nil {
+		if err := d.writeMeta(plain); err != nil {
+			return err
+		}
 	}
+	d.fs.Remove(path.Join(d.msgs, indexFile)) // nobody could open it any more
+	d.fs.Remove(path.Join(d.dir, oldMetaKey))
 	return nil
 }
 
-// rekey replaces the stream's key by one of the configured cipher and key.
-func (d *disk) rekey() error {
-	plain, err := d.readMeta()
-	if err != nil {
-		return err
-	}
-	index, _ := d.readIndex()
-	key, file, err := d.ring.New(d.object())
-	if err != nil {
-		return err
-	}
-	// The old pair stays readable until both new files are there: meta.inf is
-	// sealed with either key, and the reader tries what the key file gives.
-	sealed, err := key.Seal(plain)
-	if err != nil {
-		return err
-	}
-	if err := vfs.WriteSynced(d.fs, path.Join(d.dir, metaInf+".tmp"), sealed, 0o600); err != nil {
-		return err
-	}
-	sum := meta.Sum(meta.StreamName(path.Base(d.dir)), sealed)
-	if err := vfs.WriteSynced(d.fs, path.Join(d.dir, metaSum+".tmp"), sum, 0o600); err != nil {
-		return err
-	}
-	if err := vfs.ReplaceFile(d.fs, path.Join(d.dir, metaKey), file, 0o600); err != nil {
-		return err
-	}
-	if err := d.renameMeta(); err != nil {
-		return err
-	}
-	d.key = key
-	if index != nil { // sealed with the old key
-		d.fs.Remove(path.Join(d.msgs, indexFile))
-	}
-	return nil
+func (d *disk) storedMeta() ([]byte, error) {
+	return readMetaFiles(d.fs, d.dir, meta.StreamName(path.Base(d.dir)))
 }
 
 // readMeta returns the plain meta.inf, repairing a pair whose replacement was
 // interrupted.
 func (d *disk) readMeta() ([]byte, error) {
-	raw, err := readMetaFiles(d.fs, d.dir, meta.StreamName(path.Base(d.dir)))
-	if err != nil || d.key == nil {
-		return raw, err
+	raw, err := d.storedMeta()
+	if err != nil {
+		return nil, err
 	}
-	return d.key.Unseal(raw)
+	return d.unsealMeta(raw)
+}
+
+func (d *disk) unsealMeta(raw []byte) ([]byte, error) {
+	return unsealMeta(d.fs, d.dir, d.object(), d.ring, d.key, raw)
+}
+
+// unsealMeta returns the plain content of a meta.inf. key is that of the stream, nil
+// without one. While the key is being changed meta.inf may still be plain, or sealed
+// with the key before.
+func unsealMeta(fsys vfs.FS, dir string, object keys.Object, ring KeyRing, key *keys.Key, raw []byte) ([]byte, error) {
+	if key == nil {
+		return raw, nil
+	}
+	plain, err := key.Unseal(raw)
+	if err == nil || json.Valid(raw) {
+		if err != nil {
+			plain = raw
+		}
+		return plain, nil
+	}
+	if file, rerr := vfs.ReadFile(fsys, path.Join(dir, oldMetaKey), maxKeyFile); rerr == nil {
+		if old, _, rerr := ring.Open(object, file); rerr == nil {
+			return old.Unseal(raw)
+		}
+	}
+	return nil, err
 }
 
 // readMetaFiles returns meta.inf as stored. Errors: fs.ErrNotExist,
@@ -299,11 +314,12 @@ func ReadStreamMeta(fsys vfs.FS, dir, account string, ring KeyRing) ([]byte, err
 	if !ring.Enabled() {
 		return nil, ErrNoEncryption
 	}
-	key, _, err := ring.Open(keys.OfStream(account, name), file)
+	object := keys.OfStream(account, name)
+	key, _, err := ring.Open(object, file)
 	if err != nil {
 		return nil, err
 	}
-	return key.Unseal(raw)
+	return unsealMeta(fsys, dir, object, ring, key, raw)
 }
 
 // unfinished tells whether a stream directory without meta files is what a power
