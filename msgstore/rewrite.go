@@ -171,11 +171,13 @@ const minCompress = 64
 func (d *disk) swapKey(b *block, keyFile []byte) error {
 	name := d.keyPath(b.num)
 	if b.file.key != nil {
-		old, err := vfs.ReadFile(d.fs, name, maxKeyFile)
-		if err == nil {
-			if err := vfs.ReplaceFile(d.fs, name+".old", old, 0o600); err != nil {
-				return err
-			}
+		// Not what the file holds: that may be the key of a rewrite that has failed.
+		old, err := d.ring.Wrap(b.file.key, d.blockObject(b))
+		if err != nil {
+			return err
+		}
+		if err := vfs.ReplaceFile(d.fs, name+".old", old, 0o600); err != nil {
+			return err
 		}
 	}
 	return vfs.ReplaceFile(d.fs, name, keyFile, 0o600)
