@@ -35,17 +35,24 @@ func (r *recovery) account() {
 		if len(lost) >= maxLost {
 			return false
 		}
-		if _, dead := r.dead[seq]; dead || seq == 0 || seq < r.lowest() {
+		if _, dead := r.dead[seq]; dead {
 			return true
 		}
 		if b, _ := s.blockFor(seq); b != nil && !r.lacks(b, seq) {
 			return true
 		}
-		if r.index != nil && seq <= r.index.LastSeq && !r.lists(seq) || r.told != nil && seq < r.told.seq {
+		if r.index != nil && seq <= r.index.LastSeq && !r.lists(seq) {
 			return true
 		}
 		lost[seq] = struct{}{}
 		return true
+	}
+	noteAll := func(first, last uint64) {
+		if first == 0 {
+			return // nobody knows which
+		}
+		for seq := max(first, r.lowest()); seq <= last && note(seq); seq++ {
+		}
 	}
 	for i := range r.damages {
 		x := &r.damages[i]
@@ -56,19 +63,11 @@ func (r *recovery) account() {
 		if x.FirstSeq == 0 && x.b.file.locked != "" {
 			r.lockedSeqs(x)
 		}
-		for seq := x.FirstSeq; seq != 0 && seq <= x.LastSeq; seq++ {
-			if !note(seq) {
-				break
-			}
-		}
+		noteAll(x.FirstSeq, x.LastSeq)
 	}
 	r.missing = slices.DeleteFunc(r.missing, func(m indexdb.Block) bool {
 		before := len(lost)
-		for seq := m.FirstSeq; seq <= m.LastSeq; seq++ {
-			if !note(seq) {
-				break
-			}
-		}
+		noteAll(m.FirstSeq, m.LastSeq)
 		if len(lost) == before && len(lost) < maxLost {
 			return true // all of it was removed since
 		}
@@ -91,10 +90,8 @@ func (r *recovery) account() {
 			if r.holds(b) {
 				continue
 			}
-			for seq := max(b.FirstSeq, low); seq <= b.LastSeq && b.Msgs() > 0; seq++ {
-				if !note(seq) {
-					break
-				}
+			if b.Msgs() > 0 {
+				noteAll(max(b.FirstSeq, low), b.LastSeq)
 			}
 		}
 	}
@@ -136,10 +133,14 @@ func (r *recovery) lacks(b *block, seq uint64) bool {
 
 // lowest is the first sequence that can be lost: below, messages were removed.
 func (r *recovery) lowest() uint64 {
+	low := uint64(1)
 	if r.index != nil {
-		return r.index.FirstSeq
+		low = r.index.FirstSeq
 	}
-	return 1
+	if r.told != nil {
+		low = max(low, r.told.seq)
+	}
+	return low
 }
 
 // lists says whether index.db lists a message. It is asked about one after the
