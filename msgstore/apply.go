@@ -163,6 +163,9 @@ func (s *store) drop(o *op, b *block, i int, seq uint64, bulk bool) bool {
 		}
 	}
 	if e == nil {
+		if s.index != nil && err == nil && !c.lost() {
+			s.index.removeUnknown(seq)
+		}
 		s.dropUnreadable(o, b, i, seq, bulk)
 		return true
 	}

@@ -151,6 +151,9 @@ func (c *cache) free() {
 // memory is what the cache takes, in bytes.
 func (c *cache) memory() int64 { return int64(cap(c.buf)) + 16*int64(cap(c.ents)) }
 
+// lost says that nothing of the block can be read.
+func (c *cache) lost() bool { return len(c.bad) > 0 && c.bad[0].off < 0 }
+
 // badRange is a part of a block that holds no valid records.
 type badRange struct {
 	off, size   int64

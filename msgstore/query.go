@@ -445,6 +445,7 @@ func (l *lastFinder) find(s *store, f *Filter, maxSeq uint64, maxAllowed int) ([
 func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed int, fn func(*StoredMsg, int) bool) (total, remaining int, err error) {
 	f := NewFilter(filters...)
 	var b Batch
+	var before []uint64
 	for {
 		var l lastFinder
 		var seqs []uint64
@@ -463,10 +464,12 @@ func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowe
 			return 0, 0, err
 		}
 		// Messages do not change: if all are still there, they are as they were
-		// at the moment when the list was made.
-		if len(b.Msgs) == len(seqs)-at {
+		// at the moment when the list was made. One that is in the same list again
+		// was damaged and removed; its subject is not known any more.
+		if len(b.Msgs) == len(seqs)-at || slices.Equal(seqs, before) {
 			break
 		}
+		before = seqs
 	}
 	remaining = len(b.Msgs)
 	for i := range b.Msgs {

@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"unsafe"
 
 	"github.com/natsd/natsd/subjecttree"
@@ -76,6 +77,21 @@ func (x *subjectIndex) remove(subject []byte, seq uint64) {
 	})
 	if known && left == 0 {
 		x.tree.Delete(subject)
+	}
+}
+
+// removeUnknown uncounts the message seq, whose subject cannot be read, if the index
+// knows it as the first or the last one of a subject. It looks at all of them.
+func (x *subjectIndex) removeUnknown(seq uint64) {
+	var subject []byte
+	x.tree.Iterate(func(s []byte, i *subjectInfo) bool {
+		if i.first == seq || i.last == seq {
+			subject = bytes.Clone(s)
+		}
+		return subject == nil
+	})
+	if subject != nil {
+		x.remove(subject, seq)
 	}
 }
 
