@@ -11,10 +11,10 @@
 package oldindex
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/natsd/natsd/msgstore/internal/binread"
 	"github.com/natsd/natsd/msgstore/internal/keys"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/seqset"
@@ -74,67 +74,36 @@ func Decode(b []byte) (*Index, error) {
 		return nil, fmt.Errorf("%w: header", ErrCorrupt)
 	}
 	version := b[1]
-	r := reader{b: b[2:]}
+	r := binread.New(b[2:])
 	x := &Index{deleted: new(seqset.Set)}
-	x.Msgs = r.uvarint()
-	r.uvarint() // bytes
-	x.FirstSeq, x.FirstTime = r.uvarint(), r.varint()
-	x.LastSeq, x.LastTime = r.uvarint(), r.varint()
-	deleted := r.uvarint()
-	copy(x.LastSum[:], r.take(len(x.LastSum)))
+	x.Msgs = r.Uvarint()
+	r.Uvarint() // bytes
+	x.FirstSeq, x.FirstTime = r.Uvarint(), r.Varint()
+	x.LastSeq, x.LastTime = r.Uvarint(), r.Varint()
+	deleted := r.Uvarint()
+	copy(x.LastSum[:], r.Bytes(uint64(len(x.LastSum))))
 	switch {
-	case r.short, x.FirstSeq > x.LastSeq+1, x.LastSeq+1 == 0:
+	case r.Err() != nil, x.FirstSeq > x.LastSeq+1, x.LastSeq+1 == 0:
 		return nil, fmt.Errorf("%w: sequences", ErrCorrupt)
 	case deleted > 0 && version == 2:
-		set, _, err := seqset.Decode(r.b)
+		set, _, err := seqset.Decode(r.Rest())
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		x.deleted = set
-	case deleted > uint64(len(r.b)):
-		return nil, fmt.Errorf("%w: %d deleted messages in %d bytes", ErrCorrupt, deleted, len(r.b))
+	case deleted > uint64(r.Len()):
+		return nil, fmt.Errorf("%w: %d deleted messages in %d bytes", ErrCorrupt, deleted, r.Len())
 	default:
 		for range deleted {
-			x.deleted.Insert(x.FirstSeq + r.uvarint())
+			behind := r.Uvarint()
+			if behind > x.LastSeq-x.FirstSeq { // far ones would take much memory each
+				return nil, fmt.Errorf("%w: message %d behind the first", ErrCorrupt, behind)
+			}
+			x.deleted.Insert(x.FirstSeq + behind)
 		}
 	}
-	if r.short || uint64(x.deleted.Len()) != deleted {
+	if r.Err() != nil || uint64(x.deleted.Len()) != deleted {
 		return nil, fmt.Errorf("%w: %d of %d deleted messages", ErrCorrupt, x.deleted.Len(), deleted)
 	}
 	return x, nil
-}
-
-// reader takes values off the front of b. Behind its end it gives zeros, and
-// short is set.
-type reader struct {
-	b     []byte
-	short bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	r.took(n)
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	r.took(n)
-	return v
-}
-
-func (r *reader) took(n int) {
-	if n <= 0 {
-		r.short, n = true, len(r.b)
-	}
-	r.b = r.b[n:]
-}
-
-func (r *reader) take(n int) []byte {
-	if n > len(r.b) {
-		r.short, n = true, len(r.b)
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
 }
