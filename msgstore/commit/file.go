@@ -97,9 +97,12 @@ func (f *File) Err() error {
 
 // Close makes what was appended durable and ends the committer's use of the file.
 // It waits for the ops of the file to complete; the rules of [Queue.Perform] apply.
+// After an error it is for the owner to end the use, by [File.Drop] or [File.Leave].
 func (f *File) Close() error {
 	err := f.queue.Perform(&Op{File: f, Sync: true})
-	f.Drop()
+	if err == nil {
+		f.Drop()
+	}
 	return err
 }
 
@@ -107,14 +110,23 @@ func (f *File) Close() error {
 // content no longer matters, without syncing it: the removal or replacement is
 // durable already. All ops of the file must be complete. It waits for a background
 // sync that is in flight.
-func (f *File) Drop() {
+func (f *File) Drop() { f.release(true) }
+
+// Leave is Drop for a file whose content matters and could not be made durable: what
+// the journal holds of it stays there for the next [Open].
+func (f *File) Leave() { f.release(false) }
+
+// release ends the use of the file. With void nothing of it holds the journal any
+// longer.
+func (f *File) release(void bool) {
 	q := f.queue
 	q.mu.Lock()
 	f.acquire()
 	f.leave()
 	f.wantEnd = 0
-	f.synced = f.end // nothing of it holds the journal any longer
-	f.journaled = f.end
+	if void {
+		f.synced, f.journaled = f.end, f.end
+	}
 	f.vf = nil
 	delete(q.files, f)
 	q.mu.Unlock()

@@ -239,6 +239,7 @@ func (c *Committer) takeEntries(w *workspace) (entries []entry, size int) {
 			continue
 		}
 		if f.kind == kindBlock && len(f.pending.head.Data) > c.journalFileBytes() {
+			f.state = queued
 			c.mu.Lock()
 			c.single.push(f) // a sync of its own costs less
 			c.call()
@@ -525,8 +526,8 @@ func (c *Committer) removeSegments() error {
 	all = append(all, j.free...)
 	c.mu.Unlock()
 	for _, s := range all {
-		if !s.settled() {
-			return errForget
+		if err := c.settle(s); err != nil {
+			return err
 		}
 		s.file.Close()
 		if err := c.opts.FS.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -539,6 +540,21 @@ func (c *Committer) removeSegments() error {
 	c.mu.Lock()
 	j.full, j.cur, j.free, j.space, j.files = nil, nil, nil, 0, 0
 	c.mu.Unlock()
+	return nil
+}
+
+// settle syncs the files that a segment holds records of, so that nothing depends on it.
+func (c *Committer) settle(s *segment) error {
+	for _, h := range s.has {
+		if h.f.runs == nil {
+			if err := c.syncNow(h.f); err != nil {
+				return fmt.Errorf("%w: %w", errForget, err)
+			}
+		}
+	}
+	if !s.settled() {
+		return errForget
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (r *reader) collect(paths map[string]*history, s *oldSegment, f frame) {
 			}
 		case recRun:
 			if h := at(rec.id); h != nil {
-				h.runs = append(h.runs, rec.data)
+				h.runs = append(h.runs, bytes.Clone(rec.data)) // they outlive the segment
 			}
 		case recForget:
 			if r.mutations.IgnoreForget {

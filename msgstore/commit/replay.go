@@ -113,8 +113,16 @@ func (c *Committer) closeJournal() error {
 		return err
 	}
 	err := c.removeSegments()
-	if errors.Is(err, errForget) {
-		return nil // runs without a checkpoint: the next Open keeps them
+	if !errors.Is(err, errForget) {
+		return err
 	}
-	return err
+	// Runs without a checkpoint, or a file that could not be synced: the next Open
+	// finds what the journal holds of them.
+	j := &c.journal
+	for _, s := range append(append(j.full, j.free...), j.cur) {
+		if s != nil {
+			s.file.Close()
+		}
+	}
+	return nil
 }
