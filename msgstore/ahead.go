@@ -92,7 +92,7 @@ func (a *readAhead) begin(b *block) {
 		close(x.done)
 		return
 	}
-	key := record.NewKey(d.s.cfg.Name, b.num) // here: the replay changes cfg
+	key := record.NewKey(d.name, b.num) // here: the replay changes cfg
 	go func() {
 		defer close(x.done)
 		x.size = len(buf)

@@ -10,8 +10,8 @@ import (
 // maxSubject is the longest subject that the format can hold.
 const maxSubject = math.MaxUint16
 
-// skipLimit is the number of deleted sequences above which a skipped range
-// begins a new block, so that the deleted set of a block stays small.
+// skipLimit is the number of skipped sequences of a block above which a range begins a
+// new one, so that the deleted set of a block stays small.
 const skipLimit = 65536
 
 // StoreMsg implements Store.
@@ -240,10 +240,13 @@ func (s *store) placeSkip(o *op, n uint64, ts int64) error {
 			ts = s.now().UnixNano()
 		}
 	}
-	if n > skipLimit && s.tail.size > 0 {
+	if s.tail.skipped+n > skipLimit && s.tail.size > 0 {
 		if err := s.rotate(o); err != nil {
 			return err
 		}
+	}
+	if s.tail.size > 0 {
+		s.tail.skipped += n
 	}
 	sg, err := s.seat(o, record.MinSize)
 	if err != nil {
@@ -359,7 +362,7 @@ func (s *store) roomFor(m *RawMsg, start *uint64) error {
 
 // writable says whether the store takes operations. The caller holds wmu.
 func (s *store) writable() error {
-	if s.closed {
+	if s.closed || s.disk != nil && s.disk.stopping {
 		return ErrStoreClosed
 	}
 	return s.failure()
@@ -380,7 +383,7 @@ func (s *store) rotate(o *op) error {
 // setTail makes the new block b the tail. It joins s.blocks with its first
 // visible record. The caller holds wmu.
 func (s *store) setTail(b *block) {
-	s.tail.b, s.tail.size = b, 0
+	s.tail.b, s.tail.size, s.tail.skipped = b, 0, 0
 	if s.disk == nil {
 		b.cache.Store(new(cache))
 	} else {

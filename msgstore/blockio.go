@@ -121,14 +121,14 @@ func (d *disk) parse(b *block, buf []byte, v view) *cache {
 	c := newCache()
 	c.buf, c.compressed = content, compressed
 	if len(ranges) == 0 {
-		if _, whole := d.quick(record.NewKey(d.s.cfg.Name, b.num), c, v.after); whole && v.complete(c) {
+		if _, whole := d.quick(record.NewKey(d.name, b.num), c, v.after); whole && v.complete(c) {
 			return c
 		}
 	}
 	c.ents, c.tomb = c.ents[:0], nil
 	sb := scan.Block{
 		Content:    content,
-		Stream:     d.s.cfg.Name,
+		Stream:     d.name,
 		Number:     b.num,
 		Before:     v.before,
 		Unreadable: ranges,

@@ -66,6 +66,8 @@ type tail struct {
 	sum  [record.SumSize]byte // of the last record
 	size int64                // of all records handed over, uncompressed
 	max  int64                // size at which the next block begins
+
+	skipped uint64 // sequences that were skipped behind its first record
 }
 
 func (s *store) init(cfg Config) {

@@ -3,6 +3,7 @@ package msgstore
 import (
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ type disk struct {
 	host    *Host
 	fs      vfs.FS
 	account string
+	name    string // of the stream
 	dir     string // of the stream
 	msgs    string // its message blocks
 	rel     string // msgs relative to the store directory
@@ -34,6 +36,7 @@ type disk struct {
 	out     *commit.File
 	outFile vfs.File
 	stream  *keys.Stream // encrypts what goes to it
+	rotated []*fullFile  // the files before it that may be open still; guarded by store.wmu
 	lastUse atomic.Int64 // host tick of the last append
 	readAt  atomic.Int64 // host tick of the last time that a reader came to a block
 
@@ -58,7 +61,7 @@ type disk struct {
 	syncAt      int64      // of the last sync in mode Interval
 	saved       uint64     // changes when index.db was written
 
-	stopping   bool // guarded by store.mu
+	stopping   bool // set under wmu and store.mu; read under either
 	truncating bool // nothing is in flight; guarded by store.mu
 	broken     bool // what is in memory is not what is on disk; guarded by store.mu
 
@@ -192,10 +195,8 @@ func (d *disk) seal(o *op, err error) {
 	s.flying.Unlock()
 	switch {
 	case !flying:
-		s.mu.Lock()
 		o.err = err
-		s.notify.add(o)
-		s.mu.Unlock()
+		s.follow(o)
 	case complete:
 		s.complete(o, o.disk.err)
 	}
@@ -239,8 +240,15 @@ func (d *disk) delivered() {
 func (d *disk) fail(err error) {
 	w := &WriteError{Op: "write", Err: err}
 	if d.s.failed.CompareAndSwap(nil, w) {
-		d.host.event(WriteFailed{Account: d.account, Stream: d.s.cfg.Name, Err: w})
+		d.host.event(WriteFailed{Account: d.account, Stream: d.name, Err: w})
 	}
+}
+
+// fullFile is the file of a block that was full, until the next one is durable.
+type fullFile struct {
+	file   *commit.File
+	raw    vfs.File
+	closed atomic.Bool
 }
 
 // rotate makes b, which is new, the file that records go to. The caller holds
@@ -250,14 +258,20 @@ func (d *disk) rotate(o *op, b *block) error {
 		d.fail(err)
 		return err
 	}
-	old, oldFile := d.out, d.outFile
+	d.rotated = slices.DeleteFunc(d.rotated, func(x *fullFile) bool { return x.closed.Load() })
+	var old *fullFile
+	if d.out != nil {
+		old = &fullFile{file: d.out, raw: d.outFile}
+		d.rotated = append(d.rotated, old)
+		d.out = nil
+	}
 	d.s.mu.Lock()
 	d.s.tail.b.file.fresh = true
 	d.s.tail.b.file.sealed = true
 	d.s.tail.b.file.verified = max(d.host.tick.Load(), 1) // what was just written need not be read
 	d.s.mu.Unlock()
 	if old != nil && !d.host.mutations.RotateWithoutSync {
-		d.part(o, commit.Op{File: old, Sync: true})
+		d.part(o, commit.Op{File: old.file, Sync: true})
 	}
 	b.file.owner = d.s
 	out, file, keyFile, err := d.create(b)
@@ -276,8 +290,9 @@ func (d *disk) rotate(o *op, b *block) error {
 			return err
 		}
 		if old != nil {
-			old.Drop()
-			oldFile.Close()
+			old.file.Drop()
+			old.raw.Close()
+			old.closed.Store(true)
 		}
 		return nil
 	}})
@@ -289,7 +304,7 @@ func (d *disk) create(b *block) (*commit.File, vfs.File, []byte, error) {
 	var keyFile []byte
 	if d.ring.Enabled() {
 		var err error
-		if b.file.key, keyFile, err = d.ring.New(keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))); err != nil {
+		if b.file.key, keyFile, err = d.ring.New(keys.OfBlock(d.account, d.name, uint64(b.num))); err != nil {
 			return nil, nil, nil, err
 		}
 		d.stream = b.file.key.Stream()
@@ -337,10 +352,11 @@ func (d *disk) closeTail() error {
 	if d.out == nil {
 		return nil
 	}
-	err := d.out.Close()
-	if cerr := d.outFile.Close(); err == nil {
-		err = cerr
+	if err := d.out.Close(); err != nil {
+		d.fail(err)
+		return err
 	}
+	err := d.outFile.Close()
 	d.out, d.outFile, d.stream = nil, nil, nil
 	if err != nil {
 		d.fail(err)
@@ -399,7 +415,7 @@ func blockNumber(name string) uint32 {
 func (d *disk) relPath(b *block) string { return path.Join(d.rel, blockName(b.num)) }
 
 func (d *disk) blockObject(b *block) keys.Object {
-	return keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))
+	return keys.OfBlock(d.account, d.name, uint64(b.num))
 }
 
 func (d *disk) blockPath(n uint32) string { return path.Join(d.msgs, blockName(n)) }

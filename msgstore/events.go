@@ -89,6 +89,16 @@ func (e StateFailed) String() string {
 	return fmt.Sprintf("stream %s > %s: write %s: %v", e.Account, e.Stream, e.File, e.Err)
 }
 
+// ReadFailed reports that the disk did not give a file to the background verification.
+type ReadFailed struct {
+	Account, Stream, File string
+	Err                   error
+}
+
+func (e ReadFailed) String() string {
+	return fmt.Sprintf("stream %s > %s: read %s: %v", e.Account, e.Stream, e.File, e.Err)
+}
+
 // BlocksMissing reports a gap in the numbers of the blocks of a stream without a
 // usable index.db. Gaps also come from blocks whose messages were all removed.
 type BlocksMissing struct {

@@ -120,6 +120,7 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 		host:    h,
 		fs:      h.fs,
 		account: opts.Account,
+		name:    cfg.Name,
 		dir:     path.Join(h.dir, rel),
 		rel:     path.Join(rel, "msgs"),
 		ring:    opts.Keys,
@@ -211,9 +212,18 @@ func (f *FileStore) raise(to seqTime) error {
 	return w.wait().err
 }
 
-func (d *disk) closeFiles() {
+// closeFiles ends the use of files that are not needed any longer. The caller holds
+// wmu, or is the only one who knows the store; nothing is in flight.
+func (d *disk) closeFiles() { d.endFiles((*commit.File).Drop) }
+
+func (d *disk) endFiles(end func(*commit.File)) {
+	for _, x := range d.rotated {
+		end(x.file)
+		x.raw.Close()
+	}
+	d.rotated = nil
 	if d.out != nil {
-		d.out.Drop()
+		end(d.out)
 		d.outFile.Close()
 		d.out = nil
 	}
@@ -312,13 +322,18 @@ func (f *FileStore) stop(save bool) error {
 	s.wmu.Lock()
 	if err == nil && s.failed.Load() == nil {
 		err = d.closeTail()
+	} else if save {
+		d.endFiles((*commit.File).Leave)
 	} else {
 		d.closeFiles()
 	}
 	if err == nil {
 		d.clean()
 	}
-	if err == nil && save && d.saved != d.changes {
+	s.mu.RLock()
+	unsaved := d.saved != d.changes
+	s.mu.RUnlock()
+	if err == nil && save && unsaved {
 		var x *state
 		if x, err = d.stateOf(); err == nil {
 			err = d.saveState(x)
@@ -461,4 +476,4 @@ func (d *disk) alone(fn func() error) error {
 }
 
 // keyOfStream returns the stream's key for those who read its files offline.
-func (d *disk) object() keys.Object { return keys.OfStream(d.account, d.s.cfg.Name) }
+func (d *disk) object() keys.Object { return keys.OfStream(d.account, d.name) }

@@ -111,7 +111,7 @@ func (d *disk) writeMark(mark floorMark) error {
 		return err
 	}
 	mark.gone = d.gone
-	if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(d.s.cfg.Name)); err != nil {
+	if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(d.name)); err != nil {
 		return err
 	}
 	d.floored, d.marked = mark.seq, mark.block

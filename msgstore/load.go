@@ -429,7 +429,7 @@ func (s *store) LoadBatch(f *Filter, start uint64, limit BatchLimit, b *Batch) (
 		scan = nil
 	}
 	msgs, bytes := 0, 0
-	var next uint64
+	next := start
 	err := s.read(func() error {
 		for {
 			c, e, seq, err := s.next(f, &start, through, scan)
@@ -442,10 +442,11 @@ func (s *store) LoadBatch(f *Filter, start uint64, limit BatchLimit, b *Batch) (
 				}
 				return nil
 			case err != nil:
+				if _, bad := err.(*BadRecordError); !bad {
+					return err
+				}
 				if next = seq; msgs > 0 {
-					if _, bad := err.(*BadRecordError); bad {
-						return nil
-					}
+					return nil
 				}
 				return err
 			case e == nil:

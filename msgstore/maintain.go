@@ -161,7 +161,7 @@ func (d *disk) rewriteSome() {
 			return
 		}
 		if err := d.rewriteBlock(todo); err != nil {
-			d.host.event(StateFailed{Account: d.account, Stream: s.cfg.Name, File: d.blockPath(todo.num), Err: err})
+			d.host.event(StateFailed{Account: d.account, Stream: d.name, File: d.blockPath(todo.num), Err: err})
 			return
 		}
 	}

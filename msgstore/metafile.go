@@ -53,7 +53,7 @@ func (d *disk) loadKey() error {
 	}
 	d.key = key
 	if !opened.Current(d.ring) {
-		d.host.event(Converted{Account: d.account, Stream: d.s.cfg.Name, Cipher: d.ring.Cipher.LogName()})
+		d.host.event(Converted{Account: d.account, Stream: d.name, Cipher: d.ring.Cipher.LogName()})
 		return d.changeKey(file)
 	}
 	if raw, err := d.storedMeta(); err == nil {

@@ -135,7 +135,7 @@ func (d *disk) readPiece(b *block, seq uint64, from, to int64) *cache {
 			at += r.Size
 			continue
 		}
-		key := record.NewKey(d.s.cfg.Name, b.num)
+		key := record.NewKey(d.name, b.num)
 		if _, err := record.DecodeExclusive(buf[at:at+r.Size], &key); err != nil {
 			return nil
 		}

@@ -118,7 +118,7 @@ func (d *disk) recover() error {
 	}
 	d.unwritten = r.unwritten
 	d.host.event(Recovered{
-		Account: d.account, Stream: d.s.cfg.Name, FromIndex: r.adopted,
+		Account: d.account, Stream: d.name, FromIndex: r.adopted,
 		Scanned: r.scanned, Messages: r.s.msgs,
 	})
 	return nil

@@ -177,7 +177,7 @@ func (d *disk) blockKey(b *block) {
 		b.file.locked = ErrNoMainKey.Error()
 		return
 	}
-	object := keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))
+	object := keys.OfBlock(d.account, d.name, uint64(b.num))
 	key, opened, err := d.ring.Open(object, file)
 	if err != nil {
 		b.file.locked = err.Error()
@@ -224,7 +224,7 @@ func (d *disk) looksPlain(b *block) bool {
 	if len(buf) == 0 || blockcomp.Is(buf) {
 		return true
 	}
-	key := record.NewKey(d.s.cfg.Name, b.num)
+	key := record.NewKey(d.name, b.num)
 	if _, err = record.Decode(buf, &key); err == nil {
 		return true
 	}

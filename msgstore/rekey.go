@@ -22,7 +22,7 @@ func (d *disk) rewrapKeys() error {
 		if err != nil {
 			return fmt.Errorf("key of block %d: %w", b.num, err)
 		}
-		object := keys.OfBlock(d.account, d.s.cfg.Name, uint64(b.num))
+		object := keys.OfBlock(d.account, d.name, uint64(b.num))
 		key, opened, err := d.ring.Open(object, file)
 		if err != nil || !opened.Prev {
 			continue

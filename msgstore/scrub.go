@@ -50,6 +50,9 @@ func (d *disk) scrubOne(now int64) int64 {
 	v := d.viewOf(b)
 	s.mu.RUnlock()
 	c, err := d.fetchBlock(b, v)
+	if err != nil {
+		d.host.event(ReadFailed{Account: d.account, Stream: d.name, File: d.blockPath(b.num), Err: err})
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil && len(c.bad) == 0 {

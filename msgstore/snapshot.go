@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"path"
 	"time"
@@ -84,6 +85,9 @@ func (f *FileStore) Snapshot(w io.Writer, opts SnapshotOptions) error {
 	return f.snapshot1(w, opts)
 }
 
+// errSnapshotChanged ends a version 1 archive.
+var errSnapshotChanged = errors.New("messages were removed during the snapshot")
+
 // snapshot1 writes a version 1 archive: the blocks as they are, decrypted and
 // decompressed, and an index.db for them.
 func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
@@ -116,34 +120,31 @@ func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
 	if err := t.File(metaInf, now, inf); err != nil {
 		return err
 	}
-	if err := t.File(metaSum, now, meta.Sum(meta.StreamName(s.cfg.Name), inf)); err != nil {
+	if err := t.File(metaSum, now, meta.Sum(meta.StreamName(d.name), inf)); err != nil {
 		return err
 	}
 	for i, b := range blocks {
-		if err := d.load(b); err != nil {
+		var content []byte
+		err := s.read(func() error {
+			if s.blockIndex(b) < 0 {
+				return errSnapshotChanged // the index lists it
+			}
+			c, err := s.cached(b)
+			if err != nil {
+				return err
+			}
+			if len(c.bad) > 0 {
+				return c.damage(b, b.first.seq)
+			}
+			c.shared.Store(true) // it is looked at without the lock
+			content = c.buf[:len(c.buf):len(c.buf)]
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		s.mu.RLock()
-		c := b.cache.Load()
-		var content []byte
-		var bad error
-		if c != nil {
-			if len(c.bad) > 0 {
-				bad = c.damage(b, b.first.seq)
-			}
-			c.shared.Store(true)
-			content = c.buf[:len(c.buf):len(c.buf)]
-			if i == len(blocks)-1 {
-				content = content[:min(int64(len(content)), size)]
-			}
-		}
-		gone := s.blockIndex(b) < 0
-		s.mu.RUnlock()
-		if bad != nil {
-			return bad
-		}
-		if gone {
-			continue
+		if i == len(blocks)-1 {
+			content = content[:min(int64(len(content)), size)]
 		}
 		if err := t.File(path.Join("msgs", blockName(b.num)), now, content); err != nil {
 			return err
@@ -157,7 +158,7 @@ func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
 		if err := t.File(path.Join(dir, metaInf), now, c.Meta); err != nil {
 			return err
 		}
-		if err := t.File(path.Join(dir, metaSum), now, meta.Sum(meta.ConsumerName(s.cfg.Name, c.Name), c.Meta)); err != nil {
+		if err := t.File(path.Join(dir, metaSum), now, meta.Sum(meta.ConsumerName(d.name, c.Name), c.Meta)); err != nil {
 			return err
 		}
 		if err := t.File(path.Join(dir, "o.dat"), now, c.State); err != nil {

@@ -225,7 +225,7 @@ func (d *disk) keepSources() error {
 func (d *disk) replace(name string, data []byte) error {
 	err := vfs.ReplaceFile(d.fs, name, data, 0o600)
 	if err != nil {
-		d.host.event(StateFailed{Account: d.account, Stream: d.s.cfg.Name, File: name, Err: err})
+		d.host.event(StateFailed{Account: d.account, Stream: d.name, File: name, Err: err})
 	}
 	return err
 }
@@ -253,7 +253,7 @@ func (d *disk) readIndex() (*indexdb.Index, string) {
 	if err != nil {
 		return nil, err.Error()
 	}
-	plain, err := indexdb.Unseal(file, d.s.cfg.Name, d.key)
+	plain, err := indexdb.Unseal(file, d.name, d.key)
 	if err == nil {
 		var x *indexdb.Index
 		if x, err = indexdb.Decode(plain); err == nil {
@@ -275,9 +275,9 @@ func (d *disk) readManifest() *indexdb.Index {
 	if b == nil {
 		return nil
 	}
-	x, err := manifest.Decode(b, d.s.cfg.Name)
+	x, err := manifest.Decode(b, d.name)
 	if err != nil {
-		d.host.event(IndexIgnored{Account: d.account, Stream: d.s.cfg.Name, Reason: err.Error()})
+		d.host.event(IndexIgnored{Account: d.account, Stream: d.name, Reason: err.Error()})
 		return nil
 	}
 	return x

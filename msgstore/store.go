@@ -350,8 +350,6 @@ type SnapshotOptions struct {
 	// At is the state of which the archive is made (version 2): messages behind its
 	// last sequence are left out. nil: the present state.
 	At *State
-	// Check verifies every checksum first (version 1).
-	Check bool
 }
 
 // SnapshotConsumer is a consumer in an archive.

@@ -148,7 +148,7 @@ func (d *disk) removeFiles(blocks []*block, below uint32) error {
 // above seq.
 func (d *disk) cutAt(b *block, content []byte, seq uint64) int {
 	at := len(content)
-	scan.Run(&scan.Block{Content: content, Stream: d.s.cfg.Name, Number: b.num}, func(off int, r *record.Record) error {
+	scan.Run(&scan.Block{Content: content, Stream: d.name, Number: b.num}, func(off int, r *record.Record) error {
 		if r.Seq > seq {
 			at = off
 			return errFound
@@ -167,12 +167,12 @@ func (d *disk) finishTruncation() error {
 	if raw == nil {
 		return nil
 	}
-	p, err := truncation.Decode(raw, d.s.cfg.Name)
+	p, err := truncation.Decode(raw, d.name)
 	if newer := newerVersion(truncationFile, err); newer != nil {
 		return newer
 	}
 	if err != nil {
-		d.host.event(StateFailed{Account: d.account, Stream: d.s.cfg.Name, File: name, Err: err})
+		d.host.event(StateFailed{Account: d.account, Stream: d.name, File: name, Err: err})
 		return d.fs.Remove(name)
 	}
 	block := func(n uint32) *block {
@@ -255,7 +255,7 @@ func (d *disk) carryOut(p *truncation.Plan, keep, next *block) error {
 // manifestOf writes the manifest that goes with the content of an index.db.
 func (d *disk) manifestOf(index []byte) error {
 	name := path.Join(d.msgs, manifestFile)
-	plain, err := indexdb.Unseal(index, d.s.cfg.Name, d.key)
+	plain, err := indexdb.Unseal(index, d.name, d.key)
 	if err != nil {
 		d.fs.Remove(name) // it is sealed with the key before: index.db will not do, either
 		return nil
@@ -264,14 +264,14 @@ func (d *disk) manifestOf(index []byte) error {
 	if err != nil {
 		return err
 	}
-	return vfs.ReplaceFile(d.fs, name, manifest.Append(nil, x, d.s.cfg.Name), 0o600)
+	return vfs.ReplaceFile(d.fs, name, manifest.Append(nil, x, d.name), 0o600)
 }
 
 // setTailAt makes a block of the stream the tail. The caller holds wmu and mu.
 func (s *store) setTailAt(b *block) {
 	b.file.sealed = false
 	s.disk.host.dropSubjects(b)
-	s.tail.b, s.tail.size = b, b.size
+	s.tail.b, s.tail.size, s.tail.skipped = b, b.size, uint64(b.deleted.Len())
 	s.tail.sum = s.disk.tailSum
 	k := record.NewKey(s.cfg.Name, b.num)
 	s.tail.key = &k

@@ -24,9 +24,6 @@ func (s *store) UpdateConfig(cfg Config) error {
 		return ErrStoreWrongType
 	}
 	cfg = cfg.normal()
-	if cfg.Created.IsZero() {
-		cfg.Created = s.cfg.Created
-	}
 	if s.disk == nil {
 		s.wmu.Lock()
 		defer s.runCallbacks()
@@ -34,13 +31,14 @@ func (s *store) UpdateConfig(cfg Config) error {
 		if err := s.writable(); err != nil {
 			return err
 		}
-		s.replaceConfig(cfg)
+		s.replaceConfig(cfg.as(&s.cfg))
 		return nil
 	}
 	d := s.disk
 	d.maintaining.Lock()
 	defer d.maintaining.Unlock()
 	return d.alone(func() error {
+		cfg := cfg.as(&s.cfg)
 		if !s.cfg.sameLimits(&cfg) {
 			// The replay applies the old limits up to the place that index.db
 			// describes, and the new ones from there on.
@@ -56,13 +54,21 @@ func (s *store) UpdateConfig(cfg Config) error {
 	})
 }
 
+// as returns the configuration that takes the place of old, with what never changes.
+func (c Config) as(old *Config) Config {
+	c.Name, c.FirstSeq = old.Name, old.FirstSeq
+	if c.Created.IsZero() {
+		c.Created = old.Created
+	}
+	return c
+}
+
 // replaceConfig puts a configuration in force. The caller holds wmu, and nothing is
 // in flight.
 func (s *store) replaceConfig(cfg Config) {
 	o := newOp()
 	s.mu.Lock()
 	old := s.cfg
-	cfg.Name, cfg.FirstSeq = old.Name, old.FirstSeq
 	s.cfg = cfg
 	hadTTL, hadSched := s.due.ttl != nil, s.due.sched != nil
 	s.due.init(&s.cfg)

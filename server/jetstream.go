@@ -346,7 +346,7 @@ func (s *Server) storeEvent(e msgstore.Event) {
 		}
 	case commit.JournalDamaged, commit.JournalFailed:
 		s.log.Errorf("JetStream %s", e)
-	case msgstore.IndexIgnored, msgstore.BlocksMissing, msgstore.StateFailed:
+	case msgstore.IndexIgnored, msgstore.BlocksMissing, msgstore.StateFailed, msgstore.ReadFailed:
 		s.log.Warnf("JetStream %s", e)
 	case msgstore.Converted, msgstore.Repaired, commit.JournalReplayed:
 		s.log.Noticef("JetStream %s", e)

@@ -407,7 +407,11 @@ func (im *importer) entries(r *archive.Reader, inf []byte, name string) error {
 			return err
 		}
 	}
-	return im.finishAt(max(state.LastSeq, im.w.last), state.LastTime.UnixNano())
+	last := int64(0)
+	if !state.LastTime.IsZero() {
+		last = state.LastTime.UnixNano()
+	}
+	return im.finishAt(max(state.LastSeq, im.w.last), last)
 }
 
 func (im *importer) consumer(e archive.Entry) error {
