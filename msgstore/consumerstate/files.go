@@ -23,6 +23,8 @@ type Files struct {
 	ring keys.Ring
 	obj  keys.Object
 	key  *keys.Key // nil: plain
+
+	older *keys.Key // the one before, while a change that was interrupted is completed
 }
 
 // FilesOptions say where the files are and how they are encrypted.
@@ -162,8 +164,7 @@ func OpenFiles(o FilesOptions) (*Files, []byte, error) {
 		if !f.ring.Enabled() {
 			return f, inf, nil
 		}
-		// Plain until now.
-		return f, inf, f.convert(inf)
+		return f, inf, f.changeKey(inf, nil) // plain until now
 	case err != nil:
 		return nil, nil, err
 	case !f.ring.Enabled():
@@ -174,75 +175,88 @@ func OpenFiles(o FilesOptions) (*Files, []byte, error) {
 		return nil, nil, err
 	}
 	f.key = key
-	plain, err := key.Unseal(inf)
-	if err == nil && opened.Current(f.ring) {
-		return f, plain, nil
+	if old, err := vfs.ReadFile(f.fs, path.Join(f.dir, oldKey), maxMetaFile); err == nil {
+		f.older, _, _ = f.ring.Open(f.obj, old)
 	}
+	plain, current, err := f.unseal(inf, json.Valid)
 	if err != nil {
-		if plain, err = f.interrupted(inf); err != nil {
-			return nil, nil, fmt.Errorf("meta.inf of %s: %w", f.name, err)
+		return nil, nil, fmt.Errorf("meta.inf of %s: %w", f.name, err)
+	}
+	if !current || f.older != nil {
+		if err := f.complete(plain); err != nil {
+			return nil, nil, err
 		}
 	}
-	return f, plain, f.convert(plain)
+	if !opened.Current(f.ring) {
+		return f, plain, f.changeKey(plain, keyFile)
+	}
+	return f, plain, nil
 }
 
-// interrupted reads a meta.inf that the key does not fit since a conversion
-// stopped half way: it is plain, or its old key is still there.
-func (f *Files) interrupted(inf []byte) ([]byte, error) {
-	if json.Valid(inf) {
-		return inf, nil
-	}
-	old, err := vfs.ReadFile(f.fs, path.Join(f.dir, oldKey), maxMetaFile)
-	if err != nil {
-		return nil, keys.ErrNotRecovered
-	}
-	if f.key, _, err = f.ring.Open(f.obj, old); err != nil {
-		return nil, err
-	}
-	return f.key.Unseal(inf)
-}
-
-// oldKey is the key before a conversion, kept until that is complete.
+// oldKey is the key before a change, kept until that is complete.
 const oldKey = "meta.key.old"
 
-// convert gives the files a new key. The old one stays until all of them are
-// written.
-func (f *Files) convert(inf []byte) error {
+// changeKey gives the files a new key. keyFile is the one so far, nil without one: it
+// stays until all of them are written.
+func (f *Files) changeKey(inf, keyFile []byte) error {
 	state, c, err := f.ReadState()
 	if err != nil {
 		return err
 	}
-	old := path.Join(f.dir, oldKey)
-	if f.key != nil {
-		if err := f.keep(old); err != nil {
+	if keyFile != nil {
+		if err := vfs.ReplaceFile(f.fs, path.Join(f.dir, oldKey), keyFile, filePerm); err != nil {
 			return err
 		}
 	}
 	if err := f.newKey(); err != nil {
 		return err
 	}
+	return f.sealAll(inf, &state, c)
+}
+
+// complete does what is left of a change of the key that was interrupted.
+func (f *Files) complete(inf []byte) error {
+	state, c, err := f.ReadState()
+	if err != nil {
+		return err
+	}
+	return f.sealAll(inf, &state, c)
+}
+
+// sealAll seals the files with the key, and forgets the one before.
+func (f *Files) sealAll(inf []byte, s *State, c Checkpoint) error {
 	if err := f.WriteMeta(inf); err != nil {
 		return err
 	}
-	if err := f.WriteState(&state, c, time.Now().UnixNano()); err != nil {
+	if err := f.WriteState(s, c, time.Now().UnixNano()); err != nil {
 		return err
 	}
-	if err := f.fs.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f.older = nil
+	if err := f.fs.Remove(path.Join(f.dir, oldKey)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// keep copies the key file, unless an interrupted conversion has done so.
-func (f *Files) keep(old string) error {
-	if _, err := f.fs.Stat(old); err == nil {
-		return nil
+// unseal returns the plain content of a file, and whether it is sealed with the key.
+// While the key is being changed it may still be plain, which valid tells, or sealed
+// with the key before.
+func (f *Files) unseal(b []byte, valid func([]byte) bool) (plain []byte, current bool, err error) {
+	if f.key == nil {
+		return b, true, nil
 	}
-	b, err := vfs.ReadFile(f.fs, path.Join(f.dir, "meta.key"), maxMetaFile)
-	if err != nil {
-		return err
+	if plain, err = f.key.Unseal(b); err == nil {
+		return plain, true, nil
 	}
-	return vfs.ReplaceFile(f.fs, old, b, filePerm)
+	if valid(b) {
+		return b, false, nil
+	}
+	if f.older != nil {
+		if plain, oerr := f.older.Unseal(b); oerr == nil {
+			return plain, false, nil
+		}
+	}
+	return nil, false, err
 }
 
 // WriteMeta replaces meta.inf and meta.sum, durably.
@@ -288,16 +302,11 @@ func (f *Files) ReadState() (s State, c Checkpoint, err error) {
 	if err != nil {
 		return State{}, Checkpoint{}, err
 	}
-	if f.key != nil && len(b) > 0 {
-		plain, err := f.key.Unseal(b)
-		if err != nil {
-			// A conversion that was interrupted leaves it plain.
-			if s, perr := Decode(b); perr == nil {
-				return s, Checkpoint{}, nil
-			}
+	if len(b) > 0 {
+		decodes := func(b []byte) bool { _, err := Decode(b); return err == nil }
+		if b, _, err = f.unseal(b, decodes); err != nil {
 			return State{}, Checkpoint{}, fmt.Errorf("%w: o.dat of %s: %w", ErrCorrupt, f.name, err)
 		}
-		b = plain
 	}
 	if s, err = Decode(b); err != nil {
 		return State{}, Checkpoint{}, fmt.Errorf("o.dat of %s: %w", f.name, err)
