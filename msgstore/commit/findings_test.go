@@ -11,12 +11,12 @@ import (
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
-const strangerRoot = "/store"
+const findingsRoot = "/store"
 
 // openFile registers a new file with a queue of its own.
 func openFile(t *testing.T, c *Committer, name string) (*Queue, *File) {
 	t.Helper()
-	full := path.Join(strangerRoot, name)
+	full := path.Join(findingsRoot, name)
 	if err := vfs.MkdirAllSynced(c.opts.FS, path.Dir(full), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func openFile(t *testing.T, c *Committer, name string) (*Queue, *File) {
 // between, and whose next op is too large for it, still gets its turn: also if the
 // round has waited for company.
 func TestLargeBehindStaleEntry(t *testing.T) {
-	c, err := Open(strangerRoot, Options{FS: crashfs.New(1)})
+	c, err := Open(findingsRoot, Options{FS: crashfs.New(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestLargeBehindStaleEntry(t *testing.T) {
 // and is not refused for ever.
 func TestForgetBehindFailedJournal(t *testing.T) {
 	disk := crashfs.New(1)
-	c, err := Open(strangerRoot, Options{FS: disk, JournalFiles: 1, SyncsAlone: 1})
+	c, err := Open(findingsRoot, Options{FS: disk, JournalFiles: 1, SyncsAlone: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestForgetBehindFailedJournal(t *testing.T) {
 	if err := errors.Join(a.Close(), b.Close(), c.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := disk.ReadDir(path.Join(strangerRoot, journalDir)); err != nil || len(list) > 0 {
+	if list, err := disk.ReadDir(path.Join(findingsRoot, journalDir)); err != nil || len(list) > 0 {
 		t.Errorf("%d files of the journal, %v", len(list), err)
 	}
 }

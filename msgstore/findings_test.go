@@ -220,3 +220,101 @@ func TestLongestAge(t *testing.T) {
 		}
 	})
 }
+
+// Blocks are loaded while the configuration changes: for the race detector.
+func TestLoadsDuringUpdate(t *testing.T) {
+	cfg := Config{Name: "S", Subjects: []string{">"}}
+	s := openOn(t, crashfs.New(1), cfg, FileOptions{BlockSize: 100})
+	const n = 50
+	for range n {
+		put(t, s, "a", 1, "")
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(stop)
+		for i := range int64(50) {
+			cfg.MaxMsgs = n + i
+			if err := s.UpdateConfig(cfg); err != nil {
+				t.Error(err)
+			}
+			s.disk.host.Maintain(2 * cacheIdle)
+		}
+	})
+	for seq := uint64(1); ; seq++ {
+		select {
+		case <-stop:
+			wg.Wait()
+			return
+		default:
+		}
+		if _, err := s.LoadMsg(1+seq%n, nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A block that has skipped many sequences takes no more gaps.
+func TestSkipsBeginBlocks(t *testing.T) {
+	disk := crashfs.New(1)
+	s := openOn(t, disk, Config{Name: "S", Subjects: []string{">"}}, FileOptions{})
+	for range 4 {
+		put(t, s, "a", 1, "")
+		if err := s.SkipMsgs(s.State().LastSeq+1, skipLimit-1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := disk.ReadDir("/store/jetstream/$G/streams/S/msgs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, e := range list {
+		if blockNumber(e.Name()) > 0 {
+			blocks++
+		}
+	}
+	if blocks != 3 {
+		t.Errorf("%d blocks", blocks)
+	}
+	for _, b := range s.blocks {
+		if n := b.deleted.Len(); n > skipLimit {
+			t.Errorf("%d deleted sequences in block %d", n, b.num)
+		}
+	}
+}
+
+// A block that cannot be synced when it is full leaves nothing in the journal once it
+// is repaired.
+func TestFailedRotationIsRepaired(t *testing.T) {
+	disk := crashfs.New(1)
+	h, err := NewHost("/store", HostOptions{FS: disk, Manual: true, Commit: commit.Options{JournalFiles: 1, SyncsAlone: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenFileStore(h, Config{Name: "S", Subjects: []string{">"}}, FileOptions{Account: "$G", BlockSize: 4000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for disk.Calls(crashfs.Preallocate) == 0 {
+		put(t, s, "a", 1, "")
+	}
+	disk.Inject(func(c crashfs.Call) error {
+		if c.Kind == crashfs.Sync && strings.HasSuffix(c.Name, ".blk") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	for err = nil; err == nil; { // until the block is full, and is to be synced
+		err = s.StoreRawMsg("a", nil, nil, 0, 1, 0, false)
+	}
+	disk.Inject(nil)
+	h.Maintain(1)
+	put(t, s, "a", 1, "")
+	if err := errors.Join(s.Stop(), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := disk.ReadDir("/store/natsd"); err == nil && len(list) > 0 {
+		t.Errorf("%d files of the journal are left", len(list))
+	}
+}
