@@ -266,6 +266,7 @@ func (d *disk) rotate(o *op, b *block) error {
 		d.out = nil
 	}
 	d.s.mu.Lock()
+	d.s.tail.b.file.stored = d.s.tail.size
 	d.s.tail.b.file.fresh = true
 	d.s.tail.b.file.sealed = true
 	d.s.tail.b.file.verified = max(d.host.tick.Load(), 1) // what was just written need not be read
@@ -418,7 +419,7 @@ func (d *disk) blockObject(b *block) keys.Object {
 	return keys.OfBlock(d.account, d.name, uint64(b.num))
 }
 
-func (d *disk) blockPath(n uint32) string { return path.Join(d.msgs, blockName(n)) }
+func (d *disk) blockPath(n uint32) string { return d.msgs + "/" + blockName(n) }
 
 func (d *disk) oldIndexPath(n uint32) string {
 	return path.Join(d.msgs, strconv.FormatUint(uint64(n), 10)+".idx")

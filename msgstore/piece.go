@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"os"
 	"sort"
 
@@ -38,7 +39,8 @@ type piece struct {
 	seq uint64
 	gen uint64 // of the file
 	n   int    // in b.places
-	c   *cache
+	c   cache
+	ent [1]ent // of c
 }
 
 // remember keeps the places of messages in b, of which c is the content. The caller
@@ -73,7 +75,7 @@ func (d *disk) piece(b *block, seq uint64) *cache {
 	}
 	last := d.last.Load()
 	if last != nil && last.b == b && last.seq == seq && last.gen == b.file.gen {
-		return last.c
+		return &last.c
 	}
 	p := b.places
 	if p == nil || p.gen != b.file.gen || !b.file.sealed || b.file.locked != "" || seq < p.first {
@@ -94,11 +96,13 @@ func (d *disk) piece(b *block, seq uint64) *cache {
 		b.pieces.Store(0)
 		return nil
 	}
-	c := d.readPiece(b, seq, from, to)
-	if c != nil {
-		d.last.Store(&piece{b, seq, p.gen, n, c})
+	x := d.readPiece(b, seq, from, to)
+	if x == nil {
+		return nil
 	}
-	return c
+	x.gen, x.n = p.gen, n
+	d.last.Store(x)
+	return &x.c
 }
 
 // small says whether all blocks of the stream would take no more than half of the
@@ -110,7 +114,7 @@ func (d *disk) small(b *block) bool {
 
 // readPiece finds the record of message seq in a part of the file of b, nil if it is
 // not there or not whole.
-func (d *disk) readPiece(b *block, seq uint64, from, to int64) *cache {
+func (d *disk) readPiece(b *block, seq uint64, from, to int64) *piece {
 	d.host.enter()
 	defer d.host.leave()
 	f, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDONLY, 0)
@@ -140,10 +144,9 @@ func (d *disk) readPiece(b *block, seq uint64, from, to int64) *cache {
 			return nil
 		}
 		off := uint32(from) + uint32(at)
-		return &cache{
-			buf: append([]byte(nil), buf[at:at+r.Size]...), base: off,
-			ents: []ent{{seq: seq, off: off, size: uint32(r.Size)}},
-		}
+		x := &piece{b: b, seq: seq, ent: [1]ent{{seq: seq, off: off, size: uint32(r.Size)}}}
+		x.c.buf, x.c.base, x.c.ents = bytes.Clone(buf[at:at+r.Size]), off, x.ent[:]
+		return x
 	}
 	return nil
 }

@@ -219,3 +219,41 @@ func TestPieceBecomesFirst(t *testing.T) {
 		forget()
 	}
 }
+
+// A stream that does not fit into memory is read in pieces however often, also while
+// its blocks were sealed by the store that is open; one that fits is loaded.
+func TestPiecesOfLargeStream(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		budget int64
+		loaded bool
+	}{{"no room", 1, false}, {"room", 1 << 30, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := openOn(t, crashfs.New(1), Config{Name: "S", Subjects: []string{">"}}, FileOptions{BlockSize: 40_000})
+			defer stopAll(t, s)
+			h := s.disk.host
+			h.placeEvery, h.budget = 1000, tc.budget
+			for range 1000 {
+				if _, _, err := s.StoreMsg("a", nil, make([]byte, 100), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := s.blocks[1]
+			if err := s.disk.load(b); err != nil {
+				t.Fatal(err)
+			}
+			h.Maintain(cacheIdle + 1)
+			if b.cache.Load() != nil || b.places == nil {
+				t.Fatal("the block is in memory, or its places are not known")
+			}
+			for i := range uint64(4 * pieceLimit) { // here and there
+				if _, err := s.LoadMsg(b.first.seq+50+i%2*100, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if loaded := b.cache.Load() != nil; loaded != tc.loaded {
+				t.Errorf("loaded: %v", loaded)
+			}
+		})
+	}
+}
