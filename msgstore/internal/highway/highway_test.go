@@ -104,6 +104,44 @@ func TestSumParts(t *testing.T) {
 	}
 }
 
+// TestSumPair compares two sums at a time with one, for every length of the rest of a
+// packet, at every alignment, and for bodies of different lengths.
+func TestSumPair(t *testing.T) {
+	key := sha256.Sum256([]byte("S"))
+	data := ramp(4200)
+	for n := range 300 {
+		for at := range 8 {
+			for _, more := range []int{0, 1} {
+				a := slices.Clone(data[at : at+16+n])
+				b := slices.Clone(data[at+1000 : at+1000+16+n+more])
+				headA, headB := [16]byte(a), [16]byte(b)
+				wantA, wantB := highwayhash.Sum64(a, key[:]), highwayhash.Sum64(b, key[:])
+				if gotA, gotB := SumPair(&key, &headA, a[16:], &headB, b[16:]); gotA != wantA || gotB != wantB {
+					t.Fatalf("%d and %d bytes: %016x %016x, want %016x %016x", len(a), len(b), gotA, gotB, wantA, wantB)
+				}
+			}
+		}
+	}
+}
+
+// FuzzSumPair compares two sums at a time with one on any bytes.
+func FuzzSumPair(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdefxxx0123456789abcdef0123456789abcdefyyy"), []byte("S"))
+	f.Fuzz(func(t *testing.T, data, name []byte) {
+		n := len(data) / 2
+		if n < 16 {
+			return
+		}
+		key := sha256.Sum256(name)
+		a, b := data[:n], data[n:2*n]
+		headA, headB := [16]byte(a), [16]byte(b)
+		wantA, wantB := highwayhash.Sum64(a, key[:]), highwayhash.Sum64(b, key[:])
+		if gotA, gotB := SumPair(&key, &headA, a[16:], &headB, b[16:]); gotA != wantA || gotB != wantB {
+			t.Fatalf("%016x %016x, want %016x %016x", gotA, gotB, wantA, wantB)
+		}
+	})
+}
+
 // FuzzSumParts compares the two ways to compute a sum on any bytes.
 func FuzzSumParts(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdefx"), []byte("S"))

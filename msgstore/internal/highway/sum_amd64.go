@@ -7,6 +7,9 @@ import "unsafe"
 //go:noescape
 func sumAVX2(key *[32]byte, head *[16]byte, body *byte, n int) uint64
 
+//go:noescape
+func sumPairAVX2(key *[32]byte, headA *[16]byte, bodyA *byte, headB *[16]byte, bodyB *byte, n int) (a, b uint64)
+
 func cpuid(leaf, sub uint32) (ax, bx, cx, dx uint32)
 
 func xgetbv() (ax uint32)
@@ -40,4 +43,13 @@ func SumParts(key *[32]byte, head *[16]byte, body []byte) uint64 {
 		return sumAVX2(key, head, unsafe.SliceData(body), len(body))
 	}
 	return joinParts(key, head, body)
+}
+
+// SumPair is SumParts of two pieces, whose bodies are of the same length. It takes
+// little more than half the time: the steps of one sum wait for each other.
+func SumPair(key *[32]byte, headA *[16]byte, bodyA []byte, headB *[16]byte, bodyB []byte) (a, b uint64) {
+	if n := len(bodyA); hasAVX2 && n >= len(headA) && n == len(bodyB) {
+		return sumPairAVX2(key, headA, unsafe.SliceData(bodyA), headB, unsafe.SliceData(bodyB), n)
+	}
+	return SumParts(key, headA, bodyA), SumParts(key, headB, bodyB)
 }

@@ -149,6 +149,171 @@ final:
 	MOVQ   AX, ret+32(FP)
 	RET
 
+// UPDATE2 is UPDATE, and the same with the packet Y8 and Y9 = v0, Y10 = v1, Y11 = mul0,
+// Y12 = mul1: an instruction of one sum while those of the other wait for each other.
+#define UPDATE2 \
+	VPADDQ   Y0, Y2, Y2 \
+	VPADDQ   Y8, Y10, Y10 \
+	VPADDQ   Y3, Y2, Y2 \
+	VPADDQ   Y11, Y10, Y10 \
+	VPSRLQ   $32, Y1, Y0 \
+	VPSRLQ   $32, Y9, Y8 \
+	VPMULUDQ Y2, Y0, Y0 \
+	VPMULUDQ Y10, Y8, Y8 \
+	VPADDQ   Y4, Y1, Y1 \
+	VPADDQ   Y12, Y9, Y9 \
+	VPXOR    Y0, Y3, Y3 \
+	VPXOR    Y8, Y11, Y11 \
+	VPSRLQ   $32, Y2, Y0 \
+	VPSRLQ   $32, Y10, Y8 \
+	VPMULUDQ Y1, Y0, Y0 \
+	VPMULUDQ Y9, Y8, Y8 \
+	VPXOR    Y0, Y4, Y4 \
+	VPXOR    Y8, Y12, Y12 \
+	VPSHUFB  Y5, Y2, Y0 \
+	VPSHUFB  Y5, Y10, Y8 \
+	VPADDQ   Y0, Y1, Y1 \
+	VPADDQ   Y8, Y9, Y9 \
+	VPSHUFB  Y5, Y1, Y0 \
+	VPSHUFB  Y5, Y9, Y8 \
+	VPADDQ   Y0, Y2, Y2 \
+	VPADDQ   Y8, Y10, Y10
+
+#define PERMUTE2 \
+	VPERMQ  $0x4e, Y1, Y0 \
+	VPERMQ  $0x4e, Y9, Y8 \
+	VPSHUFD $0xb1, Y0, Y0 \
+	VPSHUFD $0xb1, Y8, Y8 \
+	UPDATE2
+
+// func sumPairAVX2(key *[32]byte, headA *[16]byte, bodyA *byte, headB *[16]byte, bodyB *byte, n int) (a, b uint64)
+//
+// It is sumAVX2 of two sums of the same length, step by step.
+TEXT ·sumPairAVX2(SB), NOSPLIT, $0-64
+	MOVQ key+0(FP), AX
+	MOVQ headA+8(FP), BX
+	MOVQ bodyA+16(FP), SI
+	MOVQ headB+24(FP), R11
+	MOVQ bodyB+32(FP), DI
+	MOVQ n+40(FP), CX
+
+	VMOVDQU (AX), Y1
+	VPSHUFD $0xb1, Y1, Y2
+	VMOVDQU initial<>+0x00(SB), Y3
+	VMOVDQU initial<>+0x20(SB), Y4
+	VPXOR   Y3, Y1, Y1
+	VPXOR   Y4, Y2, Y2
+	VMOVDQU zipper<>(SB), Y5
+	VMOVDQA Y1, Y9
+	VMOVDQA Y2, Y10
+	VMOVDQA Y3, Y11
+	VMOVDQA Y4, Y12
+
+	VMOVQ       (BX), X0
+	VMOVQ       (R11), X8
+	VPINSRQ     $1, 8(BX), X0, X0
+	VPINSRQ     $1, 8(R11), X8, X8
+	VINSERTI128 $1, (SI), Y0, Y0
+	VINSERTI128 $1, (DI), Y8, Y8
+	UPDATE2
+	ADDQ        $16, SI
+	ADDQ        $16, DI
+	SUBQ        $16, CX
+	JMP         test
+
+loop:
+	VMOVDQU (SI), Y0
+	VMOVDQU (DI), Y8
+	UPDATE2
+	ADDQ    $32, SI
+	ADDQ    $32, DI
+	SUBQ    $32, CX
+
+test:
+	CMPQ CX, $32
+	JAE  loop
+	TESTQ CX, CX
+	JZ    final
+
+	VMOVQ        CX, X6
+	VPBROADCASTD X6, Y7
+	VPADDQ       Y7, Y1, Y1
+	VPADDQ       Y7, Y9, Y9
+	VPSLLD       X6, Y2, Y13
+	VPSLLD       X6, Y10, Y14
+	MOVQ         $32, DX
+	SUBQ         CX, DX
+	VMOVQ        DX, X6
+	VPSRLD       X6, Y2, Y2
+	VPSRLD       X6, Y10, Y10
+	VPOR         Y13, Y2, Y2
+	VPOR         Y14, Y10, Y10
+
+	MOVQ       CX, DX
+	ANDQ       $28, DX
+	LEAQ       masks<>+0x20(SB), R8
+	SUBQ       DX, R8
+	VMOVDQU    (R8), Y6
+	VPMASKMOVD (SI), Y6, Y0
+	VPMASKMOVD (DI), Y6, Y8
+	CMPQ       CX, $16
+	JB         few
+
+	VPBROADCASTD -4(SI)(CX*1), Y6
+	VPBROADCASTD -4(DI)(CX*1), Y7
+	VPBLENDD     $0x80, Y6, Y0, Y0
+	VPBLENDD     $0x80, Y7, Y8, Y8
+	JMP          last
+
+few:
+	ANDQ         $3, CX
+	JZ           last
+	ADDQ         DX, SI
+	ADDQ         DX, DI
+	MOVQ         CX, R9
+	SHRQ         $1, R9
+	MOVBLZX      (SI), R8
+	MOVBLZX      (SI)(R9*1), R10
+	SHLL         $8, R10
+	ORL          R10, R8
+	MOVBLZX      -1(SI)(CX*1), R10
+	SHLL         $16, R10
+	ORL          R10, R8
+	VMOVD        R8, X6
+	VPBROADCASTD X6, Y6
+	VPBLENDD     $0x10, Y6, Y0, Y0
+	MOVBLZX      (DI), R8
+	MOVBLZX      (DI)(R9*1), R10
+	SHLL         $8, R10
+	ORL          R10, R8
+	MOVBLZX      -1(DI)(CX*1), R10
+	SHLL         $16, R10
+	ORL          R10, R8
+	VMOVD        R8, X6
+	VPBROADCASTD X6, Y6
+	VPBLENDD     $0x10, Y6, Y8, Y8
+
+last:
+	UPDATE2
+
+final:
+	PERMUTE2
+	PERMUTE2
+	PERMUTE2
+	PERMUTE2
+	VPADDQ Y2, Y1, Y1
+	VPADDQ Y10, Y9, Y9
+	VPADDQ Y4, Y3, Y3
+	VPADDQ Y12, Y11, Y11
+	VPADDQ Y3, Y1, Y1
+	VPADDQ Y11, Y9, Y9
+	VMOVQ  X1, AX
+	VMOVQ  X9, BX
+	VZEROUPPER
+	MOVQ   AX, a+48(FP)
+	MOVQ   BX, b+56(FP)
+	RET
+
 // func cpuid(leaf, sub uint32) (ax, bx, cx, dx uint32)
 TEXT ·cpuid(SB), NOSPLIT, $0-24
 	MOVL leaf+0(FP), AX

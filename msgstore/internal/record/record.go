@@ -159,6 +159,17 @@ func Seal(buf []byte, key *Key) {
 	for len(buf) > 0 {
 		field := binary.LittleEndian.Uint32(buf)
 		size := int(field &^ hasHeader)
+		if field&hasHeader == 0 && len(buf) > size && binary.LittleEndian.Uint32(buf[size:]) == field {
+			// Two at a time, if the next one is as large.
+			a, b := buf[:size], buf[size:2*size]
+			end := size - SumSize
+			sumA, sumB := highway.SumPair((*[sha256.Size]byte)(key),
+				(*[headSize]byte)(a[4:]), a[fixedSize:end], (*[headSize]byte)(b[4:]), b[fixedSize:end])
+			binary.LittleEndian.PutUint64(a[end:], sumA)
+			binary.LittleEndian.PutUint64(b[end:], sumB)
+			buf = buf[2*size:]
+			continue
+		}
 		sum := sumExclusive(buf[:size], int(binary.LittleEndian.Uint16(buf[20:])), field&hasHeader != 0, key)
 		binary.LittleEndian.PutUint64(buf[size-SumSize:], sum)
 		buf = buf[size:]
