@@ -57,6 +57,10 @@ const (
 	// with a huge backlog gives its worker back to the others.
 	roundFileBytes = 4 << 20
 
+	// deliverBytes is how much is delivered before those who wait are told of it: they
+	// make what comes next while the rest is delivered.
+	deliverBytes = 128 << 10
+
 	// keepBuf bounds what a workspace keeps of the memory in which small records
 	// were joined.
 	keepBuf = 1 << 20

@@ -301,46 +301,59 @@ func (q *Queue) finish(f *File, ops []*Op) {
 	f.leave()
 	q.release()
 	q.c.stand(q) // before the callbacks, which may take their time
-	told := false
-	if !q.delivering {
-		q.delivering = true
-		for {
-			q.batch = q.batch[:0]
-			if q.c.opts.Mutations.OutOfOrder {
-				q.doneToFront()
-			}
-			for q.first != nil && q.first.done {
-				o := q.first
-				q.first = o.next
-				if q.first == nil {
-					q.last = nil
-				}
-				o.next = nil
-				q.bytes -= len(o.Data)
-				if o.File != nil {
-					// What comes behind a failure is no use, though it may be durable:
-					// what is complete is a prefix.
-					if o.Err != nil {
-						q.broken = o.Err
-					} else {
-						o.Err = q.broken
-					}
-				}
-				q.batch = append(q.batch, o)
-			}
-			if len(q.batch) == 0 {
-				break
-			}
-			q.mu.Unlock()
-			told = q.deliver() || told
-			q.mu.Lock()
-		}
-		q.delivering = false
-	}
+	q.deliverAll()
 	q.mu.Unlock()
-	if told && q.delivered != nil {
+}
+
+// deliverAll delivers what is complete, unless another goroutine is at it. Called with
+// mu held, which it lets go meanwhile.
+func (q *Queue) deliverAll() {
+	for !q.delivering && q.complete() {
+		q.delivering = true
+		q.mu.Unlock()
+		told := q.deliver()
+		q.mu.Lock()
+		q.delivering = false
+		if !told || q.delivered == nil {
+			continue
+		}
+		if q.first != nil && q.first.done {
+			q.c.deliverRest(q) // the callback may wait for it
+		}
+		q.mu.Unlock()
 		q.c.aside(q.delivered)
+		q.mu.Lock()
 	}
+}
+
+// complete takes the ops that are complete out of the queue, into batch, and says
+// whether there are any. Called with mu held.
+func (q *Queue) complete() bool {
+	if q.c.opts.Mutations.OutOfOrder {
+		q.doneToFront()
+	}
+	q.batch = q.batch[:0]
+	for bytes := 0; q.first != nil && q.first.done && bytes < deliverBytes; {
+		o := q.first
+		q.first = o.next
+		if q.first == nil {
+			q.last = nil
+		}
+		o.next = nil
+		q.bytes -= len(o.Data)
+		bytes += len(o.Data)
+		if o.File != nil {
+			// What comes behind a failure is no use, though it may be durable:
+			// what is complete is a prefix.
+			if o.Err != nil {
+				q.broken = o.Err
+			} else {
+				o.Err = q.broken
+			}
+		}
+		q.batch = append(q.batch, o)
+	}
+	return len(q.batch) > 0
 }
 
 // doneToFront is the mutation OutOfOrder.

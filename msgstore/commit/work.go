@@ -106,6 +106,20 @@ func (c *Committer) aside(fn func()) {
 	c.mu.Unlock()
 }
 
+// deliverRest starts a worker that begins with what q has to deliver. Called with the
+// queue's mu held.
+func (c *Committer) deliverRest(q *Queue) {
+	c.mu.Lock()
+	c.workers++
+	c.mu.Unlock()
+	go func() {
+		q.mu.Lock()
+		q.deliverAll()
+		q.mu.Unlock()
+		c.work()
+	}()
+}
+
 // work is a worker: it works until there is nothing to do.
 func (c *Committer) work() {
 	for c.workJob() {
