@@ -33,6 +33,8 @@ func (f noSyncFile) WritePieces(pieces [][]byte, off int64) error {
 	return vfs.WritePieces(f.File, pieces, off)
 }
 
+func (noSync) SyncDir(string) error { return nil }
+
 func (f noSync) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	x, err := f.FS.OpenFile(name, flag, perm)
 	return noSyncFile{x}, err
@@ -94,7 +96,7 @@ func (p *pacer) median() float64 { return p.times[len(p.times)/2] }
 func BenchmarkAppend(b *testing.B) {
 	for _, subjects := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("subjects=%d", subjects), func(b *testing.B) {
-			const batch, batches = 1000, 32 // of a turn
+			const batch, batches = 1000, 64 // of a turn
 			_, s := benchStore(b, Config{}, FileOptions{Durability: External})
 			data := make([]byte, 128)
 			msgs := make([]RawMsg, batch)
