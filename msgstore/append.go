@@ -436,15 +436,15 @@ func (s *store) complete(o *op, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight[0] != o {
-		panic("msgstore: completions out of order")
-	}
 	if err != nil {
 		o.err = err
 	} else {
 		s.apply(o)
 	}
 	s.flying.Lock()
+	if s.flight[0] != o {
+		panic("msgstore: completions out of order")
+	}
 	s.flight[0] = nil
 	s.flight = s.flight[1:]
 	s.flying.Unlock()
