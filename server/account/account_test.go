@@ -363,6 +363,32 @@ func keysOf(a *Account) (keys []replyKey) {
 	return keys
 }
 
+// TestShadowsOfTheGone: a subscription that ends while imports are changed leaves no shadow behind.
+func TestShadowsOfTheGone(t *testing.T) {
+	set := newSet(t)
+	a, b := set.GetOrAdd("A", subjecttree.ListOptions{}), set.GetOrAdd("B", subjecttree.ListOptions{})
+	imp, err := NewStreamImport(a, b, "x.>", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, without := Config{Streams: []*StreamImport{imp}}, Config{}
+	k := &sink{}
+	for range 3000 {
+		a.Configure(&without)
+		s := subscribe(t, a, "x.1", "", k)
+		ended := make(chan struct{})
+		go func() {
+			a.Unsubscribe(s)
+			close(ended)
+		}()
+		a.Configure(&with)
+		<-ended
+		if n := b.List().Len(); n != 0 {
+			t.Fatalf("%d shadows of a subscription that has ended", n)
+		}
+	}
+}
+
 // TestShadowsDoNotMultiply: two imports that overlap, in each of many accounts, are two to the number of accounts ways for a
 // subscription.
 func TestShadowsDoNotMultiply(t *testing.T) {

@@ -82,6 +82,9 @@ type shadow struct {
 func (a *Account) wire(s *Sub) {
 	left := maxShadows
 	a.wireAtMost(s, &left)
+	if s.closed.Load() {
+		a.unwire(s) // who closed it meanwhile may not have seen that there are some
+	}
 }
 
 func (a *Account) wireAtMost(s *Sub, left *int) {

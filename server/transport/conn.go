@@ -379,9 +379,14 @@ func (c *Conn) release() {
 	}
 }
 
-// die closes the socket; mu is held.
+// die closes the socket; mu is held. TLS writes a last record, which may wait for the
+// peer, and producers for mu.
 func (c *Conn) die() {
 	c.end(dead)
+	if c.raw == nil {
+		c.cfg.Go(func() { c.nc.Close() })
+		return
+	}
 	c.nc.Close()
 }
 

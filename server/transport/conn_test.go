@@ -65,6 +65,46 @@ func pair(t testing.TB, tcp bool, cfg Config) (*Conn, net.Conn, func()) {
 	return c, far, func() { c.Abort(); far.Close(); wg.Wait() }
 }
 
+// slowEnd is a socket whose end waits for the peer, as that of TLS may.
+type slowEnd struct {
+	net.Conn
+	wait chan struct{}
+}
+
+func (s slowEnd) Close() error {
+	<-s.wait
+	return s.Conn.Close()
+}
+
+// TestSlowEnd: producers do not wait for the end of a connection that takes its time.
+func TestSlowEnd(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	wait := make(chan struct{})
+	var wg sync.WaitGroup
+	c := New(slowEnd{near, wait}, Config{Owner: &owner{}, Go: func(f func()) { wg.Go(f) }})
+	var o Outbox
+	c.Reserve(1)
+	o.Stage(c).Append([]byte("x"))
+	ended := make(chan struct{})
+	go func() {
+		c.Close()
+		o.Flush()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("a producer waits for the end of a connection")
+	}
+	close(wait)
+	<-ended
+	wg.Wait()
+	if c.Pending() != 0 {
+		t.Errorf("%d bytes pending", c.Pending())
+	}
+}
+
 // TestOrderAndAccounting: several producers with lines of many sizes; each
 // producer's bytes arrive in its order, and what was reserved is given back.
 func TestOrderAndAccounting(t *testing.T) {
