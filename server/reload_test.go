@@ -344,6 +344,34 @@ func TestReloadClients(t *testing.T) {
 	}
 }
 
+// TestReloadTellsASlowClient: a client that does not read is not told of more lost subscriptions than its queue may hold.
+func TestReloadTellsASlowClient(t *testing.T) {
+	conf := func(deny string) string {
+		return fmt.Sprintf("max_pending: 1MB\nauthorization { users: [ {user: u, password: p, permissions: { subscribe: {deny: %s} }} ] }", deny)
+	}
+	s := startFile(t, conf("none"))
+	c := dial(t, s.Server, `{"user":"u","pass":"p","verbose":false}`)
+	long := strings.Repeat("x", 2000)
+	const subs = 10_000 // 20 MB: more than the sockets take
+	for i := range subs {
+		c.send("SUB a.%s%d %d\r\n", long, i, i)
+	}
+	c.send("PING\r\n")
+	c.expect("PONG")
+	s.write(conf("a.>"))
+	if err := s.ReloadFile(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool {
+		_, n := s.ClosedClients()
+		return n > 0
+	})
+	closed, _ := s.ClosedClients()
+	if r := closed[0].Reason.String(); r != "Slow Consumer (Pending Bytes)" {
+		t.Errorf("closed for %q", r)
+	}
+}
+
 func TestReloadIsRefusedInLameDuckMode(t *testing.T) {
 	s := startFile(t, "lame_duck_duration: '30s', lame_duck_grace_period: '20s'")
 	dial(t, s.Server, `{"verbose":false}`)

@@ -176,7 +176,12 @@ func (c *Client) dropForbidden(id auth.Identity) {
 	}
 	c.mu.Unlock()
 	filter := false
+	conn := c.transport()
 	for _, s := range subs {
+		if conn.Pending() > c.host.Options().MaxPending {
+			c.slowPending() // so many lines that it does not read
+			return
+		}
 		if id.Permissions.Subscribe(s.Subject, s.Queue) {
 			filter = filter || id.Permissions.Filters(s.Subject, s.Queue)
 			continue

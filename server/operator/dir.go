@@ -31,6 +31,7 @@ var (
 	ErrNoDeletion   = errors.New("delete must be enabled in server config")
 	errKeyMismatch  = errors.New("subject does not match jwt content")
 	errInvalidKey   = errors.New("will only fetch valid account keys")
+	errNoKey        = errors.New("not a valid account key")
 	errTokenTooLong = errors.New("token too large")
 )
 
@@ -235,6 +236,9 @@ func (d *Dir) Merge(key, token string) (changed bool, err error) {
 func (d *Dir) Delete(key string) error {
 	if !d.r.AllowDelete {
 		return ErrNoDeletion
+	}
+	if !nkeys.IsValidPublicAccountKey(key) {
+		return errNoKey // and not to be part of a path
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -202,6 +202,13 @@ func TestDir(t *testing.T) {
 	if d.Hash() != empty {
 		t.Error("hash of an empty store")
 	}
+	outside := filepath.Join(filepath.Dir(dir), "outside")
+	if err := os.WriteFile(outside+".jwt", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Delete("../outside"); !errors.Is(err, errNoKey) {
+		t.Errorf("what is no key is deleted: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, c+".jwt"), []byte(tokenC), 0o600); err != nil {
 		t.Fatal(err)
 	}

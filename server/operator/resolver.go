@@ -66,7 +66,7 @@ func NewURL(ctx context.Context, address string, client *http.Client) (*URL, err
 // Fetch implements Resolver.
 func (u *URL) Fetch(ctx context.Context, key string) (string, error) {
 	if !nkeys.IsValidPublicAccountKey(key) {
-		return "", errors.New("will only fetch valid account keys")
+		return "", errInvalidKey
 	}
 	return u.get(ctx, key)
 }
