@@ -102,6 +102,9 @@ func (w *streamWriter) message(seq uint64, ts int64, subject string, header, dat
 	if seq <= w.last || seq > record.MaxSeq || size > record.MaxSize || len(subject) > 0xffff {
 		return fmt.Errorf("message %d of %d bytes cannot be written behind sequence %d", seq, size, w.last)
 	}
+	if subject != "" && !record.ValidSubject(subject) || !record.Storable(subject, header, data) {
+		return fmt.Errorf("message %d with subject %q would be read as damaged", seq, subject)
+	}
 	if err := w.room(seq, size); err != nil {
 		return err
 	}
