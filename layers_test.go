@@ -19,8 +19,9 @@ var layers = []struct {
 	{"subjecttree/...", []string{"subjecttree"}, []string{}},
 	{"msgstore/...", []string{"msgstore", "subjecttree"}, []string{"github.com/klauspost/compress", "github.com/minio/highwayhash", "golang.org/x/crypto", "github.com/google/btree", "golang.org/x/sys"}},
 	{"raftlog/...", []string{"raftlog"}, nil},
+	{"internal/prefetch", []string{"internal/prefetch"}, []string{}},
 	{"natsproto/...", []string{"natsproto", "subjecttree"}, []string{}},
-	{"jetstream/...", []string{"jetstream", "msgstore", "subjecttree", "natsproto"}, nil},
+	{"jetstream/...", []string{"jetstream", "msgstore", "subjecttree", "natsproto", "internal/prefetch"}, nil},
 	{"cmd/storetool", []string{"cmd/storetool", "msgstore", "subjecttree"}, nil},
 }
 

@@ -101,7 +101,13 @@ type Subscription interface {
 type Route interface {
 	// Deliver is p.Deliver to them. p is a publisher of the same bus.
 	Deliver(p Publisher, subject, reply, header, data []byte) bool
+
+	// Prefetch has the processor fetch what Deliver needs, without waiting, in
+	// routeSteps steps, from 0 on: each asks for what the one before has brought.
+	Prefetch(step int)
 }
+
+const routeSteps = 3
 
 // Publisher stages messages per receiver and hands them over in Flush, so that
 // each receiver is locked and woken once per turn. Not safe for concurrent use.

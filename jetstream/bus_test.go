@@ -132,6 +132,8 @@ func (r testRoute) Deliver(p Publisher, subject, reply, header, data []byte) boo
 
 func (b *testBus) MaxPayload() int { return b.maxPayload }
 
+func (r testRoute) Prefetch(int) {}
+
 func (b *testBus) Publisher() Publisher { return &testPublisher{bus: b} }
 
 type staged struct {

@@ -47,11 +47,11 @@ type Consumer struct {
 	created time.Time
 	timer   timer
 
-	filter    *msgstore.Filter // state
-	route     Route            // state: to the deliver subject; nil: it pulls
-	stopWatch func()           // state: ends the watch of the deliver subject
-	seeking   *seeker          // state: what the backlog's reader looks for; nil: nothing
-	counted   uint64           // state: removals of those below counting
+	filter    *msgstore.Filter      // state
+	route     atomic.Pointer[Route] // to the deliver subject; nil: it pulls. Changes under state
+	stopWatch func()                // state: ends the watch of the deliver subject
+	seeking   *seeker               // state: what the backlog's reader looks for; nil: nothing
+	counted   uint64                // state: removals of those below counting
 
 	acked []uint64 // while the stream is opened: settled by runs that were replayed
 
@@ -116,10 +116,18 @@ func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)
 
 // start makes sure that the turn runs. Under in.mu.
 func (c *Consumer) start() {
-	if !c.in.running && !c.in.closed && !c.in.held {
-		c.in.running = true
+	if c.starts() {
 		c.stream.engine.consumers.push(c)
 	}
+}
+
+// starts is start that leaves it to the caller to push the consumer, if it says so.
+func (c *Consumer) starts() bool {
+	if c.in.running || c.in.closed || c.in.held {
+		return false
+	}
+	c.in.running = true
+	return true
 }
 
 // put leaves an item for the turn; it copies the texts.
@@ -162,22 +170,23 @@ func (c *Consumer) wake() {
 }
 
 // note tells of a change of the stream. If the consumer is idle it takes effect
-// here, so that the many idle consumers of a stream do not run for each message.
-func (c *Consumer) note(e streamEvent) {
+// here, so that the many idle consumers of a stream do not run for each message. It
+// reports whether the caller must put it into the line of those that run.
+func (c *Consumer) note(e streamEvent) (start bool) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.in.closed {
-		return
+		return false
 	}
 	if len(c.in.events) == 0 && c.state.TryLock() {
 		c.event(&e)
 		busy := c.m.Busy()
 		c.state.Unlock()
-		if busy {
-			c.in.ring = true
-			c.start()
+		if !busy {
+			return false
 		}
-		return
+		c.in.ring = true
+		return c.starts()
 	}
 	if n := len(c.in.events); n > separateEvents && e.n > 0 && c.in.events[n-1].n > 0 && c.in.events[n-1].seq >= c.from.Load() {
 		c.in.events[n-1].n += e.n
@@ -185,7 +194,7 @@ func (c *Consumer) note(e streamEvent) {
 	} else {
 		c.in.events = append(c.in.events, e)
 	}
-	c.start()
+	return c.starts()
 }
 
 // separateEvents is how many waiting events keep their sequences, which spares a

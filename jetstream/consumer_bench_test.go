@@ -6,7 +6,16 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 )
+
+// A Consumer begins with a cache line, since the allocator aligns what is a multiple
+// of one.
+func TestConsumerBeginsWithALine(t *testing.T) {
+	if size := unsafe.Sizeof(Consumer{}); size%64 != 0 {
+		t.Errorf("a consumer has %d bytes", size)
+	}
+}
 
 // countingBus counts deliveries instead of making them, so that a benchmark
 // measures the engine alone.

@@ -363,11 +363,12 @@ func (c *Consumer) watch(cfg *jsapi.ConsumerConfig) {
 		go c.stopWatch()
 		c.stopWatch = nil
 	}
-	c.route = nil
+	c.route.Store(nil)
 	if !cfg.Push() {
 		return
 	}
-	c.route = c.stream.account.bus.Route(cfg.DeliverSubject)
+	route := c.stream.account.bus.Route(cfg.DeliverSubject)
+	c.route.Store(&route)
 	changed := func(interest bool) {
 		if c.config.Load().DeliverSubject != cfg.DeliverSubject || c.config.Load().DeliverGroup != cfg.DeliverGroup {
 			return // a late call of an old watch

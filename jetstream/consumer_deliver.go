@@ -160,8 +160,8 @@ func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (in
 			header, data = t.content(msg, d)
 		}
 		taken := false
-		if c.route != nil {
-			taken = c.route.Deliver(t.pub, asBytes(msg.Subject), d.Reply, header, data)
+		if r := c.route.Load(); r != nil {
+			taken = (*r).Deliver(t.pub, asBytes(msg.Subject), d.Reply, header, data)
 		} else {
 			taken = t.pub.Deliver(asBytes(d.Target), asBytes(msg.Subject), d.Reply, header, data)
 		}

@@ -12,8 +12,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/natsd/natsd/internal/prefetch"
 	"github.com/natsd/natsd/jetstream/consumer"
-	"github.com/natsd/natsd/jetstream/internal/prefetch"
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/commit"
@@ -61,8 +61,9 @@ type consumerSet struct {
 		strays   []stray
 		nfilters int
 		match    subjecttree.Result[*Consumer]
-		fresh    []freshMsg // visible, and nobody was told yet
-		hearers  []hearer   // scratch of tell
+		fresh    []freshMsg  // visible, and nobody was told yet
+		hearers  []hearer    // scratch of tell
+		started  []*Consumer // those who have a turn to make, until run puts them into the line
 	}
 }
 
@@ -304,9 +305,10 @@ func (cs *consumerSet) tell() {
 	for _, h := range d.hearers {
 		if h.c.noted != h.seq { // several filters may match
 			h.c.noted = h.seq
-			h.c.note(streamEvent{seq: h.seq, n: 1, matches: true})
+			cs.note(h.c, streamEvent{seq: h.seq, n: 1, matches: true})
 		}
 	}
+	cs.run()
 	last := d.fresh[len(d.fresh)-1].seq
 	clear(d.fresh)
 	clear(d.hearers)
@@ -315,6 +317,27 @@ func (cs *consumerSet) tell() {
 		d.hearers = nil
 	}
 	cs.told.Store(max(last, cs.told.Load()))
+}
+
+// note tells a consumer of a change of the stream. Who calls it calls run at the end.
+// Under dispatch.
+func (cs *consumerSet) note(c *Consumer, e streamEvent) {
+	if c.note(e) {
+		cs.dispatch.started = append(cs.dispatch.started, c)
+	}
+}
+
+// run puts those into the line who have something to do, all at once. Under dispatch.
+func (cs *consumerSet) run() {
+	d := &cs.dispatch
+	if len(d.started) == 0 {
+		return
+	}
+	cs.stream.engine.consumers.push(d.started...)
+	clear(d.started)
+	if d.started = d.started[:0]; cap(d.started) > maxHearers {
+		d.started = nil
+	}
 }
 
 // maxHearers bounds the scratch that a stream keeps for telling its consumers.
@@ -349,17 +372,18 @@ func (cs *consumerSet) removed(seq uint64, subject string) {
 	cs.tell()
 	cs.each(subject, func(c *Consumer) {
 		if seq > c.floor.Load() {
-			c.note(streamEvent{seq: seq, matches: true})
+			cs.note(c, streamEvent{seq: seq, matches: true})
 		}
 	})
 	if d := &cs.dispatch; len(d.strays) > 0 {
 		d.strays = slices.DeleteFunc(d.strays, func(s stray) bool {
 			if seq < s.through {
-				s.c.note(streamEvent{seq: seq})
+				cs.note(s.c, streamEvent{seq: seq})
 			}
 			return s.c.floor.Load() >= s.through
 		})
 	}
+	cs.run()
 }
 
 // settleEvents gives the machine all stream events that wait. Under state.
@@ -441,7 +465,7 @@ func (cs *consumerSet) releaseThen(seqs []uint64, done func(uint64, error)) bool
 // released passes on what the machine does not need any more. If the stream has
 // stopped, the acks stay in the journal, and the next start makes them good.
 func (c *Consumer) released(t *consumerTurn) {
-	if len(t.release) > 0 && !c.set.release(t.release) && c.log != nil {
+	if len(t.release) > 0 && c.stream.Config().Retention != jsapi.LimitsPolicy && !c.set.release(t.release) && c.log != nil {
 		c.log.keep.Store(true)
 	}
 	t.release = t.release[:0]

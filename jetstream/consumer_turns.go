@@ -7,8 +7,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/natsd/natsd/internal/prefetch"
 	"github.com/natsd/natsd/jetstream/consumer"
-	"github.com/natsd/natsd/jetstream/internal/prefetch"
 	"github.com/natsd/natsd/msgstore"
 )
 
@@ -34,21 +34,26 @@ const (
 	groupBytes     = sliceBytes
 )
 
-// push puts a consumer into the line. It is there at most once.
-func (q *consumerTurns) push(c *Consumer) {
+// perGoroutine is how many consumers that come into the line together are worth another
+// goroutine.
+const perGoroutine = 16
+
+// keepReady bounds, in consumers, what the line keeps when it is empty: 256 KiB.
+const keepReady = 32 << 10
+
+// push puts consumers into the line. Each is there at most once.
+func (q *consumerTurns) push(list ...*Consumer) {
 	q.mu.Lock()
 	if q.head > 256 && q.head*2 > len(q.ready) {
 		n := copy(q.ready, q.ready[q.head:])
 		clear(q.ready[n:])
 		q.ready, q.head = q.ready[:n], 0
 	}
-	q.ready = append(q.ready, c)
-	start := q.running < turnGoroutines()
-	if start {
-		q.running++
-	}
+	q.ready = append(q.ready, list...)
+	start := max(min((len(list)+perGoroutine-1)/perGoroutine, turnGoroutines()-q.running), 0)
+	q.running += start
 	q.mu.Unlock()
-	if start {
+	for range start {
 		q.engine.runTurn(q.work)
 	}
 }
@@ -62,7 +67,7 @@ func (q *consumerTurns) pop(t *consumerTurn, leave bool) bool {
 	n := len(q.ready) - q.head
 	if n == 0 {
 		q.ready, q.head = q.ready[:0], 0
-		if cap(q.ready) > 4096 {
+		if cap(q.ready) > keepReady {
 			q.ready = nil
 		}
 		if leave {
@@ -90,8 +95,23 @@ func warm(list []*Consumer) {
 	for _, c := range list {
 		c.m.Prefetch(false)
 	}
+	routes := 0
 	for _, c := range list {
 		c.m.PrefetchTexts()
+		if r := c.route.Load(); r != nil {
+			prefetch.Lines(unsafe.Pointer(r), 1)
+			routes++
+		}
+	}
+	for step := range routeSteps {
+		if routes == 0 {
+			return
+		}
+		for _, c := range list {
+			if r := c.route.Load(); r != nil {
+				(*r).Prefetch(step)
+			}
+		}
 	}
 }
 

@@ -116,10 +116,7 @@ type cache struct {
 
 	compressed bool // the file's form
 
-	// A window has all messages of its block from this sequence on; low is the
-	// lowest that was read since the window has moved, 0 if none was.
-	from uint64
-	low  atomic.Uint64
+	from uint64 // a window has all messages of its block from this sequence on
 
 	shared atomic.Bool // buf is used without the lock: it is not for reuse
 }
@@ -144,7 +141,6 @@ func (c *cache) free() {
 		c.ents = nil
 	}
 	c.compressed, c.from = false, 0
-	c.low.Store(0)
 	caches.Put(c)
 }
 
@@ -242,9 +238,18 @@ func (c *cache) each(fn func(off int, r *record.Record)) error {
 // extend takes over the bytes of records.
 func (c *cache) extend(raw []byte) {
 	if len(c.buf)+len(raw) > cap(c.buf) {
-		c.buf = double(c.buf, len(raw), 4096)
+		c.grow(max(2*cap(c.buf), len(c.buf)+len(raw), 4096))
 	}
 	c.buf = append(c.buf, raw...)
+}
+
+// grow gives buf room for size bytes.
+func (c *cache) grow(size int) {
+	old := c.buf
+	c.buf = append(buffers.Get(size), old...)
+	if !c.shared.Load() {
+		buffers.Put(old)
+	}
 }
 
 // note remembers the record at offset off of the block.

@@ -39,6 +39,7 @@ type disk struct {
 	rotated []*fullFile  // the files before it that may be open still; guarded by store.wmu
 	lastUse atomic.Int64 // host tick of the last append
 	readAt  atomic.Int64 // host tick of the last time that a reader came to a block
+	behind  behind
 
 	// Guarded by store.mu.
 	spare   *cache   // for the window of the next block; may be nil

@@ -1,6 +1,10 @@
 package msgstore
 
-import "github.com/natsd/natsd/msgstore/internal/record"
+import (
+	"sync/atomic"
+
+	"github.com/natsd/natsd/msgstore/internal/record"
+)
 
 // The window of a stream that is written to holds what was appended last: enough
 // for consumers that are right behind, and little for a stream that nobody
@@ -13,26 +17,52 @@ const (
 	leastWindow  = 256 << 10
 )
 
-// extendWindow makes room for part, the records at offset off of the block, and
-// takes its bytes over. first is the sequence of its first message, most the size
+// behind is how far back those are who read the last two blocks: who is in the one
+// before the last comes to its window next.
+type behind struct {
+	low  atomic.Uint64 // lowest sequence since a window has moved, 0: none
+	last uint64        // the same, of the time before; guarded by store.mu
+}
+
+// read notes that the message seq was read. Called by many at a time: one that gets
+// lost is lower than what is read next by little.
+func (b *behind) read(seq uint64) {
+	if low := b.low.Load(); low == 0 || seq < low {
+		b.low.Store(seq)
+	}
+}
+
+// take returns the lowest sequence that was read since the last call, 0: none. With
+// active it is what it was the last time if nobody has read since: between two batches
+// of a fast publisher a reader may not get a processor.
+func (b *behind) take(active bool) uint64 {
+	if low := b.low.Swap(0); low != 0 || !active {
+		b.last = low
+	}
+	return b.last
+}
+
+// extendWindow makes room in the window c for part, the records at offset off of the
+// block, and takes its bytes over. first is the sequence of its first message, most the size
 // to which the window grows without readers that hold it.
-func (c *cache) extendWindow(part []byte, off int64, first uint64, most int) {
+func (d *disk) extendWindow(c *cache, part []byte, off int64, first uint64, most int) {
 	if len(c.buf) == 0 {
 		c.base, c.from = uint32(off), first
 		c.ents, c.tomb = c.ents[:0], nil
 	}
 	if need := len(c.buf) + len(part); need > cap(c.buf) {
 		if need > most {
-			c.slide(len(part), most)
+			c.slide(len(part), most, d.behind.take(d.host.tick.Load()-d.readAt.Load() <= 1))
+			if need = len(c.buf) + len(part); need > most {
+				need += need / 2 // readers hold it: it must not be moved for each part
+			}
 		}
-		if need = len(c.buf) + len(part); need > cap(c.buf) {
+		if need > cap(c.buf) {
 			size := firstWindow
 			for size < need {
 				size *= 2
 			}
-			bigger := make([]byte, len(c.buf), size)
-			copy(bigger, c.buf)
-			c.buf = bigger
+			c.grow(size)
 		}
 	}
 	c.buf = append(c.buf, part...)
@@ -54,9 +84,8 @@ func ahead(part []byte, most int) int {
 }
 
 // slide forgets the older part of the window: all but half of most, less what is
-// coming, and from the lowest message that was read.
-func (c *cache) slide(coming, most int) {
-	low := c.low.Swap(0)
+// coming, and from the lowest message that is read.
+func (c *cache) slide(coming, most int, low uint64) {
 	keep := max(most/2-coming, 0)
 	n := len(c.ents)
 	for n > 0 {
@@ -115,18 +144,18 @@ func (d *disk) window(b *block, part []byte) *cache {
 			first = d.s.last.seq + 1
 		}
 	}
-	c.extendWindow(part, off, first, most)
+	d.extendWindow(c, part, off, first, most)
 	return c
 }
 
 // cachedFrom is cached for a reader of messages of b from seq on.
 func (s *store) cachedFrom(b *block, seq uint64) (*cache, error) {
+	if n := len(s.blocks); s.disk != nil && (b == s.blocks[n-1] || n > 1 && b == s.blocks[n-2]) {
+		s.disk.behind.read(seq)
+	}
 	c := b.recent.Load()
 	if c == nil || seq < c.from {
 		return s.cached(b)
-	}
-	if low := c.low.Load(); low == 0 || seq < low {
-		c.low.Store(seq)
 	}
 	s.use(b)
 	return c, nil

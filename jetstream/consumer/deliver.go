@@ -256,7 +256,7 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 		if !m.push.active || m.stalled() || m.waitForRate(o.size, now) {
 			return nil, Stop
 		}
-		o.d.Target = m.cfg.DeliverSubject
+		o.d.Target = m.target
 		return &o.d, Send
 	}
 	w := m.pick(o.size, pending+1, now)

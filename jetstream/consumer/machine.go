@@ -64,6 +64,7 @@ type Machine struct {
 	list    []uint64
 
 	cfg         *jsapi.ConsumerConfig
+	target      string // the deliver subject
 	pausedUntil int64
 	notBefore   int64  // deliveries wait until then (rate limit, replay)
 	dnext       uint64 // next delivery sequence
@@ -213,7 +214,7 @@ func (m *Machine) start(now int64) {
 
 // configure takes over what depends on the configuration.
 func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
-	m.cfg = cfg
+	m.cfg, m.target = cfg, cfg.DeliverSubject
 	m.is = nature{
 		push: cfg.Push(), filtered: len(cfg.Filters()) > 0, flow: cfg.FlowControl, none: cfg.AckPolicy == jsapi.AckNone,
 		limited: cfg.RateLimit > 0, capped: cfg.MaxAckPending > 0 && cfg.AckPolicy != jsapi.AckNone, counted: cfg.MaxDeliver > 0,

@@ -3,7 +3,7 @@ package consumer
 import (
 	"unsafe"
 
-	"github.com/natsd/natsd/jetstream/internal/prefetch"
+	"github.com/natsd/natsd/internal/prefetch"
 )
 
 // Prefetch has the processor fetch the machine, or only what a message that was

@@ -64,7 +64,7 @@ func (m *Machine) requestFlow() {
 	}
 	m.push.outstanding = m.opts.FlowPrefix + string(id[:])
 	m.push.covered = m.push.used
-	m.emit(Effect{Kind: FlowRequest, Target: m.cfg.DeliverSubject, Reply: m.push.outstanding})
+	m.emit(Effect{Kind: FlowRequest, Target: m.target, Reply: m.push.outstanding})
 }
 
 // FlowAnswer is a client's answer to a flow-control request. For ack policy
@@ -124,7 +124,7 @@ func (m *Machine) heartbeatDue() int64 {
 // beat sends a heartbeat of a push consumer.
 func (m *Machine) beat(now int64) {
 	m.push.idle = now
-	m.heartbeat(m.cfg.DeliverSubject, m.push.outstanding)
+	m.heartbeat(m.target, m.push.outstanding)
 	if m.cfg.AckPolicy == jsapi.AckFlowControl && m.pend.live > 0 && m.push.outstanding == "" {
 		m.requestFlow()
 	}

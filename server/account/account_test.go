@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 
@@ -106,8 +107,6 @@ func TestCacheFollowsChanges(t *testing.T) {
 	a.Unsubscribe(all)
 }
 
-// TestQueueFallback: when a member does not take a message the next one is
-// tried, and members are picked evenly.
 // TestRouteFollowsChanges: a route finds those who came, and not those who went,
 // also when more routes are used than the list counts changes for.
 func TestRouteFollowsChanges(t *testing.T) {
@@ -120,6 +119,12 @@ func TestRouteFollowsChanges(t *testing.T) {
 			t.Errorf("%s: taken %v, want %v", payload, got, taken)
 		}
 		pub.Flush()
+		for step := range 3 {
+			r.Prefetch(step)
+		}
+	}
+	if size := unsafe.Sizeof(*r); size%64 != 0 {
+		t.Errorf("a route has %d bytes: it does not begin with a cache line", size)
 	}
 	k, l := &sink{}, &sink{}
 	send("0", false)
@@ -144,6 +149,8 @@ func TestRouteFollowsChanges(t *testing.T) {
 	}
 }
 
+// TestQueueFallback: when a member does not take a message the next one is
+// tried, and members are picked evenly.
 func TestQueueFallback(t *testing.T) {
 	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
 	members := make([]*sink, 4)

@@ -204,11 +204,9 @@ func (p *Producer) Route(a *Account, m *Msg) bool {
 	return p.deliverAll(p.match(a, m.Subject), m)
 }
 
-// routeKept is Route for a source that keeps the match of its subject.
+// routeKept is Route for a source that keeps the match of its subject, which is not
+// the reply subject of a service import.
 func (p *Producer) routeKept(a *Account, m *Msg, kept *match) bool {
-	if isServiceReply(m.Subject) {
-		return p.Route(a, m)
-	}
 	if !kept.held.Valid() {
 		a.list.MatchHeld(&kept.result, &kept.held, m.Subject)
 	}
