@@ -24,6 +24,7 @@ func (st *Stream) apply(p *proposal) {
 		if st.failure.Load() != nil {
 			st.failure.Store(nil)
 		}
+		st.consumers.releaseAgain()
 		t.overlay.applied(p, t.inflightMsgs)
 		st.consumers.settle() // whoever has an answer finds the message counted
 		st.sendReplies(p)

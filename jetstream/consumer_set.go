@@ -459,7 +459,23 @@ func (cs *consumerSet) releaseThen(seqs []uint64, done func(uint64, error)) bool
 		done(0, nil)
 		return true
 	}
-	return st.do(func() { st.proposer.Remove(gone, done) })
+	return st.do(func() {
+		st.proposer.Remove(gone, func(n uint64, err error) {
+			if err != nil {
+				st.do(func() { st.turn.unremoved = append(st.turn.unremoved, gone...) })
+			}
+			done(n, err)
+		})
+	})
+}
+
+// releaseAgain is release for what the store has refused to remove.
+func (cs *consumerSet) releaseAgain() {
+	t := &cs.stream.turn
+	if seqs := t.unremoved; len(seqs) > 0 {
+		t.unremoved = nil
+		cs.release(seqs)
+	}
 }
 
 // released passes on what the machine does not need any more. If the stream has

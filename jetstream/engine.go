@@ -237,6 +237,7 @@ func (e *Engine) storeEvent(ev msgstore.Event) {
 	case msgstore.Repaired:
 		if st := e.stream(ev.Account, ev.Stream); st != nil {
 			st.failure.Store(nil)
+			st.do(st.consumers.releaseAgain)
 		}
 	}
 	e.event(StoreEvent{ev})

@@ -119,3 +119,52 @@ func TestSourceAfterLoss(t *testing.T) {
 		}
 	})
 }
+
+// What was acknowledged while the disk took no writes leaves a work queue when it
+// takes them again.
+func TestWorkQueueAfterFailure(t *testing.T) {
+	disk, broken := brokenDisk()
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.W", `{"name":"W","subjects":["w"],"retention":"workqueue"}`)
+		c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.W.k", `{"stream_name":"W","config":{"name":"k","durable_name":"k","ack_policy":"explicit"}}`)
+		c.want(`"seq":1}`, "w", "")
+		in := c.subscribe("in")
+		c.publish("$JS.API.CONSUMER.MSG.NEXT.W.k", "in", "1")
+		ack := next(t, in).reply
+		broken.Store(true)
+		c.publish(ack, "", "+ACK")
+		time.Sleep(time.Second)
+		broken.Store(false)
+		c.repaired("w")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if a.Stream("W").store.Has(1) {
+			t.Error("the message is still there")
+		}
+	})
+}
+
+// A consumer whose creation comes too late for its stream leaves nothing behind.
+func TestCreationInStreamThatGoes(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s"]`)
+		goOn := make(chan struct{})
+		a.Stream("S").do(func() { <-goOn })
+		deleted, created := c.subscribe("deleted"), c.subscribe("created")
+		c.publish("$JS.API.STREAM.DELETE.S", "deleted", "")
+		synctest.Wait()
+		c.publish("$JS.API.CONSUMER.CREATE.S.k", "created", `{"stream_name":"S","config":{"name":"k","durable_name":"k","deliver_subject":"d"}}`)
+		synctest.Wait()
+		close(goOn)
+		if r := next(t, created); !strings.Contains(r.data, `"err_code":10059`) {
+			t.Error(r.data)
+		}
+		if r := next(t, deleted); !strings.Contains(r.data, `"success":true`) {
+			t.Error(r.data)
+		}
+		synctest.Wait()
+		if n := len(c.bus.watches); n > 0 {
+			t.Errorf("%d watches are left", n)
+		}
+	})
+}

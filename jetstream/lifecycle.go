@@ -278,9 +278,8 @@ func (a *Account) deleteStream(name string) *jsapi.Error {
 	if st == nil {
 		return jsapi.ErrStreamNotFound
 	}
-	st.unsubscribe()
+	st.halt(true) // first: no consumer is made any more
 	st.consumers.deleteAll()
-	st.halt(true)
 	err := st.store.Delete(true)
 	a.mu.Lock()
 	delete(a.streams, name)

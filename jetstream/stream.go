@@ -90,18 +90,29 @@ func (st *Stream) exclusively(fn func()) bool {
 // exclusivelyLater is exclusively without waiting. abandoned is called if the
 // stream is closed before fn had its turn; it may be nil.
 func (st *Stream) exclusivelyLater(fn, abandoned func()) bool {
-	return st.in.do(func() {
-		if st.closed.Load() {
-			if abandoned != nil {
-				abandoned()
-			}
-			return
-		}
-		st.turn.exclusive = append(st.turn.exclusive, exclusiveWork{fn, abandoned})
-	})
+	return st.in.do(func() { st.turn.exclusive = append(st.turn.exclusive, exclusiveWork{fn, abandoned}) })
 }
 
 type exclusiveWork struct{ run, abandoned func() }
+
+// runExclusive does the exclusive work that waits, when nothing is in flight.
+func (st *Stream) runExclusive() {
+	t := &st.turn
+	for t.inflight == 0 && len(t.exclusive) > 0 {
+		work := t.exclusive[0]
+		t.exclusive[0] = exclusiveWork{}
+		if t.exclusive = t.exclusive[1:]; len(t.exclusive) == 0 {
+			t.exclusive = nil
+		}
+		switch {
+		case !st.closed.Load():
+			work.run()
+			st.resync()
+		case work.abandoned != nil:
+			work.abandoned()
+		}
+	}
+}
 
 // turn is what the goroutine that runs the stream works with.
 type turn struct {
@@ -133,6 +144,8 @@ type turn struct {
 	inflightMsgs  int
 	inflightBytes int
 	pipeline      []*proposal // those in flight, in order
+
+	unremoved []uint64 // released by consumers, and not removed since the store took no writes
 
 	due        []msgstore.Due // scratch
 	dedupArmed int64          // when the timer looks at dedup; 0: it is not set for that
@@ -183,15 +196,7 @@ func (st *Stream) step() bool {
 	if t.batch != nil { // before what is exclusive: it was here first, or came with it
 		st.admitBatch(t.batch)
 	}
-	for t.inflight == 0 && len(t.exclusive) > 0 {
-		fn := t.exclusive[0].run
-		t.exclusive[0] = exclusiveWork{}
-		if t.exclusive = t.exclusive[1:]; len(t.exclusive) == 0 {
-			t.exclusive = nil
-		}
-		fn()
-		st.resync()
-	}
+	st.runExclusive()
 	t.publisher.Flush()
 	return true
 }
