@@ -84,15 +84,36 @@ func (d *disk) openStore(a *Account, cfg *jsapi.StreamConfig, created time.Time)
 		c.Storage = msgstore.MemoryStorage
 		return msgstore.NewMemStore(c)
 	}
-	return d.openFileStore(a, cfg, created, "")
+	return d.openFileStore(a, cfg, created, d.streamDir(a.name, cfg.Name))
 }
 
 // openFileStore opens or creates a file store in a directory below the store
-// directory; by default the stream's own.
+// directory.
 func (d *disk) openFileStore(a *Account, cfg *jsapi.StreamConfig, created time.Time, dir string) (msgstore.Store, error) {
-	opts := msgstore.FileOptions{Account: a.name, Dir: dir, Keys: d.keys, MaxPayload: d.opts.MaxPayload, SyncEvery: d.opts.SyncInterval}
+	rel, err := filepath.Rel(d.opts.StoreDir, dir)
+	if err != nil {
+		return nil, err
+	}
+	opts := msgstore.FileOptions{Account: a.name, Dir: rel, Keys: d.keys, MaxPayload: d.opts.MaxPayload, SyncEvery: d.opts.SyncInterval}
 	if d.opts.SyncInterval > 0 || cfg.PersistMode == jsapi.PersistAsync {
 		opts.Durability = msgstore.Interval
 	}
 	return msgstore.OpenFileStore(d.host, storeConfig(cfg, created), opts)
+}
+
+// place gives a directory, of which no store is open and in which all is durable, its
+// final name.
+func (d *disk) place(dir, final string) error {
+	rel, err := filepath.Rel(d.opts.StoreDir, dir)
+	if err != nil {
+		return err
+	}
+	q := d.committer.NewQueue(func([]*commit.Op) {})
+	if err := q.Perform(&commit.Op{Forget: rel}); err != nil {
+		return err
+	}
+	if err := d.fs.Rename(dir, final); err != nil {
+		return err
+	}
+	return d.fs.SyncDir(filepath.Dir(final))
 }

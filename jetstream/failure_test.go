@@ -168,3 +168,84 @@ func TestCreationInStreamThatGoes(t *testing.T) {
 		}
 	})
 }
+
+// A restore that the power interrupts leaves no stream, or all of it.
+func TestPowerCutInRestore(t *testing.T) {
+	_, a, c := newTestEngine(t, Options{})
+	c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.R", `{"name":"R","subjects":["r"]}`)
+	for i := range 5 {
+		c.want(fmt.Sprintf(`"seq":%d}`, i+1), "r", strings.Repeat("x", 3000))
+	}
+	c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.R.k", `{"stream_name":"R","config":{"name":"k","durable_name":"k","ack_policy":"explicit"}}`)
+	for version, data := range snapshots(t, a.Stream("R")) {
+		restored, interrupted := 0, 0
+		for cut := int64(1); restored < 3; cut++ {
+			disk := crashfs.New(uint64(cut))
+			told := false
+			inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+				disk.CutAt(cut)
+				reply, _ := tryRequest(c.bus, "$JS.API.STREAM.RESTORE.R", `{"config":{"name":"R","subjects":["r"]}}`)
+				var r jsapi.StreamRestoreResponse
+				if err := json.Unmarshal([]byte(reply), &r); err != nil || r.Error != nil {
+					t.Fatal(reply)
+				}
+				for rest := data; len(rest) > 0; {
+					n := min(len(rest), 1<<10)
+					if _, ok := tryRequest(c.bus, r.DeliverSubject, string(rest[:n])); !ok {
+						break
+					}
+					rest = rest[n:]
+				}
+				reply, told = tryRequest(c.bus, r.DeliverSubject, "")
+				told = told && strings.Contains(reply, `"messages":5,`)
+			})
+			inMemory(t, Options{FS: disk.Crash(), StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+				switch st := a.Stream("R"); {
+				case len(a.failed) > 0:
+					t.Errorf("version %d, cut at %d: %v", version, cut, a.failed)
+				case st != nil:
+					restored++
+					if s := st.state(false); s.Msgs != 5 || s.Consumers != 1 {
+						t.Errorf("version %d, cut at %d: %+v", version, cut, s)
+					}
+				case told:
+					t.Errorf("version %d, cut at %d: it was restored, and is gone", version, cut)
+				default:
+					interrupted++
+				}
+			})
+		}
+		if interrupted < 10 {
+			t.Errorf("version %d was interrupted %d times", version, interrupted)
+		}
+	}
+}
+
+// A restore under way counts for the server's limit, and one that fails does not.
+func TestRestoreReserves(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		a.engine.SetLimits(100, -1)
+		const create = `{"name":"S","storage":"memory","max_bytes":60}`
+		r := c.want(`"deliver_subject"`, "$JS.API.STREAM.RESTORE.R", `{"config":{"name":"R","storage":"memory","max_bytes":60}}`)
+		var reply jsapi.StreamRestoreResponse
+		if err := json.Unmarshal([]byte(r.data), &reply); err != nil {
+			t.Fatal(err)
+		}
+		c.want(`"err_code":10028`, "$JS.API.STREAM.CREATE.S", create)
+		time.Sleep(time.Minute) // it stalls
+		if n := a.engine.reserved(jsapi.MemoryStorage); n != 0 {
+			t.Errorf("%d bytes are reserved", n)
+		}
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", create)
+		c.want(`"err_code":10028`, "$JS.API.STREAM.UPDATE.S", strings.Replace(create, "60", "101", 1))
+		c.want(`"max_bytes":100`, "$JS.API.STREAM.UPDATE.S", strings.Replace(create, "60", "100", 1))
+		c.want(`"max_bytes":40`, "$JS.API.STREAM.UPDATE.S", strings.Replace(create, "60", "40", 1))
+		if n := a.engine.reserved(jsapi.MemoryStorage); n != 40 {
+			t.Errorf("%d bytes are reserved", n)
+		}
+		c.want(`"success":true`, "$JS.API.STREAM.DELETE.S", "")
+		if n := a.engine.reserved(jsapi.MemoryStorage); n != 0 {
+			t.Errorf("%d bytes are reserved", n)
+		}
+	})
+}

@@ -24,14 +24,17 @@ type offlineStream struct {
 }
 
 // reserveName claims a stream's name; the caller gives it back by releaseName.
-// It waits for others who hold it, but not for a restore: then it returns nil.
-// Under a.mu.
+// It waits for others who hold it, but not for a restore: then it returns nil, as
+// when the account stops. Under a.mu.
 func (a *Account) reserveName(name string) *pendingStream {
 	for a.pending[name] != nil {
 		if a.pending[name].long {
 			return nil
 		}
 		a.changed.Wait()
+	}
+	if a.stopped {
+		return nil
 	}
 	p := &pendingStream{}
 	a.pending[name] = p
@@ -66,10 +69,6 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 		a.mu.Unlock()
 		return nil, false, jsapi.ErrStreamNameExist
 	}
-	if a.stopped {
-		a.mu.Unlock()
-		return nil, false, jsapi.ErrNotEnabled
-	}
 	if err := a.checkLimits(cfg, nil); err != nil {
 		a.mu.Unlock()
 		return nil, false, err
@@ -78,12 +77,18 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 		a.mu.Unlock()
 		return nil, false, jsapi.ErrStreamSubjectOverlap
 	}
+	reserved := growth(cfg, nil)
+	if err := a.engine.tryReserve(cfg.Storage, reserved); err != nil {
+		a.mu.Unlock()
+		return nil, false, err
+	}
 	p.config = cfg
 	a.mu.Unlock()
 
 	jsapi.SetRequiredLevel(cfg)
 	st, oerr := a.openStream(cfg, time.Now().UTC())
 	if oerr != nil {
+		a.engine.reserve(cfg.Storage, -reserved)
 		return nil, false, jsapi.ErrStreamCreate.Wrap(oerr)
 	}
 	a.add(st)
@@ -93,11 +98,10 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 	return st, true, nil
 }
 
-// add makes a stream known.
+// add makes a stream known, which holds what was reserved for it from then on.
 func (a *Account) add(st *Stream) {
-	cfg := st.Config()
-	a.engine.reserve(cfg.Storage, max(cfg.MaxBytes, 0))
 	a.mu.Lock()
+	st.reserved = true
 	a.streams[st.name] = st
 	a.mu.Unlock()
 }
@@ -249,9 +253,10 @@ func (st *Stream) halt(forever bool) (known *remembered, idle bool) {
 		st.turn.dedup.clear()
 		st.engine.timers.disarm(&st.expiry)
 	})
-	if idle {
-		cfg := st.Config()
-		st.engine.reserve(cfg.Storage, -max(cfg.MaxBytes, 0))
+	st.account.mu.RLock()
+	defer st.account.mu.RUnlock()
+	if idle && st.reserved {
+		st.engine.reserve(st.Config().Storage, -growth(st.Config(), nil))
 	}
 	return known, idle
 }
@@ -340,17 +345,26 @@ func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) 
 		a.mu.Unlock()
 		return nil, jsapi.ErrStreamSubjectOverlap
 	}
+	grow := growth(cfg, old)
+	if err := a.engine.tryReserve(cfg.Storage, max(grow, 0)); err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
 	p.config = cfg
 	a.mu.Unlock()
 	jsapi.SetRequiredLevel(cfg)
 	var err error
-	if !st.exclusively(func() { err = st.reconfigure(old, cfg) }) {
+	done := st.exclusively(func() { err = st.reconfigure(old, cfg) })
+	if !done || err != nil {
+		a.engine.reserve(cfg.Storage, -max(grow, 0))
+	}
+	if !done {
 		return nil, jsapi.ErrStreamNotFound
 	}
 	if err != nil {
 		return nil, jsapi.ErrStreamUpdate.Wrap(err)
 	}
-	a.engine.reserve(cfg.Storage, max(cfg.MaxBytes, 0)-max(old.MaxBytes, 0))
+	a.engine.reserve(cfg.Storage, min(grow, 0))
 	st.subscribe(cfg)
 	st.advise("UPDATED", "modify")
 	return st, nil

@@ -36,12 +36,16 @@ func (a *Account) addUsage(storage jsapi.StorageType, bytes int64) {
 
 // exhausted reports whether the server's own limit for a storage is reached.
 func (e *Engine) exhausted(storage jsapi.StorageType) bool {
+	limit := e.limit(storage)
+	return limit >= 0 && e.usage.stored(storage) >= limit
+}
+
+// stored is how many bytes all accounts store.
+func (u *serverUsage) stored(storage jsapi.StorageType) int64 {
 	if storage == jsapi.MemoryStorage {
-		limit := e.maxMemory.Load()
-		return limit >= 0 && e.usage.memory.Load() >= limit
+		return u.memory.Load()
 	}
-	limit := e.maxStore.Load()
-	return limit >= 0 && e.usage.store.Load() >= limit
+	return u.store.Load()
 }
 
 // storageLimit is how many bytes the account may store in streams of this kind;
@@ -95,7 +99,11 @@ func (a *Account) checkLimits(cfg, old *jsapi.StreamConfig) *jsapi.Error {
 		}
 	}
 	for _, st := range a.streams {
-		count(st.Config())
+		c := st.Config()
+		if p := a.pending[c.Name]; p != nil && p.config != nil && p.config.MaxBytes > c.MaxBytes {
+			c = p.config // an update
+		}
+		count(c)
 	}
 	for _, p := range a.pending {
 		if p.config != nil && a.streams[p.config.Name] == nil {
@@ -112,21 +120,27 @@ func (a *Account) checkLimits(cfg, old *jsapi.StreamConfig) *jsapi.Error {
 	if tier == "" {
 		need = saturatingMul(need, int64(max(cfg.Replicas, 1)))
 	}
-	limit, server, failure := limits.MaxStore, a.engine.maxStore.Load(), jsapi.ErrStorageResourcesExceeded
+	limit, server, failure := limits.MaxStore, a.engine.limit(cfg.Storage), resourcesExceeded(cfg.Storage)
 	if cfg.Storage == jsapi.MemoryStorage {
-		limit, server, failure = limits.MaxMemory, a.engine.maxMemory.Load(), jsapi.ErrMemoryResourcesExceeded
+		limit = limits.MaxMemory
 	}
 	if limit >= 0 && saturatingAdd(reserved, need) > limit {
 		return failure
 	}
-	grow := max(cfg.MaxBytes, 0)
-	if old != nil {
-		grow -= max(old.MaxBytes, 0)
-	}
-	if server >= 0 && grow > 0 && saturatingAdd(a.engine.reserved(cfg.Storage), grow) > server {
+	if grow := growth(cfg, old); server >= 0 && grow > 0 && saturatingAdd(a.engine.reserved(cfg.Storage), grow) > server {
 		return failure
 	}
 	return nil
+}
+
+// growth is what a configuration, in the place of old if that is not nil, changes of
+// the reservations.
+func growth(cfg, old *jsapi.StreamConfig) int64 {
+	n := max(cfg.MaxBytes, 0)
+	if old != nil {
+		n -= max(old.MaxBytes, 0)
+	}
+	return n
 }
 
 func (a *Account) limitsForLocked(replicas int) (jsapi.AccountLimits, string, bool) {
@@ -144,24 +158,52 @@ func (a *Account) limitsForLocked(replicas int) (jsapi.AccountLimits, string, bo
 	return l, tier, ok
 }
 
+// limit is how many bytes the server may store or reserve; negative: any number.
+func (e *Engine) limit(storage jsapi.StorageType) int64 {
+	if storage == jsapi.MemoryStorage {
+		return e.maxMemory.Load()
+	}
+	return e.maxStore.Load()
+}
+
+func resourcesExceeded(storage jsapi.StorageType) *jsapi.Error {
+	if storage == jsapi.MemoryStorage {
+		return jsapi.ErrMemoryResourcesExceeded
+	}
+	return jsapi.ErrStorageResourcesExceeded
+}
+
 // reserve changes the server's reservations by a stream's max_bytes.
 func (e *Engine) reserve(storage jsapi.StorageType, bytes int64) {
 	e.usage.mu.Lock()
 	defer e.usage.mu.Unlock()
-	if storage == jsapi.MemoryStorage {
-		e.usage.reservedMem += bytes
-	} else {
-		e.usage.reservedStore += bytes
+	*e.usage.reservedFor(storage) += bytes
+}
+
+// tryReserve is reserve, unless the server's limit has no room for it.
+func (e *Engine) tryReserve(storage jsapi.StorageType, bytes int64) *jsapi.Error {
+	e.usage.mu.Lock()
+	defer e.usage.mu.Unlock()
+	n := e.usage.reservedFor(storage)
+	if limit := e.limit(storage); limit >= 0 && bytes > 0 && saturatingAdd(*n, bytes) > limit {
+		return resourcesExceeded(storage)
 	}
+	*n += bytes
+	return nil
 }
 
 func (e *Engine) reserved(storage jsapi.StorageType) int64 {
 	e.usage.mu.Lock()
 	defer e.usage.mu.Unlock()
+	return *e.usage.reservedFor(storage)
+}
+
+// reservedFor is the reservations of a storage. Under mu.
+func (u *serverUsage) reservedFor(storage jsapi.StorageType) *int64 {
 	if storage == jsapi.MemoryStorage {
-		return e.usage.reservedMem
+		return &u.reservedMem
 	}
-	return e.usage.reservedStore
+	return &u.reservedStore
 }
 
 func saturatingAdd(a, b int64) int64 {

@@ -105,8 +105,10 @@ func (a *Account) recoverStream(m *msgstore.StreamMeta) (st *Stream, err error) 
 		return nil, err
 	}
 	if err := st.endTornBatch(); err != nil {
+		st.stop()
 		return nil, fmt.Errorf("ending an incomplete batch: %w", err)
 	}
+	a.engine.reserve(cfg.Storage, growth(cfg, nil))
 	a.add(st)
 	return st, nil
 }

@@ -79,11 +79,7 @@ func (st *Stream) stagedRest(dir string, n uint64) (rest []msgstore.StoredMsg, e
 	if _, err := d.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	rel, err := filepath.Rel(d.opts.StoreDir, dir)
-	if err != nil {
-		return nil, err
-	}
-	store, err := d.openFileStore(st.account, &jsapi.StreamConfig{Name: filepath.Base(dir), Storage: jsapi.FileStorage}, st.created, rel)
+	store, err := d.openFileStore(st.account, &jsapi.StreamConfig{Name: filepath.Base(dir), Storage: jsapi.FileStorage}, st.created, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func serveRestore(r *request, reply *jsapi.StreamRestoreResponse) *jsapi.Error {
 	rs.subject = "$JS.SNAPSHOT.RESTORE." + cfg.Name + "." + randomID(8)
 	sub, serr := a.bus.Subscribe(rs.subject, "", rs.receive)
 	if serr != nil {
-		a.releaseName(cfg.Name)
+		rs.release(nil)
 		return jsapi.ErrRestoreSubscribeFailed.With(rs.subject, serr)
 	}
 	rs.sub = sub
@@ -106,8 +106,19 @@ func (a *Account) beginRestore(cfg *jsapi.StreamConfig) (*restore, *jsapi.Error)
 	if a.overlaps(cfg) {
 		return nil, jsapi.ErrStreamSubjectOverlap
 	}
+	if err := a.engine.tryReserve(cfg.Storage, growth(cfg, nil)); err != nil {
+		return nil, err
+	}
 	a.pending[cfg.Name] = &pendingStream{config: cfg, long: true}
 	return &restore{account: a, config: cfg, wake: make(chan struct{}, 1), began: time.Now().UTC()}, nil
+}
+
+// release gives the name up, and what was reserved unless a stream has it.
+func (rs *restore) release(st *Stream) {
+	if st == nil {
+		rs.account.engine.reserve(rs.config.Storage, -growth(rs.config, nil))
+	}
+	rs.account.releaseName(rs.config.Name)
 }
 
 // receive is the handler of the subject for chunks.
@@ -196,7 +207,10 @@ func (rs *restore) run() {
 	st, err := rs.restore()
 	rs.drain(err)
 	rs.sub.Unsubscribe()
-	a.releaseName(name)
+	if st != nil {
+		st.serve() // before others may delete it
+	}
+	rs.release(st)
 	silent := errors.Is(err, errRestoreStalled)
 	if silent || errors.Is(err, errNoChunkReply) || errors.Is(err, errRestoreFlood) {
 		a.engine.event(WarningEvent{fmt.Sprintf("restore for stream '%s > %s' %v", a.name, name, err)})
@@ -208,7 +222,6 @@ func (rs *restore) run() {
 	if err != nil {
 		resp.Error = jsapi.ErrStreamRestore.Wrap(err)
 	} else {
-		st.serve()
 		resp.StreamInfo = st.info(false)
 		resp.StreamInfo.Domain = ""
 	}
@@ -279,27 +292,37 @@ func (rs *restore) restoreEntries(r *archive.Reader, created time.Time) (*Stream
 	if err := json.Unmarshal(e.Data, &state); err != nil {
 		return nil, fmt.Errorf("reading state.json: %w", err)
 	}
-	if err := rs.reserve(&state); err != nil {
+	if err := rs.checkRoom(state.Bytes); err != nil {
 		return nil, err
 	}
 	cfg := *rs.config
 	if state.FirstSeq > 0 {
 		cfg.FirstSeq = state.FirstSeq
 	}
-	store, err := a.engine.disk.openStore(a, &cfg, created)
+	var consumers []restoredConsumer
+	dir := "" // none: all is in memory
+	fill := func(store msgstore.Store) error {
+		archived, err := rs.fill(store, r, &state)
+		if err == nil {
+			consumers, err = rs.writeConsumers(archived, created, dir)
+		}
+		if err == nil && cfg.FirstSeq != rs.config.FirstSeq {
+			err = store.UpdateConfig(storeConfig(rs.config, created))
+		}
+		return err
+	}
+	var store msgstore.Store
+	if d := a.engine.disk; cfg.Storage == jsapi.MemoryStorage || d.host == nil {
+		if store, err = d.openStore(a, &cfg, created); err == nil {
+			err = fill(store)
+		}
+	} else {
+		dir = rs.hiddenDir()
+		defer d.fs.RemoveAll(dir)
+		store, err = rs.build(dir, &cfg, created, fill)
+	}
 	if err != nil {
 		return nil, err
-	}
-	archived, err := rs.fill(store, r, &state)
-	var consumers []restoredConsumer
-	if err == nil {
-		consumers, err = rs.writeConsumers(archived, created)
-	}
-	if err == nil && cfg.FirstSeq != rs.config.FirstSeq {
-		err = store.UpdateConfig(storeConfig(rs.config, created))
-	}
-	if err != nil {
-		return nil, errors.Join(err, store.Delete(true))
 	}
 	st := a.newStream(rs.config, created, store)
 	for _, c := range consumers {
@@ -311,17 +334,16 @@ func (rs *restore) restoreEntries(r *archive.Reader, created time.Time) (*Stream
 	return st, nil
 }
 
-// reserve checks the archive's size against the limits before anything is stored.
-func (rs *restore) reserve(state *jsapi.StreamState) error {
-	a, e := rs.account, rs.account.engine
-	used, server, failure := e.usage.store.Load(), e.maxStore.Load(), jsapi.ErrStorageResourcesExceeded
-	if rs.config.Storage == jsapi.MemoryStorage {
-		used, server, failure = e.usage.memory.Load(), e.maxMemory.Load(), jsapi.ErrMemoryResourcesExceeded
-	}
-	size := int64(min(state.Bytes, 1<<62))
+// checkRoom checks the bytes of an archive against the limits: those that it claims to
+// have before anything is stored, and then those that came.
+func (rs *restore) checkRoom(bytes uint64) error {
+	a, storage := rs.account, rs.config.Storage
+	size := int64(min(bytes, 1<<62))
 	limit, ok := a.storageLimit(rs.config)
-	if !ok || limit >= 0 && saturatingAdd(a.stored(rs.config.Storage), size) > limit || server >= 0 && saturatingAdd(used, size) > server {
-		return failure
+	server := a.engine.limit(storage)
+	if !ok || limit >= 0 && saturatingAdd(a.stored(storage), size) > limit ||
+		server >= 0 && saturatingAdd(a.engine.usage.stored(storage), size) > server {
+		return resourcesExceeded(storage)
 	}
 	return nil
 }
@@ -334,10 +356,14 @@ func (rs *restore) fill(store msgstore.Store, r *archive.Reader, state *jsapi.St
 	consumers = make(map[string][]byte)
 	next := max(state.FirstSeq, 1)
 	var batch []msgstore.RawMsg
-	size := 0
+	size, total := 0, uint64(0)
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
+		}
+		total += uint64(size)
+		if err := rs.checkRoom(total); err != nil {
+			return err
 		}
 		done := make(chan error, 1)
 		store.StoreRawMsgs(batch, func(err error) { done <- err })

@@ -27,10 +27,10 @@ type restoredConsumer struct {
 	state   consumerstate.State
 }
 
-// writeConsumers makes the files of the archive's consumers, for the stream to
-// find when it is opened. It returns those that are in memory only.
-func (rs *restore) writeConsumers(archived map[string][]byte, created time.Time) (inMemory []restoredConsumer, err error) {
-	files := rs.account.engine.disk.host != nil && rs.config.Storage == jsapi.FileStorage
+// writeConsumers makes the files of the archive's consumers in a stream directory, for
+// the stream to find when it is opened. It returns those that are in memory only: all,
+// if the directory is "".
+func (rs *restore) writeConsumers(archived map[string][]byte, created time.Time, dir string) (inMemory []restoredConsumer, err error) {
 	for name, data := range archived {
 		if !jsapi.ValidName(name) || len(name) > jsapi.MaxNameLen {
 			return nil, fmt.Errorf("invalid consumer name %q", name)
@@ -46,7 +46,7 @@ func (rs *restore) writeConsumers(archived map[string][]byte, created time.Time)
 		if err := json.Unmarshal(c.State, &r.state); err != nil {
 			return nil, fmt.Errorf("reading the state of consumer %s: %w", name, err)
 		}
-		if !files || c.Config.MemoryStorage {
+		if dir == "" || c.Config.MemoryStorage {
 			inMemory = append(inMemory, r)
 			continue
 		}
@@ -54,7 +54,6 @@ func (rs *restore) writeConsumers(archived map[string][]byte, created time.Time)
 		if err != nil {
 			return nil, err
 		}
-		dir := rs.account.engine.disk.streamDir(rs.account.name, rs.config.Name)
 		if _, err := consumerstate.CreateFiles(rs.filesOptions(dir, name), meta, &r.state, consumerstate.Checkpoint{}, time.Now().UnixNano()); err != nil {
 			return nil, err
 		}
@@ -71,14 +70,16 @@ func (rs *restore) filesOptions(dir, consumer string) consumerstate.FilesOptions
 	}
 }
 
-// unpack writes the files of an archive of version 1 into dir. It returns when
-// the stream was created.
+// unpack writes the files of an archive of version 1 into dir, durably. It returns
+// when the stream was created.
 func (rs *restore) unpack(r *archive.Reader, dir string) (created time.Time, err error) {
 	d := rs.account.engine.disk
 	var stored struct {
 		Created time.Time
 		Name    string `json:"name"`
 	}
+	var total uint64
+	dirs := make(map[string]struct{})
 	for {
 		f, err := r.NextFile()
 		if err == io.EOF {
@@ -92,6 +93,10 @@ func (rs *restore) unpack(r *archive.Reader, dir string) (created time.Time, err
 		}
 		content, err := io.ReadAll(f.Content)
 		if err != nil {
+			return created, err
+		}
+		total += uint64(len(content))
+		if err := rs.checkRoom(total); err != nil {
 			return created, err
 		}
 		if f.Name == "meta.inf" {
@@ -109,6 +114,12 @@ func (rs *restore) unpack(r *archive.Reader, dir string) (created time.Time, err
 		if err := vfs.WriteSynced(d.fs, name, content, 0o640); err != nil {
 			return created, err
 		}
+		dirs[filepath.Dir(name)] = struct{}{}
+	}
+	for dir := range dirs {
+		if err := d.fs.SyncDir(dir); err != nil {
+			return created, err
+		}
 	}
 	if stored.Name == "" {
 		return created, io.EOF
@@ -116,28 +127,45 @@ func (rs *restore) unpack(r *archive.Reader, dir string) (created time.Time, err
 	return stored.Created.UTC(), nil
 }
 
+// hiddenDir is a directory for what is not a stream yet: a start removes it.
+func (rs *restore) hiddenDir() string {
+	return rs.account.engine.disk.streamDir(rs.account.name, ".restore."+randomID(8))
+}
+
+// build has fill complete the store in a hidden directory, makes that the stream's, and
+// returns the store in it. A stream is there as a whole, or not at all.
+func (rs *restore) build(dir string, cfg *jsapi.StreamConfig, created time.Time, fill func(msgstore.Store) error) (msgstore.Store, error) {
+	a, d := rs.account, rs.account.engine.disk
+	store, err := d.openFileStore(a, cfg, created, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(fill(store), store.Stop()); err != nil {
+		return nil, err
+	}
+	if err := d.place(dir, d.streamDir(a.name, cfg.Name)); err != nil {
+		return nil, err
+	}
+	return d.openStore(a, rs.config, created)
+}
+
 // restoreFiles makes a stream of an archive of version 1.
-func (rs *restore) restoreFiles(r *archive.Reader) (st *Stream, err error) {
+func (rs *restore) restoreFiles(r *archive.Reader) (*Stream, error) {
 	a, d := rs.account, rs.account.engine.disk
 	if d.host == nil {
 		return nil, msgstore.ErrStoreWrongType
 	}
-	dir := d.streamDir(a.name, rs.config.Name)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.fs.RemoveAll(dir))
-		}
-	}()
+	dir := rs.hiddenDir()
+	defer d.fs.RemoveAll(dir)
 	created, err := rs.unpack(r, dir)
 	if err != nil {
 		return nil, err
 	}
-	store, err := d.openStore(a, rs.config, created)
+	store, err := rs.build(dir, rs.config, created, func(store msgstore.Store) error {
+		return store.UpdateConfig(storeConfig(rs.config, created))
+	})
 	if err != nil {
 		return nil, err
-	}
-	if err := store.UpdateConfig(storeConfig(rs.config, created)); err != nil {
-		return nil, errors.Join(err, store.Stop())
 	}
 	return a.newStream(rs.config, created, store), nil
 }
@@ -150,7 +178,7 @@ func (rs *restore) restoreFilesToMemory(r *archive.Reader) (*Stream, error) {
 	if d.host == nil {
 		return nil, msgstore.ErrStoreWrongType
 	}
-	dir := d.streamDir(a.name, ".restore."+randomID(8))
+	dir := rs.hiddenDir()
 	defer d.fs.RemoveAll(dir)
 	created, err := rs.unpack(r, dir)
 	if err != nil {
@@ -158,11 +186,7 @@ func (rs *restore) restoreFilesToMemory(r *archive.Reader) (*Stream, error) {
 	}
 	cfg := *rs.config
 	cfg.Storage = jsapi.FileStorage
-	rel, err := filepath.Rel(d.opts.StoreDir, dir)
-	if err != nil {
-		return nil, err
-	}
-	store, err := d.openFileStore(a, &cfg, created, rel)
+	store, err := d.openFileStore(a, &cfg, created, dir)
 	if err != nil {
 		return nil, err
 	}

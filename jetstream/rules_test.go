@@ -229,22 +229,7 @@ func TestRestoreIntoStorage(t *testing.T) {
 	c.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in", "2")
 	c.request(next(t, in).reply, "") // confirmed
 	next(t, in)
-	archives := make(map[int][]byte)
-	for version := 1; version <= 2; version++ {
-		st := a.Stream("S")
-		consumers, err := st.consumers.archive(version)
-		if err == nil && version == 2 {
-			consumers, err = snapshotConsumers(consumers)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		var b bytes.Buffer
-		if err := st.store.Snapshot(&b, msgstore.SnapshotOptions{Version: version, Consumers: consumers}); err != nil {
-			t.Fatal(err)
-		}
-		archives[version] = b.Bytes()
-	}
+	archives := snapshots(t, a.Stream("S"))
 	for version, data := range archives {
 		for _, storage := range []string{"file", "memory"} {
 			t.Run(fmt.Sprint("v", version, " ", storage), func(t *testing.T) {
@@ -264,6 +249,27 @@ func TestRestoreIntoStorage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// snapshots are a stream's archives, by version.
+func snapshots(t *testing.T, st *Stream) map[int][]byte {
+	t.Helper()
+	archives := make(map[int][]byte)
+	for version := 1; version <= 2; version++ {
+		consumers, err := st.consumers.archive(version)
+		if err == nil && version == 2 {
+			consumers, err = snapshotConsumers(consumers)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := st.store.Snapshot(&b, msgstore.SnapshotOptions{Version: version, Consumers: consumers}); err != nil {
+			t.Fatal(err)
+		}
+		archives[version] = b.Bytes()
+	}
+	return archives
 }
 
 // restore sends an archive and waits for the stream.

@@ -28,6 +28,7 @@ type Stream struct {
 	consumers *consumerSet
 	origins   originSet
 	orderly   bool // it was stopped in order before, and is as it was then
+	reserved  bool // it holds its part of the server's reservations; guarded by Account.mu
 
 	// config is replaced as a whole, in the turn; what it points to is never changed.
 	config atomic.Pointer[jsapi.StreamConfig]

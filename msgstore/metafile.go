@@ -102,7 +102,7 @@ func (d *disk) changeKey(current []byte) error {
 }
 
 func (d *disk) storedMeta() ([]byte, error) {
-	return readMetaFiles(d.fs, d.dir, meta.StreamName(path.Base(d.dir)))
+	return readMetaFiles(d.fs, d.dir, meta.StreamName(d.s.cfg.Name))
 }
 
 // readMeta returns the plain meta.inf, repairing a pair whose replacement was
@@ -183,7 +183,7 @@ func (d *disk) writeMeta(plain []byte) error {
 	if err := vfs.WriteSynced(d.fs, path.Join(d.dir, metaInf+".tmp"), stored, 0o600); err != nil {
 		return err
 	}
-	sum := meta.Sum(meta.StreamName(path.Base(d.dir)), stored)
+	sum := meta.Sum(meta.StreamName(d.s.cfg.Name), stored)
 	if err := vfs.WriteSynced(d.fs, path.Join(d.dir, metaSum+".tmp"), sum, 0o600); err != nil {
 		return err
 	}
