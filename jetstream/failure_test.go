@@ -249,3 +249,25 @@ func TestRestoreReserves(t *testing.T) {
 		}
 	})
 }
+
+// A reset that was confirmed is not undone by a power cut.
+func TestPowerCutAfterReset(t *testing.T) {
+	disk := crashfs.New(1)
+	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"]}`)
+		c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.S.k", `{"stream_name":"S","config":{"name":"k","durable_name":"k","ack_policy":"all"}}`)
+		in := c.subscribe("in")
+		c.publish("$JS.API.CONSUMER.MSG.NEXT.S.k", "in", "3")
+		for seq := 1; seq <= 3; seq++ {
+			c.want(fmt.Sprintf(`"seq":%d}`, seq), "s", "")
+			c.request(next(t, in).reply, "+ACK")
+		}
+		time.Sleep(10 * time.Second)
+		c.want(`"reset_seq":2`, "$JS.API.CONSUMER.RESET.S.k", `{"seq":2}`)
+		disk.Cut()
+	})
+	inMemory(t, Options{FS: disk.Crash(), StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"delivered":{"consumer_seq":0,"stream_seq":1},"ack_floor":{"consumer_seq":0,"stream_seq":1},"num_ack_pending":0,"num_redelivered":0,"num_waiting":0,"num_pending":2`,
+			"$JS.API.CONSUMER.INFO.S.k", "")
+	})
+}
