@@ -287,6 +287,7 @@ type apiPool struct {
 	blocked int // wait for the disk (blocking)
 	closed  bool
 	sharing map[string]*request // execution under way by account, subject and body
+	sharers int                 // that wait for one of somebody else
 
 	inflight atomic.Int64 // queued and running
 	warned   atomic.Int64 // when a request's unknown members were last logged, ns
@@ -338,7 +339,11 @@ func (p *apiPool) submit(r *request) {
 		return
 	}
 	q := &p.queues[which]
-	if len(q.list) >= q.limit {
+	waiting := len(q.list)
+	if r.endpoint.flags&shared != 0 {
+		waiting += p.sharers
+	}
+	if waiting >= q.limit {
 		q.dropped++
 		now := time.Now()
 		var dropped int64
@@ -360,6 +365,7 @@ func (p *apiPool) submit(r *request) {
 		key := r.shareKey()
 		if first := p.sharing[key]; first != nil {
 			r.next, first.next = first.next, r
+			p.sharers++
 			p.mu.Unlock()
 			return
 		}
@@ -402,6 +408,7 @@ func (p *apiPool) finishShared(r *request) *request {
 	var others *request
 	for w := r.next; w != nil; {
 		w.next, others, w = others, w, w.next
+		p.sharers--
 	}
 	r.next = others
 	return r

@@ -14,6 +14,10 @@ import (
 	"github.com/natsd/natsd/natsproto"
 )
 
+// maxDirectBatches bounds the batches that are sent at a time, all accounts: each
+// holds sliceBytes of messages, perhaps for as long as its receiver is slow.
+const maxDirectBatches = 1000
+
 // maxMultiLast bounds the subjects that one multi_last request may match.
 const maxMultiLast = 1024
 
@@ -59,6 +63,11 @@ func (a *Account) serveDirectGet(p Publisher, target, tail []byte, m *Msg) {
 		return
 	}
 	if req.Batch > 0 || len(req.MultiLast) > 0 {
+		if n := &a.engine.directBatches; n.Add(1) > maxDirectBatches {
+			n.Add(-1)
+			p.Publish(m.Reply, nil, overloadHeader, nil)
+			return
+		}
 		reply := bytes.Clone(m.Reply)
 		go st.directBatch(&req, reply)
 		return
@@ -184,6 +193,7 @@ func (st *Stream) directBatch(req *jsapi.MsgGetRequest, reply []byte) {
 		s.sendBatch()
 	}
 	s.publisher.Flush()
+	st.engine.directBatches.Add(-1)
 }
 
 // batchSender is one batch reply under way.
@@ -255,7 +265,7 @@ func (s *batchSender) sendBatch() {
 	var batch msgstore.Batch
 	for more := true; more; {
 		batch.Reset()
-		next, err := store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: s.maxBytes - s.bytes}, &batch)
+		next, err := store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: min(s.maxBytes-s.bytes, sliceBytes)}, &batch)
 		if err != nil { // a damaged message: it is stepped over, and was reported
 			next++
 		} else if len(batch.Msgs) == 0 {

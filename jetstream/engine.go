@@ -45,6 +45,8 @@ type Engine struct {
 	openBatches     atomic.Int64 // atomic batches, all streams
 	stagedBytes     atomic.Int64 // in them
 	openFastBatches atomic.Int64
+	directBatches   atomic.Int64
+	transfers       atomic.Int64 // snapshots and restores
 }
 
 // Defaults of Options and Limits.

@@ -283,10 +283,17 @@ func (in *inbox) take(t *intake, full bool, end func()) bool {
 	return true
 }
 
-// close refuses everything from now on.
+// close refuses everything from now on, and gives up what waits.
 func (in *inbox) close() {
 	in.mu.Lock()
+	left := in.batches
 	in.closed = true
 	in.batches, in.msgs, in.size = nil, 0, 0
 	in.mu.Unlock()
+	for _, b := range left {
+		for _, t := range b.traces {
+			t.Release()
+		}
+		b.recycle()
+	}
 }

@@ -45,8 +45,12 @@ func serveRestore(r *request, reply *jsapi.StreamRestoreResponse) *jsapi.Error {
 	if cfg.Replicas > 1 {
 		return jsapi.ErrStreamReplicasNotSupported
 	}
+	if !a.engine.beginTransfer() {
+		return jsapi.ErrStreamRestore.With(errTransfers)
+	}
 	rs, err := a.beginRestore(cfg)
 	if err != nil {
+		a.engine.endTransfer()
 		return err
 	}
 	rs.client = r.client
@@ -119,6 +123,7 @@ func (rs *restore) release(st *Stream) {
 		rs.account.engine.reserve(rs.config.Storage, -growth(rs.config, nil))
 	}
 	rs.account.releaseName(rs.config.Name)
+	rs.account.engine.endTransfer()
 }
 
 // receive is the handler of the subject for chunks.

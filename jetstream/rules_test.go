@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -486,6 +487,54 @@ func TestStopDuringRestore(t *testing.T) {
 		case <-stopped:
 		default:
 			t.Fatal("waits for more of the archive")
+		}
+	})
+}
+
+// What a client may have under way is bounded, also where it costs no place in a queue.
+func TestTooMuchUnderWay(t *testing.T) {
+	inMemory(t, Options{RequestQueueLimit: 2}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s"],"allow_direct":true`)
+		a.engine.directBatches.Store(maxDirectBatches)
+		if r := c.request("$JS.API.DIRECT.GET.S", `{"batch":1,"seq":1}`); r.header != "NATS/1.0 429 Too Many Requests\r\n\r\n" {
+			t.Errorf("%q", r.header)
+		}
+		a.engine.directBatches.Add(-1)
+		if r := c.request("$JS.API.DIRECT.GET.S", `{"batch":1,"seq":1}`); r.header != "NATS/1.0 404 Message Not Found\r\n\r\n" {
+			t.Errorf("%q", r.header)
+		}
+		a.engine.transfers.Store(maxTransfers)
+		c.want(`"err_code":10064,"description":"snapshot failed: too many snapshots and restores under way"`, "$JS.API.STREAM.SNAPSHOT.S", `{"deliver_subject":"d"}`)
+		c.want(`"err_code":10062,"description":"restore failed: too many snapshots and restores under way"`, "$JS.API.STREAM.RESTORE.R", `{"config":{"name":"R","storage":"memory"}}`)
+		a.engine.transfers.Add(-1)
+		c.want(`"deliver_subject":"$JS.`, "$JS.API.STREAM.RESTORE.R", `{"config":{"name":"R","storage":"memory"}}`)
+		time.Sleep(time.Minute) // it stalls
+		synctest.Wait()
+		if n := a.engine.transfers.Load(); n != maxTransfers-1 {
+			t.Errorf("%d transfers are under way", n)
+		}
+		// Identical requests that share an execution wait, as others do.
+		answers := c.subscribe("answers")
+		a.mu.Lock()
+		for i := range 5 {
+			c.publish("$JS.API.STREAM.CREATE.T", "answers", `{"name":"T","storage":"memory"}`)
+			for i == 0 && a.engine.Usage().QueuedRequests > 0 {
+				runtime.Gosched() // it does not wait any more
+			}
+		}
+		for range 2 {
+			if r := next(t, answers); !strings.Contains(r.data, `"err_code":10167`) {
+				t.Error(r.data)
+			}
+		}
+		a.mu.Unlock()
+		for range 3 {
+			if r := next(t, answers); !strings.Contains(r.data, `"did_create":true`) {
+				t.Error(r.data)
+			}
+		}
+		if n := a.engine.api.sharers; n != 0 {
+			t.Errorf("%d requests share", n)
 		}
 	})
 }

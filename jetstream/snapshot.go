@@ -25,6 +25,24 @@ const (
 	transferStall    = 5 * time.Second // without an ack, or without a chunk
 )
 
+// maxTransfers bounds the snapshots and restores of a server at a time: each holds
+// chunks, some megabytes as a rule.
+const maxTransfers = 256
+
+var errTransfers = errors.New("too many snapshots and restores under way")
+
+// beginTransfer reports whether another snapshot or restore may begin, which
+// endTransfer ends.
+func (e *Engine) beginTransfer() bool {
+	if e.transfers.Add(1) <= maxTransfers {
+		return true
+	}
+	e.transfers.Add(-1)
+	return false
+}
+
+func (e *Engine) endTransfer() { e.transfers.Add(-1) }
+
 var (
 	errNoInterest = errors.New("408 No Interest")
 	errNoFlow     = errors.New("408 No Flow Response")
@@ -60,8 +78,16 @@ func serveSnapshot(r *request, reply *jsapi.StreamSnapshotResponse) *jsapi.Error
 	opts.At = &at
 	cfg, state := *st.Config(), st.stateInfo(&at)
 	reply.Config, reply.State = &cfg, &state
+	if !st.engine.beginTransfer() {
+		return jsapi.ErrStreamSnapshot.With(errTransfers)
+	}
 	s := newSnapshotSender(st, &req)
-	r.after = func() { go s.send(opts, state, r.client) }
+	r.after = func() {
+		go func() {
+			defer st.engine.endTransfer()
+			s.send(opts, state, r.client)
+		}()
+	}
 	return nil
 }
 
