@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"encoding/json"
 	"maps"
 	"path"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"github.com/natsd/natsd/internal/prefetch"
 	"github.com/natsd/natsd/jetstream/consumer"
 	"github.com/natsd/natsd/jetstream/jsapi"
-	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/subjecttree"
 )
@@ -409,150 +407,6 @@ func (cs *consumerSet) interested(subject string) bool {
 	return len(cs.dispatch.all) > 0 || cs.dispatch.filtered.HasInterest(asBytes(subject))
 }
 
-// needed reports whether a consumer has not acknowledged the message yet.
-func (cs *consumerSet) needed(seq uint64, subject string) bool {
-	if cs.blind.Load() {
-		return true
-	}
-	var who []*Consumer
-	cs.dispatch.Lock()
-	cs.each(subject, func(c *Consumer) { who = append(who, c) })
-	cs.dispatch.Unlock()
-	for _, c := range who {
-		c.state.Lock()
-		need := c.m.Needs(seq)
-		c.state.Unlock()
-		if need {
-			return true
-		}
-	}
-	return false
-}
-
-// release removes the messages of an interest or work queue stream that nobody
-// needs any more, after a consumer is done with them. Called on any goroutine;
-// it does not keep seqs. It reports false if the stream has stopped.
-func (cs *consumerSet) release(seqs []uint64) bool {
-	return cs.releaseThen(seqs, cs.stream.removalDone)
-}
-
-// releaseThen is release that calls done when the removal took effect, and does not
-// if it reports false.
-func (cs *consumerSet) releaseThen(seqs []uint64, done func(uint64, error)) bool {
-	st := cs.stream
-	retention := st.Config().Retention
-	if retention == jsapi.LimitsPolicy || len(seqs) == 0 {
-		done(0, nil)
-		return true
-	}
-	gone := make([]uint64, 0, len(seqs))
-	for _, seq := range seqs {
-		if retention == jsapi.InterestPolicy {
-			subject, err := st.store.SubjectForSeq(seq)
-			if err != nil || cs.needed(seq, subject) {
-				continue
-			}
-		}
-		gone = append(gone, seq)
-	}
-	if len(gone) == 0 {
-		done(0, nil)
-		return true
-	}
-	return st.do(func() {
-		st.proposer.Remove(gone, func(n uint64, err error) {
-			if err != nil {
-				st.do(func() { st.turn.unremoved = append(st.turn.unremoved, gone...) })
-			}
-			done(n, err)
-		})
-	})
-}
-
-// releaseAgain is release for what the store has refused to remove.
-func (cs *consumerSet) releaseAgain() {
-	t := &cs.stream.turn
-	if seqs := t.unremoved; len(seqs) > 0 {
-		t.unremoved = nil
-		cs.release(seqs)
-	}
-}
-
-// released passes on what the machine does not need any more. If the stream has
-// stopped, the acks stay in the journal, and the next start makes them good.
-func (c *Consumer) released(t *consumerTurn) {
-	if len(t.release) > 0 && c.stream.Config().Retention != jsapi.LimitsPolicy && !c.set.release(t.release) && c.log != nil {
-		c.log.keep.Store(true)
-	}
-	t.release = t.release[:0]
-}
-
-// removalDone hears of removals that follow from acknowledgements.
-func (st *Stream) removalDone(n uint64, err error) {
-	if err != nil {
-		st.engine.event(StreamFailedEvent{st.account.name, st.name, err})
-	}
-	if n > 1 && st.consumers.hasStrays() {
-		st.do(st.consumers.catchUp)
-	}
-}
-
-// recheck removes all messages of an interest stream that nobody needs: after a
-// start, and after a consumer went or changed. Called outside of the turn.
-func (cs *consumerSet) recheck() {
-	st := cs.stream
-	if st.Config().Retention != jsapi.InterestPolicy {
-		return
-	}
-	var s msgstore.State
-	st.store.FastState(&s)
-	check := func() {
-		var removals sync.WaitGroup
-		defer removals.Wait()
-		done := func(n uint64, err error) {
-			st.removalDone(n, err)
-			removals.Done()
-		}
-		var batch msgstore.Batch
-		defer batch.Recycle()
-		var seqs []uint64
-		for next := s.FirstSeq; next <= s.LastSeq && !st.closed.Load(); {
-			batch.Reset()
-			to, err := st.store.LoadBatch(nil, next, msgstore.BatchLimit{Msgs: 1024, Bytes: sliceBytes, Through: s.LastSeq}, &batch)
-			if err != nil && !isDamage(err) {
-				return
-			}
-			seqs = seqs[:0]
-			for i := range batch.Msgs {
-				seqs = append(seqs, batch.Msgs[i].Seq)
-			}
-			removals.Add(1)
-			if !cs.releaseThen(seqs, done) {
-				removals.Done()
-			}
-			next = max(to, next+1)
-		}
-	}
-	settled := func() { // when the removals took effect
-		if cs.shrunk.Load() {
-			cs.lost()
-		}
-	}
-	if s.Msgs >= recheckInBackground {
-		go func() {
-			check()
-			st.exclusively(settled)
-		}()
-		return
-	}
-	check()
-	st.exclusively(settled)
-}
-
-// recheckInBackground is the number of messages above which a request does not wait for the
-// removal of what nobody needs.
-const recheckInBackground = 100_000
-
 // checkUpdate refuses a configuration that the consumers that exist do not fit
 // into (consumer_limits).
 func (cs *consumerSet) checkUpdate(cfg *jsapi.StreamConfig) *jsapi.Error {
@@ -702,33 +556,6 @@ func (c *Consumer) Config() *jsapi.ConsumerConfig { return c.config.Load() }
 
 // Info describes the consumer as LIST does.
 func (c *Consumer) Info() *jsapi.ConsumerInfo { return c.info(false) }
-
-// archive returns what a snapshot of the stream holds of its consumers: version 1
-// takes the state as o.dat, version 2 as JSON.
-func (cs *consumerSet) archive(version int) ([]msgstore.SnapshotConsumer, error) {
-	var list []msgstore.SnapshotConsumer
-	for _, c := range cs.list() {
-		cfg := c.config.Load()
-		if cfg.Direct || cfg.MemoryStorage {
-			continue
-		}
-		meta, err := encodeConsumerMeta(c, cfg)
-		if err != nil {
-			return nil, err
-		}
-		c.state.Lock()
-		state, _ := c.m.Snapshot()
-		c.state.Unlock()
-		s := msgstore.SnapshotConsumer{Name: c.name, Meta: meta}
-		if version == 1 {
-			s.State = state.Append(nil, time.Now().UnixNano())
-		} else if s.State, err = json.Marshal(&state); err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
 
 // end stops a consumer: nothing is taken or delivered any more, and waiting
 // requests get the status, if there is one.

@@ -91,6 +91,33 @@ func serveSnapshot(r *request, reply *jsapi.StreamSnapshotResponse) *jsapi.Error
 	return nil
 }
 
+// archive returns what a snapshot of the stream holds of its consumers: version 1
+// takes the state as o.dat, version 2 as JSON.
+func (cs *consumerSet) archive(version int) ([]msgstore.SnapshotConsumer, error) {
+	var list []msgstore.SnapshotConsumer
+	for _, c := range cs.list() {
+		cfg := c.config.Load()
+		if cfg.Direct || cfg.MemoryStorage {
+			continue
+		}
+		meta, err := encodeConsumerMeta(c, cfg)
+		if err != nil {
+			return nil, err
+		}
+		c.state.Lock()
+		state, _ := c.m.Snapshot()
+		c.state.Unlock()
+		s := msgstore.SnapshotConsumer{Name: c.name, Meta: meta}
+		if version == 1 {
+			s.State = state.Append(nil, time.Now().UnixNano())
+		} else if s.State, err = json.Marshal(&state); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
 // snapshotConsumers makes what an archive of version 2 holds of each consumer.
 func snapshotConsumers(list []msgstore.SnapshotConsumer) ([]msgstore.SnapshotConsumer, error) {
 	for i := range list {
