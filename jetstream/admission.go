@@ -169,7 +169,7 @@ func (st *Stream) check(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 		return err
 	}
 	if m.h != nil && len(m.h.ttl) > 0 {
-		if err := st.setTTL(p, cfg, m); err != nil {
+		if err := setTTL(cfg, m); err != nil {
 			return err
 		}
 	}

@@ -28,12 +28,10 @@ var consumerEndpoints = []*endpoint{
 	newEndpoint("CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", clusterOnly, serveConsumerStepdown),
 }
 
-const identityHeader = "Nats-Stream-Identity"
-
 // identity answers a request that names the stream's identity.
 func (r *request) identity(st *Stream) string {
 	id := streamIdentity(st.created)
-	r.replyHeaders = []byte("NATS/1.0\r\n" + identityHeader + ": " + id + "\r\n\r\n")
+	r.replyHeaders = natsproto.AppendHeader(nil, hdrStreamIdent, id)
 	return id
 }
 
@@ -66,7 +64,7 @@ func createConsumer(r *request, p *jsapi.ConsumerInfoResponse, legacy bool) *jsa
 	if err != nil {
 		return err
 	}
-	if v := natsproto.HeaderValue(r.header, identityHeader); len(v) > 0 && string(v) != streamIdentity(st.created) {
+	if v := natsproto.HeaderValue(r.header, hdrStreamIdent); len(v) > 0 && string(v) != streamIdentity(st.created) {
 		return jsapi.ErrConsumerStreamIdentityMismatch.With(string(v))
 	}
 	if why := st.consumers.whyOffline(cfg.Name); why != "" {
@@ -327,7 +325,7 @@ func serveConsumerReset(r *request, p *jsapi.ConsumerResetResponse) *jsapi.Error
 	if err != nil {
 		return err
 	}
-	if natsproto.HeaderValue(r.header, identityHeader) != nil {
+	if natsproto.HeaderValue(r.header, hdrStreamIdent) != nil {
 		r.identity(c.stream)
 	}
 	seq, err := c.reset(q.Seq)

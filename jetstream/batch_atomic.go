@@ -393,7 +393,7 @@ func (st *Stream) checkReplicatedHeaders(cfg *jsapi.StreamConfig, m *publish, no
 		if !cfg.AllowMsgTTL {
 			return jsapi.ErrMessageTTLDisabled
 		}
-		if err := st.setTTL(nil, cfg, m); err != nil {
+		if err := setTTL(cfg, m); err != nil {
 			return err
 		}
 	}

@@ -323,5 +323,5 @@ func (c *Consumer) rearm(now int64) {
 	c.stream.engine.timers.arm(&c.timer, time.Unix(0, max(d, now+int64(time.Millisecond))))
 }
 
-// Interest, Random and ID make the consumer the machine's world.
+// Interest makes the consumer the machine's world, with Random and ID.
 func (c *Consumer) Interest(reply string) bool { return c.stream.account.bus.Interest(reply, "") }

@@ -8,7 +8,7 @@ import (
 	"github.com/natsd/natsd/jetstream/jsapi"
 )
 
-// Random and ID make the consumer its machine's world.
+// Random and ID make the consumer the machine's world, with Interest.
 func (c *Consumer) Random(n int) int { return rand.IntN(n) }
 func (c *Consumer) ID() string       { return newID() }
 

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"reflect"
 	"strconv"
 	"strings"
@@ -440,12 +441,7 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackReply, now int64) bool {
 	cfg := st.Config()
 	original := string(m.subject)
-	m.subjectText = o.transformed(m.subject)
-	if t := st.turn.transform; t != nil {
-		if s, err := t.Match(m.subjectText, randomNumber); err == nil {
-			m.subjectText = s
-		}
-	}
+	m.subjectText = st.transformed(o.transformed(m.subject))
 	m.header = stripOriginHeaders(m.header)
 	m.header = natsproto.SetHeader(m.header, hdrStreamSource, o.sourceHeader(meta.seq, original))
 	m.h = &st.turn.header
@@ -497,7 +493,7 @@ func (o *origin) transformed(subject []byte) string {
 			continue
 		}
 		if t.transform != nil {
-			if out, err := t.transform.Match(s, randomNumber); err == nil {
+			if out, err := t.transform.Match(s, rand.Uint32N); err == nil {
 				return out
 			}
 		}

@@ -13,8 +13,6 @@ import (
 
 // The request for a consumer at the origin, and what its answer means.
 
-func randomNumber(n uint32) uint32 { return rand.Uint32N(n) }
-
 func jitter(d time.Duration) time.Duration { return rand.N(d) }
 
 // Steps back to servers that know less: origin.compat.

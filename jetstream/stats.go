@@ -8,7 +8,7 @@ import (
 func (a *Account) Stats() *jsapi.AccountStats {
 	s := &jsapi.AccountStats{
 		Domain: a.engine.opts.Domain,
-		API:    jsapi.APIStats{Level: jsapi.Level, Total: a.apiTotal.Load(), Errors: a.apiErrors.Load()},
+		API:    a.APIStats(),
 	}
 	streams := a.Streams()
 	a.mu.RLock()

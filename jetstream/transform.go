@@ -52,14 +52,17 @@ func (st *Stream) derive(cfg *jsapi.StreamConfig) {
 // transformSubject sets the subject under which a message is checked and
 // stored. One that the transform's source does not match stays as it is.
 func (st *Stream) transformSubject(m *publish) {
-	m.subjectText = asString(m.subject)
-	t := st.turn.transform
-	if t == nil {
-		return
+	m.subjectText = st.transformed(asString(m.subject))
+}
+
+// transformed is a subject behind the stream's transform.
+func (st *Stream) transformed(subject string) string {
+	if t := st.turn.transform; t != nil {
+		if s, err := t.Match(subject, rand.Uint32N); err == nil {
+			return s
+		}
 	}
-	if s, err := t.Match(m.subjectText, rand.Uint32N); err == nil {
-		m.subjectText = s
-	}
+	return subject
 }
 
 // republishAll publishes the messages of a proposal that match.

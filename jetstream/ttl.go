@@ -20,7 +20,7 @@ func parseTTL(v []byte) (seconds int64, ok bool) {
 
 // setTTL takes the TTL of a message over. Where subjects leave delete markers,
 // a message lives at least as long as a marker.
-func (st *Stream) setTTL(p *proposal, cfg *jsapi.StreamConfig, m *publish) error {
+func setTTL(cfg *jsapi.StreamConfig, m *publish) error {
 	ttl, ok := parseTTL(m.h.ttl)
 	if !ok {
 		return jsapi.ErrMessageTTLInvalid

@@ -83,7 +83,7 @@ func (m *Machine) Ack(a Ack, now int64) {
 		return
 	}
 	if a.Reply != "" {
-		m.emit(Effect{Kind: Confirm, Target: a.Reply, Durable: true})
+		m.emit(Effect{Kind: Confirm, Target: a.Reply})
 	}
 }
 

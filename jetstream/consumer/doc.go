@@ -23,10 +23,10 @@
 //     it. For verdict [Stop] leave the rest and go on at 1.
 //  3. Go on at 1.
 //  4. Take [Machine.Effects] and execute them in order (also after each Sent,
-//     so that statuses follow the messages before them), make [Machine.Ops]
+//     so that statuses follow the messages before them), make [Machine.Steps]
 //     durable as one run, and wake up again at [Machine.NextDeadline].
 //
-// Effects with [Effect.Durable] wait until the steps of their turn are durable.
+// A [Confirm] waits until the steps of its turn are durable.
 //
 // All times are Unix nanoseconds; 0 is "never".
 package consumer

@@ -14,7 +14,8 @@ const (
 	Heartbeat
 	// FlowRequest is "100 FlowControl Request" to Target with a reply subject.
 	FlowRequest
-	// Confirm is the empty answer to an ack that had a reply subject.
+	// Confirm is the empty answer to an ack that had a reply subject. It waits until
+	// the steps of its turn are durable.
 	Confirm
 	// Naked, Terminated (Text is the reason), MaxDeliver and Sampled
 	// (Elapsed) are advisories about message Seq.
@@ -39,7 +40,6 @@ const (
 type Effect struct {
 	Kind      Kind
 	Remaining bool // Status: with Messages and Bytes
-	Durable   bool // wait until the steps so far are durable
 	Target    string
 	Reply     string
 	Text      string

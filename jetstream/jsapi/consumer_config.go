@@ -3,7 +3,6 @@ package jsapi
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -69,12 +68,8 @@ func (c *ConsumerConfig) RequiredLevel() int {
 // metadata, of which it makes a copy that must not be changed, and takes out what only
 // replies show.
 func (c *ConsumerConfig) SetRequiredLevel() {
-	m := make(map[string]string, len(c.Metadata)+1)
-	maps.Copy(m, c.Metadata)
-	delete(m, MetaVersion)
-	delete(m, MetaLevel)
 	level := c.RequiredLevel()
-	m[MetaRequiredLevel] = strconv.Itoa(level)
+	m := StoredMetadata(c.Metadata, level)
 	if len(m) == 1 {
 		m = onlyLevel[level]
 	}
@@ -88,12 +83,7 @@ var onlyLevel = map[int]map[string]string{0: {MetaRequiredLevel: "0"}, 1: {MetaR
 // Shown returns a copy for replies, with the server's version and level.
 func (c *ConsumerConfig) Shown(version string) *ConsumerConfig {
 	s := *c
-	s.Metadata = maps.Clone(c.Metadata)
-	if s.Metadata == nil {
-		s.Metadata = make(map[string]string, 2)
-	}
-	s.Metadata[MetaVersion] = version
-	s.Metadata[MetaLevel] = strconv.Itoa(Level)
+	s.Metadata = ReplyMetadata(c.Metadata, version)
 	return &s
 }
 
