@@ -98,25 +98,23 @@ func serveMsgDelete(r *request, reply *jsapi.SuccessResponse) *jsapi.Error {
 	if err != nil {
 		return err
 	}
-	cfg := st.Config()
-	if cfg.Sealed {
-		return jsapi.ErrStreamSealed
-	}
-	if cfg.DenyDelete {
-		return jsapi.ErrStreamMsgDeleteFailed.With("message delete not permitted")
-	}
 	var removed bool
 	var derr error
 	if !st.exclusively(func() {
-		if req.NoErase {
+		switch cfg := st.Config(); { // as for a purge
+		case cfg.Sealed:
+			derr = jsapi.ErrStreamSealed
+		case cfg.DenyDelete:
+			derr = jsapi.ErrStreamMsgDeleteFailed.With("message delete not permitted")
+		case req.NoErase:
 			removed, derr = st.store.RemoveMsg(req.Seq)
-		} else {
+		default:
 			removed, derr = st.store.EraseMsg(req.Seq)
 		}
 	}) {
 		return jsapi.ErrStreamNotFound
 	}
-	if derr != nil && (cfg.Storage == jsapi.FileStorage || !errors.Is(derr, msgstore.ErrStoreMsgNotFound) && !errors.Is(derr, msgstore.ErrStoreEOF)) {
+	if derr != nil && (st.Config().Storage == jsapi.FileStorage || !errors.Is(derr, msgstore.ErrStoreMsgNotFound) && !errors.Is(derr, msgstore.ErrStoreEOF)) {
 		return jsapi.ErrStreamMsgDeleteFailed.Wrap(derr)
 	}
 	if !removed {

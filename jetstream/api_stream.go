@@ -292,13 +292,6 @@ func serveStreamPurge(r *request, reply *jsapi.StreamPurgeResponse) *jsapi.Error
 	if err != nil {
 		return err
 	}
-	cfg := st.Config()
-	if cfg.Sealed {
-		return jsapi.ErrStreamSealed
-	}
-	if cfg.DenyPurge {
-		return jsapi.ErrStreamPurgeFailed.With("stream purge not permitted")
-	}
 	purged, perr := st.purge(req.Subject, req.Seq, req.Keep)
 	if perr != nil {
 		return jsapi.ErrStreamPurgeFailed.Wrap(perr)
@@ -311,7 +304,15 @@ func serveStreamPurge(r *request, reply *jsapi.StreamPurgeResponse) *jsapi.Error
 // durable.
 func (st *Stream) purge(filter string, seq, keep uint64) (purged uint64, err error) {
 	if !st.exclusively(func() {
-		if purged, err = st.store.PurgeEx(filter, seq, keep); err != nil {
+		switch cfg := st.Config(); { // of this moment: it may have been sealed a moment ago
+		case cfg.Sealed:
+			err = jsapi.ErrStreamSealed
+		case cfg.DenyPurge:
+			err = jsapi.ErrStreamPurgeFailed.With("stream purge not permitted")
+		default:
+			purged, err = st.store.PurgeEx(filter, seq, keep)
+		}
+		if err != nil {
 			return
 		}
 		st.consumers.purged()

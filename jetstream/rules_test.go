@@ -538,3 +538,32 @@ func TestTooMuchUnderWay(t *testing.T) {
 		}
 	})
 }
+
+// A purge and a deletion that wait while the stream is sealed are refused.
+func TestSealedMeanwhile(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.create("S", `"subjects":["s"]`)
+		c.want(`"seq":1}`, "s", "")
+		goOn := make(chan struct{})
+		a.Stream("S").do(func() { <-goOn })
+		answers := c.subscribe("answers")
+		for _, r := range [][2]string{
+			{"UPDATE", `{"name":"S","subjects":["s"],"storage":"memory","sealed":true,"deny_delete":true,"deny_purge":true}`},
+			{"PURGE", ""}, {"MSG.DELETE", `{"seq":1}`},
+		} {
+			c.publish("$JS.API.STREAM."+r[0]+".S", "answers", r[1])
+			synctest.Wait()
+		}
+		close(goOn)
+		refused := 0
+		for range 3 {
+			if r := next(t, answers); strings.Contains(r.data, `"err_code":10109`) {
+				refused++
+			}
+		}
+		if refused != 2 {
+			t.Errorf("%d were refused", refused)
+		}
+		stateIs(t, a, "S", "1 messages 1-1 without []")
+	})
+}
