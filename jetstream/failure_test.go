@@ -271,3 +271,35 @@ func TestPowerCutAfterReset(t *testing.T) {
 			"$JS.API.CONSUMER.INFO.S.k", "")
 	})
 }
+
+// A restored stream opens again, encrypted or not, whatever its archive held.
+func TestRestoredStreamOpens(t *testing.T) {
+	for _, key := range []string{"", "secret"} {
+		for _, msgs := range []int{0, 2} {
+			o := Options{FS: crashfs.New(1), StoreDir: "/store", Encryption: Encryption{Key: key}}
+			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+				for _, config := range []string{`{"name":"R","subjects":["r"]}`, `{"name":"Q","subjects":["q"],"first_seq":1}`} {
+					name, subject := config[9:10], strings.ToLower(config[9:10])
+					c.want(`"did_create":true`, "$JS.API.STREAM.CREATE."+name, config)
+					for range msgs {
+						c.want(`"seq":`, subject, "x")
+					}
+					archives := snapshots(t, a.Stream(name))
+					for version := 1; version <= 2; version++ {
+						c.want(`"success":true`, "$JS.API.STREAM.DELETE."+name, "")
+						c.restore(name, config, archives[version])
+					}
+				}
+			})
+			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
+				for _, name := range []string{"R", "Q"} {
+					if st := a.Stream(name); st == nil {
+						t.Errorf("key %q, %d messages: %v", key, msgs, a.failed)
+					} else if n := st.state(false).Msgs; n != uint64(msgs) {
+						t.Errorf("key %q: %d messages, want %d", key, n, msgs)
+					}
+				}
+			})
+		}
+	}
+}

@@ -47,7 +47,7 @@ func (d *disk) layOut() (err error) {
 		d.key, files = key, append(files, vfs.NewFile{Name: path.Join(d.dir, metaKey), Data: file, Perm: 0o600})
 	}
 	files = append(files, vfs.NewFile{Name: path.Join(d.dir, metaInf), Data: stored, Perm: 0o600},
-		vfs.NewFile{Name: path.Join(d.dir, metaSum), Data: meta.Sum(meta.StreamName(path.Base(final)), stored), Perm: 0o600})
+		vfs.NewFile{Name: path.Join(d.dir, metaSum), Data: meta.Sum(meta.StreamName(d.s.cfg.Name), stored), Perm: 0o600})
 	b := newBlock(1, seqTime{})
 	b.file.owner = d.s
 	out, file, keyFile, err := d.create(b)
