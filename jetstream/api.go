@@ -41,6 +41,7 @@ type request struct {
 	after        func() // called when the reply was sent
 
 	next *request // an identical request that shares this one's execution
+	held int64    // bytes that count as held by the pool until the answer
 }
 
 // endpoint is one line of the API's table of subjects.
@@ -174,6 +175,7 @@ func (r *request) respondAll(reply apiReply) {
 	for w := waiting; w != nil; w = w.next {
 		w.delayed, w.silent, w.unaudited, w.replyHeaders = r.delayed, r.silent, r.unaudited, r.replyHeaders
 		w.respond(reply)
+		w.account.engine.api.held.Add(-w.held)
 	}
 }
 
@@ -290,6 +292,7 @@ type apiPool struct {
 	sharers int                 // that wait for one of somebody else
 
 	inflight atomic.Int64 // queued and running
+	held     atomic.Int64 // bytes of all requests without an answer
 	warned   atomic.Int64 // when a request's unknown members were last logged, ns
 	workers  sync.WaitGroup
 }
@@ -305,6 +308,16 @@ const (
 	reqQueue = iota
 	infQueue
 )
+
+// maxHeld bounds the bytes of the requests that wait: as many as the queues take
+// could be of a megabyte each. One that is larger by itself is taken alone.
+const maxHeld = 64 << 20
+
+// size is about what a request takes while it waits.
+func (r *request) size() int64 {
+	const fixed = 512 // the struct, its entry in a queue
+	return int64(fixed + len(r.subject) + len(r.reply) + len(r.header) + len(r.body) + len(r.client))
+}
 
 func (p *apiPool) init(o *Options, e *Engine) {
 	p.engine, p.opts = e, o
@@ -343,7 +356,8 @@ func (p *apiPool) submit(r *request) {
 	if r.endpoint.flags&shared != 0 {
 		waiting += p.sharers
 	}
-	if waiting >= q.limit {
+	r.held = r.size()
+	if held := p.held.Load(); waiting >= q.limit || held > 0 && held+r.held > maxHeld {
 		q.dropped++
 		now := time.Now()
 		var dropped int64
@@ -361,6 +375,7 @@ func (p *apiPool) submit(r *request) {
 		}
 		return
 	}
+	p.held.Add(r.held)
 	if r.endpoint.flags&shared != 0 {
 		key := r.shareKey()
 		if first := p.sharing[key]; first != nil {

@@ -18,6 +18,11 @@ import (
 // holds sliceBytes of messages, perhaps for as long as its receiver is slow.
 const maxDirectBatches = 1000
 
+// maxMultiLasts bounds the multi_last requests that are answered at a time, the others
+// wait: all that one sends is loaded at one moment, as much as a client may have
+// waiting for it.
+const maxMultiLasts = 4
+
 // maxMultiLast bounds the subjects that one multi_last request may match.
 const maxMultiLast = 1024
 
@@ -207,7 +212,7 @@ type batchSender struct {
 	bytes     int
 	last      uint64 // sequence of the message before
 	header    []byte
-	locked    bool // the store is held meanwhile: do not wait for a slow receiver
+	hurried   bool // others wait for what it holds: it does not wait for a slow receiver
 }
 
 // flushEvery is how many bytes are staged before they are handed over.
@@ -230,7 +235,7 @@ func (s *batchSender) send(sm *msgstore.StoredMsg, pending uint64, withHeaders b
 	before := s.bytes
 	s.bytes += len(sm.Subject) + len(sm.Header) + len(sm.Data)
 	if before/flushEvery != s.bytes/flushEvery {
-		if resume := s.publisher.Flush(); resume != nil && !s.locked {
+		if resume := s.publisher.Flush(); resume != nil && !s.hurried {
 			<-resume
 		}
 	}
@@ -286,6 +291,9 @@ func (s *batchSender) sendBatch() {
 }
 
 func (s *batchSender) sendMulti() {
+	places := s.stream.engine.multiLasts
+	places <- struct{}{}
+	defer func() { <-places }()
 	store := s.stream.store
 	var state msgstore.State
 	store.FastState(&state)
@@ -299,8 +307,8 @@ func (s *batchSender) sendMulti() {
 	case upTo == 0:
 		upTo = state.LastSeq
 	}
-	s.locked = true
-	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast,
+	s.hurried = true
+	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast, s.maxBytes,
 		func(sm *msgstore.StoredMsg, remaining int) bool { return s.send(sm, uint64(remaining), true) })
 	switch {
 	case errors.Is(err, msgstore.ErrTooManyResults):

@@ -17,7 +17,7 @@ import (
 )
 
 // maxRestoreBuffer bounds the chunks that wait for being read, for senders that
-// do not wait for answers.
+// do not wait for answers: of all restores of a server together.
 const maxRestoreBuffer = 64 << 20
 
 func serveRestore(r *request, reply *jsapi.StreamRestoreResponse) *jsapi.Error {
@@ -78,7 +78,7 @@ type restore struct {
 	mu     sync.Mutex // guards the rest of this block
 	wake   chan struct{}
 	chunks []restoreChunk
-	queued int // bytes in chunks
+	ended  bool // what comes is not wanted
 	failed error
 
 	// The goroutine's own.
@@ -90,6 +90,9 @@ type restore struct {
 
 // restoreChunk is a piece of the archive; empty data are its end.
 type restoreChunk struct{ data, reply []byte }
+
+// size is what a chunk takes while it waits, in bytes.
+func (c *restoreChunk) size() int64 { return int64(len(c.data)+len(c.reply)) + 64 }
 
 var (
 	errRestoreStalled = errors.New("restore stalled")
@@ -131,15 +134,15 @@ func (rs *restore) receive(msgs []Msg) {
 	rs.mu.Lock()
 	for i := range msgs {
 		m := &msgs[i]
+		c := restoreChunk{m.Data, m.Reply}
 		switch {
-		case rs.failed != nil:
+		case rs.failed != nil || rs.ended:
 		case len(m.Reply) == 0:
 			rs.failed = errNoChunkReply
-		case rs.queued+len(m.Data) > maxRestoreBuffer:
+		case !rs.account.engine.holdChunk(c.size()):
 			rs.failed = errRestoreFlood
 		default:
-			rs.queued += len(m.Data)
-			rs.chunks = append(rs.chunks, restoreChunk{bytes.Clone(m.Data), bytes.Clone(m.Reply)})
+			rs.chunks = append(rs.chunks, restoreChunk{bytes.Clone(c.data), bytes.Clone(c.reply)})
 		}
 	}
 	rs.mu.Unlock()
@@ -147,6 +150,25 @@ func (rs *restore) receive(msgs []Msg) {
 	case rs.wake <- struct{}{}:
 	default:
 	}
+}
+
+// holdChunk takes bytes of the buffer that all restores share, if they are left.
+func (e *Engine) holdChunk(n int64) bool {
+	if e.restoring.Add(n) <= maxRestoreBuffer {
+		return true
+	}
+	e.restoring.Add(-n)
+	return false
+}
+
+// discard gives up the chunks that nobody reads.
+func (rs *restore) discard() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for i := range rs.chunks {
+		rs.account.engine.restoring.Add(-rs.chunks[i].size())
+	}
+	rs.chunks, rs.ended = nil, true
 }
 
 // Read implements io.Reader over the chunks. A chunk is answered when it is
@@ -185,7 +207,7 @@ func (rs *restore) next() (restoreChunk, error) {
 		if len(rs.chunks) > 0 {
 			c := rs.chunks[0]
 			rs.chunks = rs.chunks[1:]
-			rs.queued -= len(c.data)
+			rs.account.engine.restoring.Add(-c.size())
 			rs.mu.Unlock()
 			return c, nil
 		}
@@ -212,6 +234,7 @@ func (rs *restore) run() {
 	st, err := rs.restore()
 	rs.drain(err)
 	rs.sub.Unsubscribe()
+	rs.discard()
 	if st != nil {
 		st.serve() // before others may delete it
 	}

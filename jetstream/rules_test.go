@@ -513,6 +513,14 @@ func TestTooMuchUnderWay(t *testing.T) {
 		if n := a.engine.transfers.Load(); n != maxTransfers-1 {
 			t.Errorf("%d transfers are under way", n)
 		}
+		api := &a.engine.api
+		api.held.Store(maxHeld)
+		c.want(`"err_code":10167`, "$JS.API.STREAM.INFO.S", "")
+		api.held.Store(0)
+		c.want(`"name":"S"`, "$JS.API.STREAM.INFO.S", "")
+		if held := api.held.Load(); held != 0 {
+			t.Errorf("%d bytes are held when all is answered", held)
+		}
 		// Identical requests that share an execution wait, as others do.
 		answers := c.subscribe("answers")
 		a.mu.Lock()

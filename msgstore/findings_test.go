@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -147,7 +148,7 @@ func TestRemovedDamage(t *testing.T) {
 		}
 	}
 	var seqs []uint64
-	if _, _, err := s.MultiLastMsgs([]string{"a", "b", "c"}, 0, 0, 0, func(m *StoredMsg, _ int) bool {
+	if _, _, err := s.MultiLastMsgs([]string{"a", "b", "c"}, 0, 0, 0, 0, func(m *StoredMsg, _ int) bool {
 		seqs = append(seqs, m.Seq)
 		return true
 	}); err != nil || !slices.Equal(seqs, []uint64{3, 4}) {
@@ -316,5 +317,32 @@ func TestFailedRotationIsRepaired(t *testing.T) {
 	}
 	if list, err := disk.ReadDir("/store/natsd"); err == nil && len(list) > 0 {
 		t.Errorf("%d files of the journal are left", len(list))
+	}
+}
+
+// The last messages of subjects are loaded as far as they are wanted.
+func TestMultiLastMsgsUpToBytes(t *testing.T) {
+	s, err := NewMemStore(Config{Name: "S", Subjects: []string{">"}, Storage: MemoryStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	for i := range 10 {
+		if _, _, err := s.StoreMsg(fmt.Sprintf("a.%d", i), nil, make([]byte, 100), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for maxBytes, want := range map[int]int{0: 10, 1: 1, 300: 3, 1 << 20: 10} {
+		seen := 0
+		total, remaining, err := s.MultiLastMsgs([]string{"a.*"}, 1, 0, 0, maxBytes, func(sm *StoredMsg, left int) bool {
+			seen++
+			if int(sm.Seq) != seen || left != 10-seen {
+				t.Errorf("message %d with %d behind it", sm.Seq, left)
+			}
+			return true
+		})
+		if total != 10 || seen != want || remaining != 10-want || err != nil {
+			t.Errorf("up to %d bytes: %d of %d, %d behind them, %v; want %d", maxBytes, seen, total, remaining, err, want)
+		}
 	}
 }

@@ -538,14 +538,22 @@ func (b *Batch) piece(n int) {
 
 // LoadMsgs implements Store.
 func (s *store) LoadMsgs(seqs []uint64, b *Batch) error {
+	_, err := s.loadMsgs(seqs, 0, b)
+	return err
+}
+
+// loadMsgs is LoadMsgs, but leaves out what follows maxBytes of messages, if that is
+// positive. loaded is how many sequences it came to.
+func (s *store) loadMsgs(seqs []uint64, maxBytes int, b *Batch) (loaded int, err error) {
 	var first error
-	i := 0
-	err := s.read(func() error {
-		for ; i < len(seqs); i++ {
-			c, e, err := s.lookup(seqs[i])
+	bytes := 0
+	err = s.read(func() error {
+		for ; loaded < len(seqs) && (maxBytes <= 0 || bytes < maxBytes); loaded++ {
+			c, e, err := s.lookup(seqs[loaded])
 			switch err := err.(type) {
 			case nil:
 				b.add(c, e)
+				bytes += int(e.size)
 			case *missing:
 				return err
 			case *BadRecordError:
@@ -559,7 +567,7 @@ func (s *store) LoadMsgs(seqs []uint64, b *Batch) error {
 	if err == nil {
 		err = first
 	}
-	return err
+	return loaded, err
 }
 
 // SubjectForSeq implements Store.

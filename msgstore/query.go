@@ -442,7 +442,7 @@ func (l *lastFinder) find(s *store, f *Filter, maxSeq uint64, maxAllowed int) ([
 }
 
 // MultiLastMsgs implements Store.
-func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed int, fn func(*StoredMsg, int) bool) (total, remaining int, err error) {
+func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed, maxBytes int, fn func(*StoredMsg, int) bool) (total, remaining int, err error) {
 	f := NewFilter(filters...)
 	var b Batch
 	var before []uint64
@@ -460,18 +460,19 @@ func (s *store) MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowe
 		total = len(seqs)
 		at, _ := slices.BinarySearch(seqs, minSeq)
 		b.Reset()
-		if err := s.LoadMsgs(seqs[at:], &b); err != nil {
+		loaded, err := s.loadMsgs(seqs[at:], maxBytes, &b)
+		if err != nil {
 			return 0, 0, err
 		}
 		// Messages do not change: if all are still there, they are as they were
 		// at the moment when the list was made. One that is in the same list again
 		// was damaged and removed; its subject is not known any more.
-		if len(b.Msgs) == len(seqs)-at || slices.Equal(seqs, before) {
+		if len(b.Msgs) == loaded || slices.Equal(seqs, before) {
+			remaining = len(b.Msgs) + len(seqs) - at - loaded
 			break
 		}
 		before = seqs
 	}
-	remaining = len(b.Msgs)
 	for i := range b.Msgs {
 		remaining--
 		if !fn(&b.Msgs[i], remaining) {

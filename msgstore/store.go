@@ -109,9 +109,10 @@ type Store interface {
 	MultiLastSeqs(filters []string, maxSeq uint64, maxAllowed int) ([]uint64, error)
 	// MultiLastMsgs calls fn with the messages of MultiLastSeqs, as they are at
 	// one moment. All of them count in total; those below minSeq are not passed
-	// to fn. fn gets the number of messages that follow, and stops the walk by
-	// returning false; remaining is what it has not seen.
-	MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed int, fn func(sm *StoredMsg, remaining int) bool) (total, remaining int, err error)
+	// to fn, and none behind those that have maxBytes together (0: no bound). fn
+	// gets the number of messages that follow, and stops the walk by returning
+	// false; remaining is what it has not seen.
+	MultiLastMsgs(filters []string, minSeq, maxSeq uint64, maxAllowed, maxBytes int, fn func(sm *StoredMsg, remaining int) bool) (total, remaining int, err error)
 
 	// RemoveMsg removes a message. removed is false without an error if it is
 	// gone already; sequences outside of the stream give ErrStoreMsgNotFound
