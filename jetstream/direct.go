@@ -14,9 +14,14 @@ import (
 	"github.com/natsd/natsd/natsproto"
 )
 
-// maxDirectBatches bounds the batches that are sent at a time, all accounts: each
-// holds sliceBytes of messages, perhaps for as long as its receiver is slow.
-const maxDirectBatches = 1000
+// maxDirectBatches bounds the batches that are under way, all accounts: each has a
+// goroutine for as long as its receiver is slow. Of those maxDirectSlices at a time have
+// messages in memory, directSlice bytes of them or one: the others wait.
+const (
+	maxDirectBatches = 1000
+	maxDirectSlices  = 16
+	directSlice      = 256 << 10
+)
 
 // maxMultiLasts bounds the multi_last requests that are answered at a time, the others
 // wait: all that one sends is loaded at one moment, as much as a client may have
@@ -212,7 +217,6 @@ type batchSender struct {
 	bytes     int
 	last      uint64 // sequence of the message before
 	header    []byte
-	hurried   bool // others wait for what it holds: it does not wait for a slow receiver
 }
 
 // flushEvery is how many bytes are staged before they are handed over.
@@ -235,9 +239,7 @@ func (s *batchSender) send(sm *msgstore.StoredMsg, pending uint64, withHeaders b
 	before := s.bytes
 	s.bytes += len(sm.Subject) + len(sm.Header) + len(sm.Data)
 	if before/flushEvery != s.bytes/flushEvery {
-		if resume := s.publisher.Flush(); resume != nil && !s.hurried {
-			<-resume
-		}
+		s.publisher.Flush() // without a wait for the receiver: others wait for this one's place
 	}
 	s.last = sm.Seq
 	s.sent++
@@ -267,27 +269,39 @@ func (s *batchSender) sendBatch() {
 		s.status("404 Message Not Found")
 		return
 	}
-	var batch msgstore.Batch
 	for more := true; more; {
-		batch.Reset()
-		next, err := store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: min(s.maxBytes-s.bytes, sliceBytes)}, &batch)
-		if err != nil { // a damaged message: it is stepped over, and was reported
-			next++
-		} else if len(batch.Msgs) == 0 {
-			break
-		}
-		for i := range batch.Msgs {
-			pending -= min(pending, 1)
-			if more = s.send(&batch.Msgs[i], pending, !s.req.NoHeaders); !more {
-				break
-			}
-		}
-		start = next
+		start, more = s.sendSlice(filter, start, &pending)
 	}
 	if store.Positions().Visible > through {
 		pending, _, _ = store.NumPendingMulti(s.last+1, filter, false)
 	}
 	s.end(pending, 0)
+}
+
+// sendSlice sends some messages from start on and waits until the receiver has taken
+// them. It returns where to go on, and whether there may be more.
+func (s *batchSender) sendSlice(filter *msgstore.Filter, start uint64, pending *uint64) (next uint64, more bool) {
+	places := s.stream.engine.directSlices
+	places <- struct{}{}
+	var batch msgstore.Batch
+	next, err := s.stream.store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: min(s.maxBytes-s.bytes, directSlice)}, &batch)
+	more = len(batch.Msgs) > 0
+	if err != nil { // a damaged message: it is stepped over, and was reported
+		next, more = next+1, true
+	}
+	for i := range batch.Msgs {
+		*pending -= min(*pending, 1)
+		if more = s.send(&batch.Msgs[i], *pending, !s.req.NoHeaders); !more {
+			break
+		}
+	}
+	resume := s.publisher.Flush()
+	batch.Recycle()
+	<-places
+	if more && resume != nil {
+		<-resume
+	}
+	return next, more
 }
 
 func (s *batchSender) sendMulti() {
@@ -307,7 +321,6 @@ func (s *batchSender) sendMulti() {
 	case upTo == 0:
 		upTo = state.LastSeq
 	}
-	s.hurried = true
 	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast, s.maxBytes,
 		func(sm *msgstore.StoredMsg, remaining int) bool { return s.send(sm, uint64(remaining), true) })
 	switch {

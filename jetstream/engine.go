@@ -46,6 +46,7 @@ type Engine struct {
 	stagedBytes     atomic.Int64 // in them
 	openFastBatches atomic.Int64
 	directBatches   atomic.Int64
+	directSlices    chan struct{} // a place for each slice of a batch that is being sent
 	multiLasts      chan struct{} // a place for each multi_last that is being answered
 	transfers       atomic.Int64  // snapshots and restores
 	restoring       atomic.Int64  // bytes of chunks that wait for restores
@@ -100,7 +101,7 @@ func (o *Options) setDefaults() {
 // Streams are opened by AddAccount.
 func Open(o Options) (*Engine, error) {
 	o.setDefaults()
-	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), multiLasts: make(chan struct{}, maxMultiLasts), ended: make(chan struct{}), countSlice: recountSlice}
+	e := &Engine{opts: o, accounts: make(map[string]*Account), removed: make(map[string]bool), recovering: make(chan struct{}, maxRecovering), turns: make(chan func()), directSlices: make(chan struct{}, maxDirectSlices), multiLasts: make(chan struct{}, maxMultiLasts), ended: make(chan struct{}), countSlice: recountSlice}
 	e.checkpoints.write, e.checkpoints.ended = (*consumerLog).checkpointed, e.ended
 	d, err := openDisk(&e.opts, e.storeEvent)
 	if err != nil {
