@@ -252,6 +252,22 @@ func TestInspectAndStats(t *testing.T) {
 	}
 }
 
+// An index.db of an empty last block does not cover what was stored since, though a
+// power cut has left zeros behind that.
+func TestTornBehindEmptyBlock(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 0))
+	key := record.NewKey("S", 1)
+	b := record.AppendMessage(nil, &key, 1, 1, "a", nil, []byte("x"))
+	b = append(b, make([]byte, 100)...)
+	if err := os.WriteFile(filepath.Join(dir, "jetstream", "A", "streams", "S", "msgs", "1.blk"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Verify(dir, Options{})
+	if err != nil || !rep.Clean || rep.Streams[0].Messages != 1 || rep.Streams[0].FirstSeq != 1 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
 // What floor.db says is gone is gone, as long as it belongs to the blocks.
 func TestFloor(t *testing.T) {
 	dir := made(t, Keys{}, "", some(t, 20))

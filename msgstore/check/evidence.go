@@ -51,8 +51,11 @@ func (s *stream) placeIndex() error {
 		s.ahead = i == last
 		return nil
 	}
-	s.place = place{block: b.number, ok: x.LastChecksum == [record.SumSize]byte{}}
-	if c.last == x.LastChecksum {
+	s.place = place{block: b.number}
+	switch x.LastChecksum {
+	case [record.SumSize]byte{}: // the block was empty, whatever zeros it ends in
+		s.place.ok = true
+	case c.last:
 		s.place.ok, s.place.end = true, len(c.bytes)
 	}
 	for off := 0; off < len(c.bytes) && !s.place.ok; {
