@@ -479,3 +479,23 @@ func TestEndedWhileAdded(t *testing.T) {
 	}
 	want(t, k)
 }
+
+// TestWatch: each subscription that comes is told of, and the end of the last one.
+func TestWatch(t *testing.T) {
+	a := newSet(t).GetOrAdd("A", subjecttree.ListOptions{})
+	var told []bool
+	stop := a.Watch("d", "", func(*Sub) bool { return false }, func(interest bool) { told = append(told, interest) })
+	x, y, other := &Sub{Subject: "d", To: &sink{}}, &Sub{Subject: "d", To: &sink{}}, &Sub{Subject: "*", To: &sink{}}
+	for _, s := range []*Sub{x, other, y} {
+		if err := a.Subscribe(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Unsubscribe(x)
+	a.Unsubscribe(y)
+	stop()
+	if want := []bool{false, true, true, false}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	a.Unsubscribe(other)
+}

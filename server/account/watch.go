@@ -30,8 +30,10 @@ type watch struct {
 // Watch calls changed, at once with the present answer and then whenever it
 // changes, until stop is called. The answer is whether there is a subscription on
 // exactly this literal subject that ignore does not ignore: a plain one if queue
-// is empty, else one of that queue group. changed is called once at a time, at times
-// while imports are being wired: it must not block, and not change subscriptions.
+// is empty, else one of that queue group. It is told again when another one comes: in
+// between there may have been none, which somebody who delivered has noticed. changed
+// is called once at a time, at times while imports are being wired: it must not block,
+// and not change subscriptions.
 func (a *Account) Watch(subject, queue string, ignore func(*Sub) bool, changed func(bool)) (stop func()) {
 	w := &watch{subject: subject, queue: queue, ignore: ignore, changed: changed}
 	ws := &a.watches
@@ -73,17 +75,18 @@ func (ws *watches) changed(a *Account, s *Sub) {
 	hit = append(hit, ws.by[s.Subject]...)
 	ws.mu.Unlock()
 	for _, w := range hit {
-		w.check(a)
+		w.check(a, !s.closed.Load())
 	}
 }
 
-func (w *watch) check(a *Account) {
+// check tells of the answer if it has changed, or if somebody came.
+func (w *watch) check(a *Account, came bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.done {
 		return
 	}
-	if now := w.present(a); now != w.last {
+	if now := w.present(a); now != w.last || now && came {
 		w.last = now
 		w.changed(now)
 	}
