@@ -219,9 +219,6 @@ type batchSender struct {
 	header    []byte
 }
 
-// flushEvery is how many bytes are staged before they are handed over.
-const flushEvery = 128 << 10
-
 func (s *batchSender) status(status string) {
 	s.publisher.Publish(s.reply, nil, statusHeader(status), nil)
 }
@@ -236,11 +233,7 @@ func (s *batchSender) send(sm *msgstore.StoredMsg, pending uint64, withHeaders b
 		header = endHeader(&s.header)
 	}
 	s.publisher.Publish(s.reply, nil, header, sm.Data)
-	before := s.bytes
 	s.bytes += len(sm.Subject) + len(sm.Header) + len(sm.Data)
-	if before/flushEvery != s.bytes/flushEvery {
-		s.publisher.Flush() // without a wait for the receiver: others wait for this one's place
-	}
 	s.last = sm.Seq
 	s.sent++
 	return s.bytes < s.maxBytes && (s.req.Batch <= 0 || s.sent < s.req.Batch)
@@ -322,7 +315,14 @@ func (s *batchSender) sendMulti() {
 		upTo = state.LastSeq
 	}
 	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast, s.maxBytes,
-		func(sm *msgstore.StoredMsg, remaining int) bool { return s.send(sm, uint64(remaining), true) })
+		func(sm *msgstore.StoredMsg, remaining int) bool {
+			slice := s.bytes / directSlice
+			more := s.send(sm, uint64(remaining), true)
+			if s.bytes/directSlice != slice {
+				s.publisher.Flush() // without a wait for the receiver: others wait for this one's place
+			}
+			return more
+		})
 	switch {
 	case errors.Is(err, msgstore.ErrTooManyResults):
 		s.status("413 Too Many Results")
