@@ -135,14 +135,14 @@ func (*duplicateError) Error() string { return "duplicate message id" }
 // replicas, and prepares what is stored. The error is a *jsapi.Error or a
 // *duplicateError.
 func (st *Stream) check(p *proposal, cfg *jsapi.StreamConfig, m *publish, now int64) error {
-	if cfg.Storage == jsapi.FileStorage && recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data)) > maxRecordSize {
-		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMsgTooLarge)
+	if err := checkRecord(m); err != nil {
+		return err
 	}
 	if cfg.Sealed {
 		return jsapi.ErrStreamSealed
 	}
-	if !msgstore.Storable(m.subjectText, m.header, m.data) {
-		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrBadHeader)
+	if err := checkStorable(m); err != nil {
+		return err
 	}
 	if m.h != nil {
 		if err := st.checkHeaders(p, cfg, m, now); err != nil {
@@ -173,7 +173,28 @@ func (st *Stream) check(p *proposal, cfg *jsapi.StreamConfig, m *publish, now in
 			return err
 		}
 	}
+	if err := checkRecord(m); err != nil { // its headers may have grown
+		return err
+	}
 	return st.checkDiscardNew(p, cfg, m, size)
+}
+
+// checkRecord refuses a message that is too large for a record of any store.
+func checkRecord(m *publish) error {
+	if recordSize(jsapi.FileStorage, len(m.subjectText), len(m.header), len(m.data)) > maxRecordSize {
+		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMsgTooLarge)
+	}
+	return nil
+}
+
+// checkStorable refuses what no store could hold: a subject that a transform has made
+// empty in part or too long, or headers that would be taken for damaged ones. A proposal
+// with such a message would fail as if the disk had.
+func checkStorable(m *publish) error {
+	if err := msgstore.Storable(m.subjectText, m.header, m.data); err != nil {
+		return jsapi.ErrStreamStoreFailed.With(err)
+	}
+	return nil
 }
 
 // checkHeaders is the part of check that only concerns messages with headers.

@@ -323,12 +323,11 @@ func (st *Stream) checkReplicated(p *proposal, cfg *jsapi.StreamConfig, m *publi
 	if err := st.checkCapacity(p, cfg, m); err != nil {
 		return err
 	}
-	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
-	if cfg.Storage == jsapi.FileStorage && size > maxRecordSize {
-		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrMsgTooLarge)
+	if err := checkRecord(m); err != nil {
+		return err
 	}
-	if !msgstore.Storable(m.subjectText, m.header, m.data) {
-		return jsapi.ErrStreamStoreFailed.With(msgstore.ErrBadHeader)
+	if err := checkStorable(m); err != nil {
+		return err
 	}
 	if len(m.header) > maxHeaderSize {
 		return jsapi.ErrStreamHeaderExceedsMaximum
@@ -360,6 +359,9 @@ func (st *Stream) checkReplicated(p *proposal, cfg *jsapi.StreamConfig, m *publi
 	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
 		m.noInterest = true
 		return nil
+	}
+	if err := checkRecord(m); err != nil { // its headers may have grown
+		return err
 	}
 	return st.checkDiscardNew(p, cfg, m, recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data)))
 }

@@ -372,6 +372,9 @@ func (cs *consumerSet) recoverOne(name string) error {
 		return err
 	}
 	cfg := &meta.ConsumerConfig
+	if err := cfg.Revive(name); err != nil {
+		return err
+	}
 	created := meta.Created
 	c = cs.newConsumer(name, created, cfg)
 	log, runs := openConsumerLog(c)

@@ -94,27 +94,14 @@ func TestScheduleAfterLoss(t *testing.T) {
 func TestSourceAfterLoss(t *testing.T) {
 	disk, broken := brokenDisk()
 	inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
-		requests := c.subscribe("X.CONSUMER.CREATE.O")
-		c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"sources":[{"name":"O","external":{"api":"X","deliver":""}}]}`)
-		r := next(t, requests)
-		var q jsapi.ConsumerCreateRequest
-		if err := json.Unmarshal([]byte(r.data), &q); err != nil {
-			t.Fatal(err)
-		}
-		c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+q.Config.DeliverSubject+`"}}`)
-		synctest.Wait()
-		deliver := func(seq int) {
-			c.publish(q.Config.DeliverSubject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, seq), "x")
-			synctest.Wait()
-		}
-		deliver(1)
+		origin := c.externalOrigin("S", `"storage":"file","subjects":["s"],"sources":[{"name":"O","external":{"api":"X","deliver":""}}]`)
+		origin.send(1)
 		broken.Store(true)
-		deliver(2)
-		deliver(3)
+		origin.send(2, 3)
 		st := a.Stream("S")
 		st.do(func() { st.turn.inflight++ })
 		defer st.do(func() { st.turn.inflight-- })
-		if r := next(t, requests); !strings.Contains(r.data, `"opt_start_seq":2,`) {
+		if r := next(t, origin.requests); !strings.Contains(r.data, `"opt_start_seq":2,`) {
 			t.Errorf("asks for %s", r.data)
 		}
 	})

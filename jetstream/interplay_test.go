@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -313,30 +312,10 @@ func TestRollupAllInFlight(t *testing.T) {
 	})
 }
 
-// externalOrigin makes a memory stream whose origin O has the API prefix X, and
-// returns what delivers messages of that, by their sequences there.
-func (c *client) externalOrigin(name, config string) (deliver func(seqs ...uint64)) {
-	c.t.Helper()
-	requests := c.subscribe("X.CONSUMER.CREATE.O")
-	c.create(name, config)
-	r := next(c.t, requests)
-	subject := regexp.MustCompile(`"deliver_subject":"([^"]*)"`).FindStringSubmatch(r.data)[1]
-	c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+subject+`"}}`)
-	synctest.Wait()
-	delivered := 0
-	return func(seqs ...uint64) {
-		for _, seq := range seqs {
-			delivered++
-			c.publish(subject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, delivered), "x")
-		}
-		synctest.Wait()
-	}
-}
-
 // A stream that lacks more sequences than can be listed tells how many.
 func TestDeletedDetailsOfWideGap(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
-		c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)(1, 1<<50, 1<<50+2)
+		c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`).send(1, 1<<50, 1<<50+2)
 		r := c.request("$JS.API.STREAM.INFO.M", `{"deleted_details":true}`)
 		if !strings.Contains(r.data, `"num_deleted":1125899906842623,"deleted":[2,3,`) {
 			t.Errorf("%.300s", r.data)
@@ -376,9 +355,9 @@ func TestTimesBeyondCounting(t *testing.T) {
 // What nobody needs any more goes from a stream that lacks most of its sequences.
 func TestInterestEndsInWideGap(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
-		deliver := c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}},"retention":"interest"`)
+		origin := c.externalOrigin("M", `"mirror":{"name":"O","external":{"api":"X","deliver":""}},"retention":"interest"`)
 		c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.M.k", `{"stream_name":"M","config":{"name":"k","durable_name":"k","ack_policy":"explicit"}}`)
-		deliver(1, 1<<50, 1<<50+2)
+		origin.send(1, 1<<50, 1<<50+2)
 		if s := a.Stream("M").state(false); s.Msgs != 3 {
 			t.Fatalf("%+v", s)
 		}

@@ -351,6 +351,10 @@ func (st *Stream) admitOrigin(p *proposal, f *originFeed, m *publish, now int64)
 		}
 		return
 	}
+	if meta.seq > jsapi.MaxSequence {
+		o.fail(o.setupFailed(sequencesTooLarge))
+		return
+	}
 	o.pending.Store(meta.pending)
 	o.answer(meta.pending < mirrorDirectLag)
 	if meta.seq <= o.seq {
@@ -400,8 +404,8 @@ func (o *origin) control(p *proposal, m *publish) {
 }
 
 // admitMirrored stores a message as it is at the origin, sequence and time
-// included. What the origin does not have becomes deleted here. It reports false
-// if the stream has no room for it now.
+// included. What the origin does not have, and what no store could hold, becomes
+// deleted here. It reports false if the stream has no room for it now.
 func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackReply, _ int64) bool {
 	ov := &st.turn.overlay
 	if meta.seq <= ov.lastSeq {
@@ -416,7 +420,11 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 		m.rollup = rollupOf(natsproto.HeaderValue(m.header, hdrRollup))
 	}
 	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
-	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) || !msgstore.Storable(m.subjectText, m.header, m.data) {
+	unstorable := msgstore.Storable(m.subjectText, m.header, m.data)
+	if unstorable == msgstore.ErrMsgTooLarge {
+		return false
+	}
+	if unstorable != nil || cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
 		m.noInterest = true
 	} else if st.checkRoom(p, cfg, size) != nil || st.checkDiscardNew(p, cfg, m, size) != nil {
 		return false
@@ -436,8 +444,8 @@ func (st *Stream) admitMirrored(p *proposal, o *origin, m *publish, meta *ackRep
 	return true
 }
 
-// admitSourced stores a message of a source with a sequence of this stream. It
-// reports false if the stream has no room for it now.
+// admitSourced stores a message of a source with a sequence of this stream, unless no
+// store could hold it. It reports false if the stream has no room for it now.
 func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackReply, now int64) bool {
 	cfg := st.Config()
 	original := string(m.subject)
@@ -469,6 +477,14 @@ func (st *Stream) admitSourced(p *proposal, o *origin, m *publish, meta *ackRepl
 			st.passSource(p, o, meta.seq) // not a counter's message: there is nothing to add
 			return true
 		}
+	}
+	switch msgstore.Storable(m.subjectText, m.header, m.data) {
+	case nil:
+	case msgstore.ErrMsgTooLarge:
+		return false
+	default:
+		st.passSource(p, o, meta.seq)
+		return true
 	}
 	size := recordSize(cfg.Storage, len(m.subjectText), len(m.header), len(m.data))
 	if cfg.Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {

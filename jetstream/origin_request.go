@@ -197,6 +197,10 @@ func (o *origin) answered(session int, header, body []byte) {
 		o.fail(err)
 		return
 	}
+	if reply.Delivered.Stream > jsapi.MaxSequence {
+		o.fail(o.setupFailed(sequencesTooLarge))
+		return
+	}
 	o.attempt = 0
 	o.setError(nil)
 	if id := natsproto.HeaderValue(header, hdrStreamIdent); len(id) > 0 {
@@ -222,6 +226,8 @@ func (o *origin) answered(session int, header, body []byte) {
 	}
 	o.answer(reply.NumPending < mirrorDirectLag)
 }
+
+const sequencesTooLarge = "the sequences of its messages are too large"
 
 // setupFailed is the error of an origin whose consumer cannot be used.
 func (o *origin) setupFailed(why any) *jsapi.Error {

@@ -1,14 +1,12 @@
 package jetstream
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 	"github.com/natsd/natsd/natsproto"
 )
@@ -103,19 +101,9 @@ func TestPassedMessagesOfSource(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			o := Options{FS: crashfs.New(1), StoreDir: "/store"}
 			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
-				requests := c.subscribe("X.CONSUMER.CREATE.O")
-				c.want(`"did_create":true`, "$JS.API.STREAM.CREATE.S", `{"name":"S","sources":[{"name":"O","external":{"api":"X","deliver":""}}],`+tc.config+`}`)
-				r := next(t, requests)
-				var q jsapi.ConsumerCreateRequest
-				if err := json.Unmarshal([]byte(r.data), &q); err != nil {
-					t.Fatal(err)
-				}
-				c.publish(r.reply, "", `{"type":"io.nats.jetstream.api.v1.consumer_create_response","name":"c","config":{"deliver_subject":"`+q.Config.DeliverSubject+`"}}`)
-				synctest.Wait()
-				for seq := 1; seq <= 2; seq++ {
-					c.publish(q.Config.DeliverSubject, fmt.Sprintf("$JS.ACK.O.c.1.%d.%d.946684800000000000.0", seq, seq), "x", "Nats-Msg-Id: 1")
-					synctest.Wait()
-				}
+				origin := c.externalOrigin("S", `"storage":"file","sources":[{"name":"O","external":{"api":"X","deliver":""}}],`+tc.config)
+				origin.sendMsg(1, "NATS/1.0\r\nNats-Msg-Id: 1\r\n\r\n", "x")
+				origin.sendMsg(2, "NATS/1.0\r\nNats-Msg-Id: 1\r\n\r\n", "x")
 				time.Sleep(time.Second)
 				if s := a.Stream("S").state(false); s.Msgs != tc.msgs || s.LastSeq != tc.last {
 					t.Fatalf("%d messages up to %d, want %d up to %d", s.Msgs, s.LastSeq, tc.msgs, tc.last)

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,9 @@ func (rs *restore) writeConsumers(archived map[string][]byte, created time.Time,
 		}
 		if c.Config == nil {
 			return nil, fmt.Errorf("reading consumer %s: no configuration", name)
+		}
+		if err := c.Config.Revive(name); err != nil {
+			return nil, fmt.Errorf("consumer %s: %s", name, err.Description)
 		}
 		r := restoredConsumer{name: name, created: created, config: c.Config}
 		if err := json.Unmarshal(c.State, &r.state); err != nil {
@@ -91,27 +95,29 @@ func (rs *restore) unpack(r *archive.Reader, dir string) (created time.Time, err
 		if err != nil {
 			return created, err
 		}
-		content, err := io.ReadAll(f.Content)
-		if err != nil {
-			return created, err
-		}
-		total += uint64(len(content))
+		total += uint64(f.Size)
 		if err := rs.checkRoom(total); err != nil {
 			return created, err
 		}
+		content := f.Content
 		if f.Name == "meta.inf" {
-			if err := json.Unmarshal(content, &stored); err != nil {
+			meta, err := io.ReadAll(content)
+			if err != nil {
+				return created, err
+			}
+			if err := json.Unmarshal(meta, &stored); err != nil {
 				return created, fmt.Errorf("reading meta.inf: %w", err)
 			}
 			if stored.Name != rs.config.Name {
 				return created, errors.New("stream names do not match")
 			}
+			content = bytes.NewReader(meta)
 		}
 		name := filepath.Join(dir, f.Name)
 		if err := vfs.MkdirAllSynced(d.fs, filepath.Dir(name), 0o750); err != nil {
 			return created, err
 		}
-		if err := vfs.WriteSynced(d.fs, name, content, 0o640); err != nil {
+		if err := vfs.CopySynced(d.fs, name, content, 0o640); err != nil {
 			return created, err
 		}
 		dirs[filepath.Dir(name)] = struct{}{}
@@ -159,6 +165,9 @@ func (rs *restore) restoreFiles(r *archive.Reader) (*Stream, error) {
 	defer d.fs.RemoveAll(dir)
 	created, err := rs.unpack(r, dir)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := rs.unpackedConsumers(dir); err != nil {
 		return nil, err
 	}
 	store, err := rs.build(dir, rs.config, created, func(store msgstore.Store) error {
@@ -212,7 +221,7 @@ func (rs *restore) restoreFilesToMemory(r *archive.Reader) (*Stream, error) {
 	return rs.restoreEntries(entries, created)
 }
 
-// unpackedConsumers reads the consumers of an unpacked stream directory.
+// unpackedConsumers reads and checks the consumers of an unpacked stream directory.
 func (rs *restore) unpackedConsumers(dir string) ([]msgstore.SnapshotConsumer, error) {
 	entries, err := rs.account.engine.disk.fs.ReadDir(filepath.Join(dir, "obs"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -227,6 +236,13 @@ func (rs *restore) unpackedConsumers(dir string) ([]msgstore.SnapshotConsumer, e
 		state, _, err := files.ReadState()
 		if err != nil {
 			return nil, fmt.Errorf("reading the state of consumer %s: %w", e.Name(), err)
+		}
+		var meta consumerMeta
+		if err := json.Unmarshal(inf, &meta); err != nil {
+			return nil, fmt.Errorf("reading consumer %s: %w", e.Name(), err)
+		}
+		if err := meta.Revive(e.Name()); err != nil {
+			return nil, fmt.Errorf("consumer %s: %s", e.Name(), err.Description)
 		}
 		c := msgstore.SnapshotConsumer{Name: e.Name(), Meta: inf}
 		if c.State, err = json.Marshal(&state); err != nil {

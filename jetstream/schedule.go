@@ -136,6 +136,10 @@ func (st *Stream) fireSchedule(p *proposal, due *msgstore.Due, now int64) {
 	if string(m.h.scheduleNext) == "purge" {
 		m.cancels = due.Seq
 	}
+	if err := msgstore.Storable(m.subjectText, m.header, m.data); err != nil {
+		st.engine.event(WarningEvent{"schedule '" + due.Subject + "' of stream '" + st.account.name + " > " + st.name + "' makes no message: " + err.Error()})
+		return
+	}
 	seq := st.accept(p, &m, now)
 	if st.Config().Retention == jsapi.InterestPolicy && !st.consumers.interested(m.subjectText) {
 		p.cancels = append(p.cancels, seq) // it had to be stored to move the schedule on

@@ -155,7 +155,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		if len(m.Subject) > maxSubject || s.tracks && !record.ValidSubject(m.Subject) {
 			return 0, ErrBadSubject
 		}
-		if !Storable(m.Subject, m.Header, m.Data) {
+		if !record.Storable(m.Subject, m.Header, m.Data) {
 			return 0, ErrBadHeader
 		}
 		size := record.Size(len(m.Subject), len(m.Header), len(m.Data))

@@ -41,11 +41,20 @@ func headerValue(h []byte, name string) ([]byte, bool) {
 	}
 }
 
-// Storable says whether a store takes a message with these headers (ErrBadHeader). It
-// takes what clients call headers as it comes, unless that, with the payload, looks
-// like headers whose length was damaged.
-func Storable(subject string, header, data []byte) bool {
-	return record.Storable(subject, header, data)
+// Storable says why no store of a stream takes a message, whatever its limits are:
+// ErrBadSubject, ErrBadHeader, ErrMsgTooLarge or nil. What clients call headers is
+// taken as it comes, unless that, with the payload, looks like headers whose length
+// was damaged.
+func Storable(subject string, header, data []byte) error {
+	switch {
+	case len(subject) > maxSubject || !record.ValidSubject(subject):
+		return ErrBadSubject
+	case !record.Storable(subject, header, data):
+		return ErrBadHeader
+	case record.Size(len(subject), len(header), len(data)) > record.MaxSize:
+		return ErrMsgTooLarge
+	}
+	return nil
 }
 
 // ttlNever is the TTL in seconds of a message that never expires.

@@ -79,13 +79,15 @@ func SetHeader[V ~string | ~[]byte](hdr []byte, name string, value V) []byte {
 }
 
 // AppendHeader adds an entry at the end of the block that dst holds, in place.
-// An empty dst begins a new block; a dst that does not end in an empty line is
-// taken for a block without its end.
+// An empty dst begins a new block; a dst that does not end in an empty line, or in a
+// line, is taken for a block without its end.
 func AppendHeader[V ~string | ~[]byte](dst []byte, name string, value V) []byte {
 	if len(dst) == 0 {
 		dst = append(dst, HeaderLine...)
 	} else if bytes.HasSuffix(dst, []byte("\r\n\r\n")) {
 		dst = dst[:len(dst)-2]
+	} else if !bytes.HasSuffix(dst, crlf) {
+		dst = append(dst, crlf...)
 	}
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)

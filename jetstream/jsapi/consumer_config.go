@@ -198,6 +198,20 @@ func (c *ConsumerConfig) Check(r *ConsumerRules) *Error {
 	return nil
 }
 
+// Revive makes the configuration of a consumer of this name, as it was read from files
+// or from an archive, usable: the defaults of today for what it lacks. It refuses what
+// is wrong by itself, whatever the stream and the limits are.
+func (c *ConsumerConfig) Revive(name string) *Error {
+	if c.Name != "" && c.Name != name || c.Durable != "" && c.Durable != name {
+		return ErrConsumerCreateDurableAndNameMismatch
+	}
+	r := &ConsumerRules{Stream: &StreamConfig{Replicas: max(c.Replicas, 1)}}
+	if err := c.SetDefaults(r); err != nil {
+		return err
+	}
+	return c.Check(r)
+}
+
 // ValidName reports whether a stream or consumer may have the name, its length
 // apart.
 func ValidName(name string) bool {

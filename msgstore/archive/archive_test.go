@@ -179,6 +179,10 @@ func TestVersion1Refused(t *testing.T) {
 		"other file": {Name: "msgs/1.key", Typeflag: tar.TypeReg},
 		"block 0":    {Name: "msgs/01.blk", Typeflag: tar.TypeReg},
 		"errors.txt": {Name: "errors.txt", Typeflag: tar.TypeReg},
+		"block":      {Name: "msgs/1.blk", Typeflag: tar.TypeReg, Size: MaxBlock + 1},
+		"index":      {Name: "msgs/index.db", Typeflag: tar.TypeReg, Size: MaxIndex + 1},
+		"meta":       {Name: "meta.inf", Typeflag: tar.TypeReg, Size: MaxBody + 1},
+		"state":      {Name: "obs/C/o.dat", Typeflag: tar.TypeReg, Size: MaxBody + 1},
 	} {
 		var out bytes.Buffer
 		c := s2.NewWriter(&out)
@@ -188,7 +192,7 @@ func TestVersion1Refused(t *testing.T) {
 		}
 		w.Close()
 		c.Close()
-		if got, err := files(out.Bytes()); !errors.Is(err, ErrCorrupt) {
+		if got, err := files(out.Bytes()); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrTruncated) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

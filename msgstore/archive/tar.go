@@ -14,9 +14,13 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// MaxFile bounds a file of a version 1 archive: index.db of a stream with some
-// million subjects is the largest.
-const MaxFile = 4 << 30
+// Bounds of the files of a version 1 archive. All others are bounded by MaxBody.
+const (
+	// MaxIndex bounds index.db: that of a stream with some thirty million subjects.
+	MaxIndex = 1 << 30
+	// MaxBlock bounds a block: 8 MiB, or one message.
+	MaxBlock = 64 << 20
+)
 
 // Version 1 archives hold these files of a stream directory, and errors.txt if
 // the server that made them met an error.
@@ -104,11 +108,22 @@ func (r *Reader) NextFile() (File, error) {
 		case sparse(h):
 			// A few bytes would unpack to any number of zeros.
 			return File{}, fmt.Errorf("%w: %.80q is sparse", ErrCorrupt, h.Name)
-		case h.Size > MaxFile:
+		case h.Size > maxSize(name):
 			return File{}, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, name, h.Size)
 		}
 		return File{Name: name, Size: h.Size, Modified: h.ModTime, Content: fileContent{r}}, nil
 	}
+}
+
+// maxSize bounds a file by its name.
+func maxSize(name string) int64 {
+	switch path.Ext(name) {
+	case ".db":
+		return MaxIndex
+	case ".blk":
+		return MaxBlock
+	}
+	return MaxBody
 }
 
 // sparse says whether a file of an archive has holes, which no server makes.

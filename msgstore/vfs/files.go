@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -50,11 +51,16 @@ func ReplaceFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 
 // WriteSynced writes a file anew and syncs it, but not its directory.
 func WriteSynced(fsys FS, name string, data []byte, perm fs.FileMode) error {
+	return CopySynced(fsys, name, bytes.NewReader(data), perm)
+}
+
+// CopySynced is WriteSynced of what it reads, of which little is in memory at a time.
+func CopySynced(fsys FS, name string, from io.Reader, perm fs.FileMode) error {
 	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
 		return err
 	}
-	if _, err = f.WriteAt(data, 0); err == nil {
+	if _, err = io.Copy(io.NewOffsetWriter(f, 0), from); err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
