@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/natsd/natsd/msgstore/check"
+	"github.com/natsd/natsd/msgstore/vfs"
 )
 
 func (t *tool) recover() *cobra.Command {
@@ -35,7 +37,7 @@ Exit code 1 says that messages were lost.`,
 			case !inPlace && backup != "":
 				return usage("--backup goes with --in-place")
 			}
-			j, err := t.begin(cmd.Context(), args[0], inPlace)
+			j, err := t.begin(cmd.Context(), inPlace, args[0])
 			if err != nil {
 				return err
 			}
@@ -45,6 +47,9 @@ Exit code 1 says that messages were lost.`,
 					res, err = check.RecoverInPlace(args[0], backup, j.opts)
 				} else {
 					res, err = check.Recover(args[0], to, j.opts)
+					if err == nil {
+						j.written = to
+					}
 				}
 				return err
 			})
@@ -55,8 +60,12 @@ Exit code 1 says that messages were lost.`,
 			if inPlace {
 				where = ", the originals are in " + backup
 			}
-			if len(res.Streams) == 0 {
+			switch {
+			case len(res.Streams) > 0:
+			case inPlace:
 				where = ", nothing to repair"
+			default:
+				where = ": " + args[0] + " has no streams"
 			}
 			lost := uint64(0)
 			for _, s := range res.Streams {
@@ -113,10 +122,11 @@ open the directory. Other commands do it by themselves before they change
 anything, and those that only read count what is in the journal as stored.`,
 		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			j, err := t.begin(cmd.Context(), args[0], false)
+			j, err := t.begin(cmd.Context(), false, args[0])
 			if err != nil {
 				return err
 			}
+			j.written = check.Root(j.dir, j.opts)
 			j.release.Close() // the journal's own lock takes its place
 			res, err := check.Replay(args[0], j.opts)
 			if err != nil {
@@ -149,13 +159,17 @@ stopped at any point and goes on when it is started again with the same flags.
 Do not start a server before it is complete.`,
 		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			j, err := t.begin(cmd.Context(), args[0], true)
+			now, err := t.keys()
 			if err != nil {
 				return err
 			}
-			target, err := t.target(to, newKey, j.opts.Keys)
+			target, err := t.target(to, newKey, now)
 			if err != nil {
-				return j.end(err)
+				return err
+			}
+			j, err := t.begin(cmd.Context(), true, args[0])
+			if err != nil {
+				return err
 			}
 			return t.convert(j, func() (*check.Converted, error) { return check.ConvertCipher(args[0], target, j.opts) })
 		},
@@ -211,7 +225,7 @@ stopped at any point and goes on when it is started again.`,
 			default:
 				return usage("--to is s2 or none, not %q", to)
 			}
-			j, err := t.begin(cmd.Context(), args[0], true)
+			j, err := t.begin(cmd.Context(), true, args[0])
 			if err != nil {
 				return err
 			}
@@ -260,7 +274,7 @@ Exit code 1 says that some messages could not be read.`,
 			if format == "snapshot" && to == "" {
 				return usage("--format snapshot needs a directory: --to DIR")
 			}
-			j, err := t.begin(cmd.Context(), args[0], false)
+			j, err := t.begin(cmd.Context(), false, args[0])
 			if err != nil {
 				return err
 			}
@@ -302,20 +316,36 @@ func (t *tool) exportLines(dir, to string, opts check.Options) (*check.Exported,
 	if to == "" {
 		return check.ExportLines(dir, t.stdout, opts)
 	}
-	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*.tmp")
+	if err := check.Apart(dir, to, opts); err != nil {
+		return nil, err
+	}
+	partial := to + ".partial"
+	info, err := os.Stat(to)
+	switch {
+	case err == nil && info.IsDir():
+		return nil, usage("%s is a directory: --to names the file to write", to)
+	case err == nil && !info.Mode().IsRegular(): // a device, a pipe: nothing takes its place
+		partial = to
+	}
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, plain(err)
 	}
-	defer os.Remove(f.Name())
 	defer f.Close()
 	res, err := check.ExportLines(dir, f, opts)
+	if partial == to {
+		return res, err
+	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), to)
+		err = os.Rename(partial, to)
 	}
-	return res, err
+	if err == nil {
+		return res, vfs.OS.SyncDir(filepath.Dir(to))
+	}
+	return nil, errors.Join(err, os.Remove(partial))
 }
 
 func (t *tool) importCmd() *cobra.Command {
@@ -377,7 +407,7 @@ that keeps everything. With a key the new directory is encrypted.`,
 
 func (t *tool) importFrom(from, to, format string, opts check.ImportOptions, p *progress) (*check.Imported, error) {
 	if from == "-" {
-		return check.ImportLines(&meter{r: t.stdin, p: p}, to, opts)
+		return check.ImportLines(&meter{r: interruptible(p.ctx, t.stdin), p: p}, to, opts)
 	}
 	info, err := os.Stat(from)
 	if err != nil {

@@ -24,7 +24,7 @@ Findings are of three kinds: "damage" (data is lost or unreadable; exit code 1),
 was torn before it was acknowledged; servers repair it by themselves) and "info".`,
 		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			j, err := t.begin(cmd.Context(), args[0], false)
+			j, err := t.begin(cmd.Context(), false, args[0])
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ compression, index; with flags also its blocks, records, subjects and consumers.
 				}
 				opts.Match = func(s string) bool { return subjecttree.Matches(s, filter) }
 			}
-			j, err := t.begin(cmd.Context(), args[0], false)
+			j, err := t.begin(cmd.Context(), false, args[0])
 			if err != nil {
 				return err
 			}
@@ -183,7 +183,7 @@ func (t *tool) stats() *cobra.Command {
 		Short: "Show figures about the messages of each stream",
 		Args:  arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			j, err := t.begin(cmd.Context(), args[0], false)
+			j, err := t.begin(cmd.Context(), false, args[0])
 			if err != nil {
 				return err
 			}
@@ -239,25 +239,26 @@ consumers. How it is stored, encrypted and compressed does not matter.
 Exit code 1 says that they differ.`,
 		Args: arguments("A", "B"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := t.begin(cmd.Context(), args[0], false)
-			if err != nil {
-				return err
-			}
-			b, err := t.begin(cmd.Context(), args[1], false)
-			if err != nil {
-				return a.end(err)
-			}
+			var other []byte
+			var err error
 			if keyB != "" {
-				if b.opts.Keys.Key, err = readKey(keyB); err != nil {
-					b.end(nil)
-					return a.end(err)
+				if other, err = readKey(keyB); err != nil {
+					return err
 				}
 			}
-			var d *check.Diff
-			err = a.end(b.do(func() (err error) {
-				d, err = check.Compare(args[0], args[1], a.opts, b.opts)
+			j, err := t.begin(cmd.Context(), false, args[0], args[1])
+			if err != nil {
 				return err
-			}))
+			}
+			optsB := j.opts
+			if other != nil {
+				optsB.Keys.Key = other
+			}
+			var d *check.Diff
+			err = j.do(func() (err error) {
+				d, err = check.Compare(args[0], args[1], j.opts, optsB)
+				return err
+			})
 			if err != nil {
 				return err
 			}

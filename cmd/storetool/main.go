@@ -27,6 +27,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the work to stop
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -46,24 +47,44 @@ func (e *codeError) Error() string {
 
 func (e *codeError) Unwrap() error { return e.err }
 
+// output is standard output. It keeps the first error, so that a result that could
+// not be written is no success.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(b)
+	o.err = err
+	return n, err
+}
+
 func usage(format string, args ...any) error {
 	return &codeError{exitUsage, fmt.Errorf(format, args...)}
 }
 
 // run is the program; it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := command(&tool{stdin: stdin, stdout: stdout, stderr: stderr})
+	out := &output{w: stdout}
+	root := command(&tool{stdin: stdin, stdout: out, stderr: stderr})
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitClean
-	}
-	code := exitUsage // cobra's own errors are about arguments
+	code := exitClean
 	var ce *codeError
-	if errors.As(err, &ce) {
+	switch {
+	case errors.As(err, &ce):
 		code, err = ce.code, ce.err
+	case err != nil:
+		code = exitUsage // cobra's own errors are about arguments
+	}
+	if err == nil && out.err != nil {
+		code, err = exitRead, out.err
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "storetool:", err)
@@ -109,11 +130,7 @@ Exit codes: 0 all is well, 1 damage or loss was found, 2 wrong usage,
 			if len(args) == 0 {
 				return nil
 			}
-			err := fmt.Errorf("unknown command %q", args[0])
-			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
-			}
-			return err
+			return unknown(cmd, args[0])
 		},
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -123,10 +140,33 @@ Exit codes: 0 all is well, 1 damage or loss was found, 2 wrong usage,
 	f.StringVar(&t.keyFile, "key-file", "", "`FILE` with the encryption key")
 	f.StringVar(&t.prevKeyFile, "prev-key-file", "", "`FILE` with the key before a rotation")
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "show no progress")
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknown(root, rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+	})
 	root.AddCommand(
 		t.verify(), t.inspect(), t.stats(), t.diff(),
 		t.recover(), t.replay(), t.convertCipher(), t.convertCompression(),
 		t.export(), t.importCmd(),
 	)
 	return root
+}
+
+// unknown is the error about a command that does not exist.
+func unknown(root *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q", name)
+	if like := root.SuggestionsFor(name); len(like) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+	}
+	return err
 }

@@ -91,7 +91,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"verify", dir, "--key-file", file(t, "\n")}, exitUsage, "a key of 0 bytes"},
 		{[]string{"recover", dir}, exitUsage, "one of --to NEW and --in-place is needed"},
 		{[]string{"recover", dir, "--in-place"}, exitUsage, "--in-place goes with --backup"},
-		{[]string{"recover", dir, "--to", dir}, exitRead, "exists and is not empty"},
+		{[]string{"recover", dir, "--to", dir}, exitRead, "choose a place elsewhere"},
 		{[]string{"convert-cipher", dir}, exitUsage, "--to chacha, aes or none"},
 		{[]string{"convert-compression", dir}, exitUsage, "--to s2 or none"},
 		{[]string{"import", empty, "--to", filepath.Join(empty, "y")}, exitRead, "no backup: a directory with backup.json and stream.tar.s2"},

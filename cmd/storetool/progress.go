@@ -36,8 +36,8 @@ func newProgress(ctx context.Context, t *tool) *progress {
 
 // hide draws nothing if what the command prints appears on the terminal
 // meanwhile.
-func (p *progress) hide(stdout io.Writer) {
-	if f, ok := stdout.(*os.File); ok && isTerminal(f) {
+func (p *progress) hide(stdout *output) {
+	if f, ok := stdout.w.(*os.File); ok && isTerminal(f) {
 		p.out = nil
 	}
 }
@@ -102,4 +102,16 @@ func (m *meter) Read(b []byte) (int, error) {
 		return n, perr
 	}
 	return n, err
+}
+
+// interruptible reads from r, which may wait for somebody who types, until ctx ends.
+func interruptible(ctx context.Context, r io.Reader) io.Reader {
+	const size = 1 << 20
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { in.CloseWithError(errInterrupted) })
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{in}, struct{ io.Reader }{r}, make([]byte, size))
+		in.CloseWithError(err)
+	}()
+	return out
 }

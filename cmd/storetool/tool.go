@@ -21,8 +21,9 @@ const keyVariable = "NATSD_STORE_KEY"
 
 // tool is one run of the program: its flags and streams.
 type tool struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdin  io.Reader
+	stdout *output
+	stderr io.Writer
 
 	json, quiet          bool
 	keyFile, prevKeyFile string
@@ -56,7 +57,7 @@ func readKey(file string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
 	if err != nil {
-		return nil, &codeError{exitRead, err}
+		return nil, &codeError{exitRead, fmt.Errorf("key file %w", plain(err))}
 	}
 	// An editor ends the file with a newline, which is not part of the key.
 	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
@@ -84,24 +85,30 @@ type job struct {
 	opts     check.Options
 	progress *progress
 	release  io.Closer
+	dir      string // that is read
+	written  string // the directory that is changed or made, "" if there is none
 }
 
-// begin prepares a command that works on dir; write says that it changes it. What
-// is in the commit journal only is put into the blocks before anything is changed.
-func (t *tool) begin(ctx context.Context, dir string, write bool) (*job, error) {
+// begin prepares a command that works on directories; write says that it changes
+// the one. What is in the commit journal only is put into the blocks before anything
+// is changed.
+func (t *tool) begin(ctx context.Context, write bool, dirs ...string) (*job, error) {
 	k, err := t.keys()
 	if err != nil {
 		return nil, err
 	}
-	j := &job{opts: check.Options{Keys: k}}
-	if _, err := os.Stat(dir); err != nil {
-		return nil, &codeError{exitRead, plain(err)}
+	j := &job{opts: check.Options{Keys: k}, dir: dirs[0]}
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, &codeError{exitRead, plain(err)}
+		}
 	}
-	if j.release, err = check.Acquire(dir, write, j.opts); err != nil {
+	if j.release, err = check.Acquire(write, j.opts, dirs...); err != nil {
 		return nil, &codeError{exitRead, noStore(err)}
 	}
 	if write {
-		if err := t.replayFirst(j, dir); err != nil {
+		j.written = check.Root(j.dir, j.opts)
+		if err := t.replayFirst(j, j.dir); err != nil {
 			j.release.Close()
 			return nil, &codeError{exitRead, err}
 		}
@@ -125,7 +132,7 @@ func (t *tool) replayFirst(j *job, dir string) error {
 		return err
 	}
 	fmt.Fprintf(t.stderr, "replayed the commit journal: %s written, %d present already\n", plural(res.Applied, "record"), res.Present)
-	j.release, err = check.Acquire(dir, true, j.opts)
+	j.release, err = check.Acquire(true, j.opts, dir)
 	return err
 }
 
@@ -133,6 +140,9 @@ func (t *tool) replayFirst(j *job, dir string) error {
 // the error of the work into the program's.
 func (j *job) end(err error) error {
 	j.progress.finish()
+	if j.written != "" {
+		err = errors.Join(err, bequeath(j.written, j.dir))
+	}
 	j.release.Close()
 	var ce *codeError
 	switch {

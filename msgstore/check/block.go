@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 
@@ -29,6 +30,7 @@ type block struct {
 	records    int
 	messages   uint64 // live
 	unreadable error
+	keyless    bool // unreadable for want of a key
 	oldKey     bool // readable with <N>.key.old only
 	last       bool // no later block holds anything
 
@@ -39,6 +41,7 @@ type block struct {
 type content struct {
 	bytes []byte
 	bad   []blockcomp.Range
+	why   string               // they are bad; "" is that they cannot be decompressed
 	last  [record.SumSize]byte // the last bytes of the file, decrypted
 	file  []byte               // as stored, if that is only encrypted
 }
@@ -52,11 +55,19 @@ var (
 // whole is left in b.unreadable.
 func (s *stream) load(b *block) (content, error) {
 	var c content
-	b.unreadable = nil
+	b.unreadable, b.keyless = nil, false
 	if s.plan != nil && b.number == uint64(s.plan.Next) {
 		return s.planned(b), s.done(b.size)
 	}
 	stored, err := s.read(b.path, blockcomp.MaxSize)
+	var cause error
+	if unreadable(err) {
+		cause = err
+		if stored, c.bad, err = readAround(s.fs, b.path); len(c.bad) > 0 && c.bad[0] == (blockcomp.Range{End: len(stored)}) {
+			b.unreadable = plain(cause)
+			return c, s.done(b.size)
+		}
+	}
 	if err != nil {
 		return c, err
 	}
@@ -68,7 +79,7 @@ func (s *stream) load(b *block) (content, error) {
 	}
 	file := stored
 	if stored, err = s.decrypt(b, file); err != nil {
-		b.unreadable = err
+		b.unreadable, b.keyless = err, true
 		return c, nil
 	}
 	if b.encrypted && !blockcomp.Is(stored) {
@@ -83,12 +94,23 @@ func (s *stream) load(b *block) (content, error) {
 		if c.bytes, c.bad, err = blockcomp.Decode(stored); c.bytes == nil {
 			b.unreadable = fmt.Errorf("%w: %w", errCompress, err)
 		}
+	} else if len(c.bad) > 0 {
+		c.why = plain(cause).Error()
 	}
 	if s.plan != nil && b.number == uint64(s.plan.Keep) {
 		s.cut(b, &c)
 	}
 	b.raw = len(c.bytes)
 	return c, nil
+}
+
+// plain is an error of the disk without the name of the file, which is told beside it.
+func plain(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // decrypt finds the key with which the content makes sense: that of the key
@@ -184,7 +206,7 @@ func (s *stream) scanBlock(b *block, c *content) *scan.Block {
 	sb := &scan.Block{
 		Content: c.bytes, Stream: s.stream, Number: uint32(b.number),
 		Last:  b.last,
-		After: b.after, Before: b.before, Unreadable: c.bad, Raw: c.file,
+		After: b.after, Before: b.before, Unreadable: c.bad, Why: c.why, Raw: c.file,
 		Evidence: s.evidence(b.number),
 	}
 	if len(s.cfg.Subjects) > 0 || len(s.cfg.Sources) > 0 || len(s.cfg.Mirror) > 0 {

@@ -61,19 +61,36 @@ func build(fsys vfs.FS, to string, fill func(dir string) error) error {
 	return fsys.SyncDir(to)
 }
 
-// apart makes sure that what is written to the directory to does not end up in the
-// directory that is read.
-func apart(path, to string) error {
-	from, err := filepath.Abs(path)
+// Apart makes sure that what is written to the path to does not end up in the store
+// directory of path.
+func Apart(path, to string, opts Options) error {
+	_, from, err := rootOf(path, opts)
 	if err != nil {
 		return err
 	}
-	target, err := filepath.Abs(to)
-	if err != nil {
-		return err
-	}
-	if rel, err := filepath.Rel(from, target); err == nil && rel != "." && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return fmt.Errorf("%s lies inside of %s: choose a directory elsewhere", to, path)
+	target := resolve(to)
+	if rel, err := filepath.Rel(resolve(from), target); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return fmt.Errorf("%s is a part of %s: choose a place elsewhere", to, from)
 	}
 	return nil
+}
+
+// resolve is the absolute path behind all symbolic links of a path, the end of which
+// may not exist.
+func resolve(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	for rest := ""; ; {
+		if real, err := filepath.EvalSymlinks(abs); err == nil {
+			return filepath.Join(real, rest)
+		}
+		parent := filepath.Dir(abs)
+		if parent == abs {
+			return filepath.Join(abs, rest)
+		}
+		rest = filepath.Join(filepath.Base(abs), rest)
+		abs = parent
+	}
 }

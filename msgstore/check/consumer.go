@@ -2,7 +2,9 @@ package check
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -34,7 +36,7 @@ func (s *stream) consumers() []*consumer {
 		return s.list
 	}
 	s.list = []*consumer{}
-	for _, dir := range s.consumerDirs() {
+	for _, dir := range s.obs {
 		c := &consumer{name: filepath.Base(dir), dir: dir}
 		s.readConsumer(c)
 		s.list = append(s.list, c)
@@ -43,18 +45,19 @@ func (s *stream) consumers() []*consumer {
 	return s.list
 }
 
-func (s *stream) consumerDirs() (dirs []string) {
+// listConsumers finds the directories of the consumers.
+func (s *stream) listConsumers() error {
 	obs := filepath.Join(s.dir, "obs")
 	list, err := s.fs.ReadDir(obs)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, e := range list {
 		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
-			dirs = append(dirs, filepath.Join(obs, e.Name()))
+			s.obs = append(s.obs, filepath.Join(obs, e.Name()))
 		}
 	}
-	return dirs
+	return err
 }
 
 func (s *stream) readConsumer(c *consumer) {

@@ -69,7 +69,7 @@ func (f *stopFS) RemoveAll(a string) error { return f.do(func() error { return f
 func (f *stopFS) MkdirAll(a string, p fs.FileMode) error {
 	return f.do(func() error { return f.FS.MkdirAll(a, p) })
 }
-func (f *stopFS) Lock(string) (io.Closer, error) { return nopCloser{}, nil }
+func (f *stopFS) Lock(string) (io.Closer, error) { return locks{}, nil }
 
 func (f *stopFS) do(op func() error) error {
 	if err := f.step(); err != nil {

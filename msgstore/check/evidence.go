@@ -129,6 +129,9 @@ func (s *stream) findEnd() error {
 			continue
 		}
 		raw, err := s.read(b.path, blockcomp.MaxSize)
+		if unreadable(err) {
+			return nil // of what it holds nothing is known
+		}
 		if err != nil || len(bytes.Trim(raw, "\x00")) > 0 {
 			return err
 		}

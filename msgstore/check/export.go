@@ -74,7 +74,7 @@ const (
 // to/<account>/<stream>: the configuration and state in backup.json and a version
 // 1 archive in stream.tar.s2. A damaged stream is refused.
 func ExportSnapshot(path, to string, opts Options) (*Exported, error) {
-	if err := apart(path, to); err != nil {
+	if err := Apart(path, to, opts); err != nil {
 		return nil, err
 	}
 	var res Exported

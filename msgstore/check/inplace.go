@@ -20,6 +20,9 @@ import (
 // system cannot exchange names there are two renames, and a moment between them in
 // which the stream's directory is missing; running it again puts it there.
 func RecoverInPlace(path, backup string, opts Options) (*Recovered, error) {
+	if err := Apart(path, backup, opts); err != nil {
+		return nil, err
+	}
 	if err := mustBeReplayed(path, &opts); err != nil {
 		return nil, err
 	}

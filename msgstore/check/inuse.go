@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/natsd/natsd/msgstore/vfs"
 )
@@ -31,32 +33,63 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("%s is in use by %s: stop it first", e.File, who)
 }
 
-// Acquire makes sure that no server works with the store directory of path, and
+// Acquire makes sure that no server works with the store directories of paths, and
 // that none starts until the result is closed: natsd's lock is taken, and on
 // Linux the open files of all processes are looked at, since nats-server takes
 // no lock. With write the lock file is made if it does not exist; without it an
-// absent one means that no natsd ever ran there. Errors: *InUseError.
-func Acquire(path string, write bool, opts Options) (io.Closer, error) {
-	t, err := openTree(vfs.ReadOnly(opts.fs()), path)
-	if err != nil {
-		return nil, err
+// absent one means that no natsd ever ran there. Paths may lie in the same store
+// directory. Errors: *InUseError.
+func Acquire(write bool, opts Options, paths ...string) (io.Closer, error) {
+	var held locks
+	seen := map[string]bool{}
+	for _, path := range paths {
+		t, root, err := rootOf(path, opts)
+		if err != nil {
+			return nil, errors.Join(err, held.Close())
+		}
+		if seen[root] {
+			continue
+		}
+		seen[root] = true
+		lock, err := acquire(root, write, write && t.store != "", opts.fs())
+		if err != nil {
+			return nil, errors.Join(err, held.Close())
+		}
+		held = append(held, lock)
 	}
-	root := t.store
-	if root == "" {
-		root = path
+	return held, nil
+}
+
+// rootOf opens what path holds; root is the store directory that it belongs to, or
+// path itself if it is none's.
+func rootOf(path string, opts Options) (t *tree, root string, err error) {
+	if t, err = openTree(vfs.ReadOnly(opts.fs()), path); err != nil {
+		return nil, path, err
 	}
-	release := io.Closer(nopCloser{})
+	return t, cmp.Or(t.store, path), nil
+}
+
+// Root is the store directory that path belongs to, or path itself if it is a part of
+// one that lies alone.
+func Root(path string, opts Options) string {
+	_, root, _ := rootOf(path, opts)
+	return root
+}
+
+// acquire takes the lock of a store directory, and makes its file if create is set.
+func acquire(root string, write, create bool, fsys vfs.FS) (io.Closer, error) {
+	release := io.Closer(locks{})
 	lock := filepath.Join(root, "natsd.lock")
-	if _, err := opts.fs().Stat(lock); err == nil || write && t.store != "" {
-		held, err := opts.fs().Lock(lock)
+	if _, err := fsys.Stat(lock); err == nil || create {
+		held, err := fsys.Lock(lock)
 		var locked *vfs.LockedError
 		switch {
 		case errors.As(err, &locked):
 			return nil, &InUseError{File: lock, PID: locked.PID, Command: commandOf(locked.PID)}
 		case err == nil:
 			release = held
-		case write || !errors.Is(err, fs.ErrPermission): // a reader may not be allowed to open it
-			return nil, err
+		case write || !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS):
+			return nil, err // a reader may not be allowed to open it
 		}
 	}
 	if e := openBy(root); e != nil {
@@ -66,9 +99,16 @@ func Acquire(path string, write bool, opts Options) (io.Closer, error) {
 	return release, nil
 }
 
-type nopCloser struct{}
+// locks are released together.
+type locks []io.Closer
 
-func (nopCloser) Close() error { return nil }
+func (l locks) Close() error {
+	var err error
+	for _, c := range l {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
 
 // openBy looks for another process that has a file below root open.
 func openBy(root string) *InUseError {

@@ -15,7 +15,7 @@ import (
 func TestInUse(t *testing.T) {
 	dir := made(t, Keys{}, "", some(t, 3))
 	stream := filepath.Join(dir, "jetstream", "A", "streams", "S")
-	c, err := Acquire(stream, false, Options{})
+	c, err := Acquire(false, Options{}, stream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,12 +30,12 @@ func TestInUse(t *testing.T) {
 	}
 	for _, write := range []bool{false, true} {
 		var in *InUseError
-		if _, err := Acquire(stream, write, Options{}); !errors.As(err, &in) || in.PID != os.Getpid() || !strings.Contains(err.Error(), "natsd.lock") {
+		if _, err := Acquire(write, Options{}, stream); !errors.As(err, &in) || in.PID != os.Getpid() || !strings.Contains(err.Error(), "natsd.lock") {
 			t.Errorf("locked: %v", err)
 		}
 	}
 	lock.Close()
-	c, err = Acquire(dir, true, Options{})
+	c, err = Acquire(true, Options{}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer block.Close()
-	if c, err = Acquire(dir, false, Options{}); err != nil {
+	if c, err = Acquire(false, Options{}, dir); err != nil {
 		t.Fatalf("our own open file: %v", err)
 	}
 	c.Close()
@@ -69,7 +69,7 @@ func TestInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var in *InUseError
-	if _, err := Acquire(dir, false, Options{}); !errors.As(err, &in) || in.PID != cmd.Process.Pid || in.Command != "cat" || filepath.Base(in.File) != "1.blk" {
+	if _, err := Acquire(false, Options{}, dir); !errors.As(err, &in) || in.PID != cmd.Process.Pid || in.Command != "cat" || filepath.Base(in.File) != "1.blk" {
 		t.Errorf("a file is open: %v", err)
 	}
 	writer.Close()
@@ -122,7 +122,7 @@ func TestIdleServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		out.Read(make([]byte, 1)) // it runs under its name now
-		_, err = Acquire(dir, false, Options{})
+		_, err = Acquire(false, Options{}, dir)
 		var in *InUseError
 		if errors.As(err, &in) != tc.want || tc.want && in.PID != cmd.Process.Pid {
 			t.Errorf("%q: %v", tc.args, err)

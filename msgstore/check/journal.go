@@ -230,7 +230,7 @@ func (s *stream) released() (*seqset.Set, error) {
 	if s.cfg.Retention != "workqueue" {
 		return set, nil
 	}
-	for _, dir := range s.consumerDirs() {
+	for _, dir := range s.obs {
 		runs, err := s.runs(dir)
 		if err != nil {
 			return nil, fmt.Errorf("%s: the commit journal: %w", dir, err)

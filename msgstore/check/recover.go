@@ -27,7 +27,7 @@ type RecoveredStream struct {
 // directory to, which must be empty or not exist. It does not change path. What
 // was encrypted is encrypted again, with new keys.
 func Recover(path, to string, opts Options) (*Recovered, error) {
-	if err := apart(path, to); err != nil {
+	if err := Apart(path, to, opts); err != nil {
 		return nil, err
 	}
 	res := &Recovered{Streams: []RecoveredStream{}}

@@ -78,6 +78,7 @@ type stream struct {
 	lastTime int64
 	live     *seqset.Set
 	lost     []Lost
+	obs      []string    // the directories of the consumers
 	list     []*consumer // nil: not read yet
 	findings []Finding
 	done     func(int64) error // progress
@@ -104,6 +105,9 @@ func openStream(t *tree, loc location, opts *Options) (*stream, error) {
 	}
 	s.settlePurge()
 	if err := s.listBlocks(); err != nil {
+		return nil, err
+	}
+	if err := s.listConsumers(); err != nil {
 		return nil, err
 	}
 	s.readTruncation()
@@ -135,7 +139,9 @@ func (s *stream) readMeta() error {
 	var f meta.Files
 	for name, into := range map[string]*[]byte{"meta.inf": &f.Inf, "meta.sum": &f.Sum, "meta.inf.tmp": &f.InfTmp, "meta.sum.tmp": &f.SumTmp} {
 		b, err := s.read(filepath.Join(s.dir, name), maxMeta)
-		if err != nil {
+		if unreadable(err) {
+			s.find(Damage, KindMetaUnreadable, filepath.Join(s.dir, name), plain(err).Error())
+		} else if err != nil {
 			return err
 		}
 		*into = b

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -190,7 +189,7 @@ func (p *pass) block(b *block, c *content) error {
 	}
 	if b.unreadable != nil {
 		kind := KindBlockUnreadable
-		if !errors.Is(b.unreadable, errCompress) {
+		if b.keyless {
 			kind = KindBlockKey
 		}
 		d := blockDamage{b, scan.Damage{End: int(b.size), Reason: b.unreadable.Error()}}

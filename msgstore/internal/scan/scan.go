@@ -8,6 +8,7 @@
 package scan
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 
@@ -36,8 +37,10 @@ type Block struct {
 	// Prefix says that nothing behind a bad record counts in the last block, where
 	// the evidence does not cover it: whoever wrote it can write it again.
 	Prefix bool
-	// Unreadable are parts of Content that could not be decompressed.
+	// Unreadable are parts of Content that could not be read or decompressed. Why
+	// says what the matter is; "" is that they could not be decompressed.
 	Unreadable []blockcomp.Range
+	Why        string
 	// ValidSubject says whether a message of this stream may have the subject;
 	// nil if any will do.
 	ValidSubject func([]byte) bool
@@ -288,12 +291,13 @@ func (s *scanner) damage(at, next int, err error) {
 	if zeros {
 		d.Reason = reasonZero
 	}
+	known := false
 	for _, u := range s.Unreadable {
 		if u.Start < next && at < u.End {
-			d.Reason = reasonCompressed
+			d.Reason, known = cmp.Or(s.Why, reasonCompressed), true
 		}
 	}
-	if next == len(s.Content) {
+	if next == len(s.Content) && !known {
 		if d.Torn = s.torn(at, zeros); d.Torn {
 			d.FirstSeq, d.LastSeq = 0, 0
 		}
