@@ -190,7 +190,7 @@ func (a *Account) serveDomain(msgs []Msg) {
 			more = false
 		}
 		if !more { // the domain has no such subject
-			noResponders(a.publisher(&p), m, nil, m.Subject)
+			a.noResponders(a.publisher(&p), m, nil, m.Subject)
 			continue
 		}
 		if a.serveInline(&p, tail, m, len(msgs) == 1) {
@@ -297,10 +297,11 @@ func (e *Engine) serveSystem(bus Bus, prefix int, msgs []Msg) {
 	p.Flush()
 }
 
-// noResponders answers as the server does where nobody listens to a subject, which
-// is given in two parts.
-func noResponders(p Publisher, m *Msg, prefix, subject []byte) {
-	if len(m.Reply) == 0 {
+// noResponders answers a request that is not for the streams of a, unless somebody else
+// hears it, who may know them (an import of another account's). It does so as the server
+// does where nobody listens to a subject, which is given in two parts.
+func (a *Account) noResponders(p Publisher, m *Msg, prefix, subject []byte) {
+	if len(m.Reply) == 0 || a.bus.Others(string(m.Subject)) {
 		return
 	}
 	header := append(append([]byte("NATS/1.0 503\r\nNats-Subject: "), prefix...), subject...)

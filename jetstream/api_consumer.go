@@ -350,9 +350,7 @@ func (a *Account) servePull(p *Publisher, names, tail []byte, m *Msg, alone bool
 	}
 	c := a.consumer(stream, rest)
 	if c == nil {
-		if a.Enabled() { // else the account may import the consumer of another one
-			noResponders(a.publisher(p), m, []byte(apiPrefix), tail)
-		}
+		a.noResponders(a.publisher(p), m, []byte(apiPrefix), tail)
 		return true
 	}
 	if len(m.Reply) == 0 {
@@ -400,7 +398,7 @@ func (a *Account) serveAcks(msgs []Msg) {
 		}
 		switch {
 		case c == nil:
-			noResponders(a.publisher(&p), m, nil, m.Subject)
+			a.noResponders(a.publisher(&p), m, nil, m.Subject)
 		case numeric:
 			it := consumerItem{kind: itemAck, seq: ack.Seq, cseq: ack.ConsumerSeq, deliveries: ack.Deliveries}
 			if len(msgs) == 1 {
@@ -440,7 +438,7 @@ func (a *Account) serveFlowControl(msgs []Msg) {
 			c = a.consumer(tok[0], tok[1])
 		}
 		if c == nil {
-			noResponders(a.publisher(&p), m, nil, m.Subject)
+			a.noResponders(a.publisher(&p), m, nil, m.Subject)
 			continue
 		}
 		seq, _ := strconv.ParseUint(string(natsproto.HeaderValue(m.Header, "Nats-Last-Stream")), 10, 64)

@@ -1,6 +1,9 @@
 package jetstream
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Bus is the messaging of one account as JetStream sees it: everything that
 // JetStream says to the world or hears from it goes through here. The server
@@ -25,6 +28,10 @@ type Bus interface {
 	// anyone, local, internal or behind a link. With a queue name, only members
 	// of that group count.
 	Interest(subject, queue string) bool
+
+	// Others reports whether a message on the literal subject would reach anyone beside
+	// JetStream.
+	Others(subject string) bool
 
 	// WatchInterest calls changed, at once with the present answer and then
 	// whenever it changes, until stop is called. The answer is whether there is a
@@ -88,6 +95,21 @@ type Lender interface {
 	// lock, for each message that comes alone: with nil if there is nothing to do. Who
 	// lends judges by that.
 	BeforeRest(work func(here bool)) bool
+}
+
+// Taker is a Requester that tells how much may be sent to it, so that answers of many
+// messages need not run into the limit of what waits for it.
+type Taker interface {
+	Requester
+
+	// Offer calls send, which publishes and flushes about n bytes for the requester,
+	// and reports whether it did: not if that is too much beside what waits for it.
+	// The calls of send for one requester follow one another.
+	Offer(n int, send func()) bool
+
+	// AwaitRoom waits until n bytes are not too much, at most for a time, and reports
+	// whether that is so. For a requester that has gone nothing is.
+	AwaitRoom(n int, most time.Duration) bool
 }
 
 // Subscription is an open subscription.

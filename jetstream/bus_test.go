@@ -72,6 +72,8 @@ func (b *testBus) Interest(subject, queue string) bool {
 	return false
 }
 
+func (b *testBus) Others(subject string) bool { return len(b.match(subject)) > 1 }
+
 func (b *testBus) WatchInterest(subject, queue string, changed func(bool)) func() {
 	w := &testWatch{subject, queue, changed, b.Interest(subject, queue)}
 	b.mu.Lock()

@@ -23,10 +23,22 @@ const (
 	directSlice      = 256 << 10
 )
 
+// directOverhead is about what a message of a batch takes on the wire beside what is
+// stored: the line, and the headers that say where it comes from.
+const directOverhead = 512
+
+// roomPoll is how often a batch that waits looks at its receiver, if nothing else wakes
+// it.
+const roomPoll = time.Second
+
 // maxMultiLasts bounds the multi_last requests that are answered at a time, the others
 // wait: all that one sends is loaded at one moment, as much as a client may have
-// waiting for it.
-const maxMultiLasts = 4
+// waiting for it. multiLastWait is how long one waits for its receiver in all: then the
+// limit of what may wait for that decides.
+const (
+	maxMultiLasts = 4
+	multiLastWait = 5 * time.Second
+)
 
 // maxMultiLast bounds the subjects that one multi_last request may match.
 const maxMultiLast = 1024
@@ -57,7 +69,7 @@ func (a *Account) serveDirectGet(p Publisher, target, tail []byte, m *Msg) {
 	name, subject, bySubject := cutToken(target)
 	st := a.directStream(name)
 	if st == nil {
-		noResponders(p, m, []byte(apiPrefix), tail)
+		a.noResponders(p, m, []byte(apiPrefix), tail)
 		return
 	}
 	if len(m.Reply) == 0 {
@@ -79,7 +91,7 @@ func (a *Account) serveDirectGet(p Publisher, target, tail []byte, m *Msg) {
 			return
 		}
 		reply := bytes.Clone(m.Reply)
-		go st.directBatch(&req, reply)
+		go st.directBatch(&req, reply, m.From)
 		return
 	}
 	sm, err := st.find(&req)
@@ -191,12 +203,14 @@ func endHeader(b *[]byte) []byte {
 
 // directBatch sends the messages of a batch or multi_last request, and the mark
 // behind them.
-func (st *Stream) directBatch(req *jsapi.MsgGetRequest, reply []byte) {
+func (st *Stream) directBatch(req *jsapi.MsgGetRequest, reply []byte, from Requester) {
 	s := batchSender{stream: st, req: req, reply: reply, publisher: st.account.bus.Publisher()}
+	s.taker, _ = from.(Taker)
 	s.maxBytes = req.MaxBytes
 	if s.maxBytes <= 0 {
 		s.maxBytes = st.engine.opts.MaxPending
 	}
+	s.slice = min(directSlice, st.engine.opts.MaxPending/4)
 	if len(req.MultiLast) > 0 {
 		s.sendMulti()
 	} else {
@@ -211,8 +225,10 @@ type batchSender struct {
 	stream    *Stream
 	req       *jsapi.MsgGetRequest
 	reply     []byte
+	taker     Taker // nil: who asked does not tell what there is room for
 	publisher Publisher
 	maxBytes  int
+	slice     int // bytes that are sent at a time, if it is not one message
 	sent      int
 	bytes     int
 	last      uint64 // sequence of the message before
@@ -232,11 +248,36 @@ func (s *batchSender) send(sm *msgstore.StoredMsg, pending uint64, withHeaders b
 		s.header = appendNumber(s.header, hdrLastSeq, s.last)
 		header = endHeader(&s.header)
 	}
-	s.publisher.Publish(s.reply, nil, header, sm.Data)
-	s.bytes += len(sm.Subject) + len(sm.Header) + len(sm.Data)
+	wanted := s.publisher.Publish(s.reply, nil, header, sm.Data)
+	s.bytes += storedSize(sm)
 	s.last = sm.Seq
 	s.sent++
-	return s.bytes < s.maxBytes && (s.req.Batch <= 0 || s.sent < s.req.Batch)
+	return wanted && s.bytes < s.maxBytes && (s.req.Batch <= 0 || s.sent < s.req.Batch)
+}
+
+// storedSize is what counts for the size of a batch.
+func storedSize(sm *msgstore.StoredMsg) int { return len(sm.Subject) + len(sm.Header) + len(sm.Data) }
+
+// wireSize is about what messages take on the wire.
+func (s *batchSender) wireSize(msgs []msgstore.StoredMsg) (n int) {
+	for i := range msgs {
+		n += storedSize(&msgs[i]) + len(s.reply) + directOverhead
+	}
+	return n
+}
+
+// offer is Taker.Offer.
+func (s *batchSender) offer(n int, send func()) bool {
+	if s.taker != nil {
+		return s.taker.Offer(n, send)
+	}
+	send()
+	return true
+}
+
+// awaitRoom is Taker.AwaitRoom.
+func (s *batchSender) awaitRoom(n int, most time.Duration) bool {
+	return s.taker == nil || s.taker.AwaitRoom(n, most)
 }
 
 // end sends the mark behind the last message.
@@ -271,26 +312,49 @@ func (s *batchSender) sendBatch() {
 	s.end(pending, 0)
 }
 
-// sendSlice sends some messages from start on and waits until the receiver has taken
-// them. It returns where to go on, and whether there may be more.
+// enter takes a place when the receiver has room for n bytes.
+func (s *batchSender) enter(places chan struct{}, n int) {
+	for {
+		places <- struct{}{}
+		if s.awaitRoom(n, 0) {
+			return
+		}
+		<-places
+		s.awaitRoom(n, roomPoll)
+	}
+}
+
+// sendSlice sends some messages from start on when the receiver has room for them. It
+// returns where to go on, and whether there may be more.
 func (s *batchSender) sendSlice(filter *msgstore.Filter, start uint64, pending *uint64) (next uint64, more bool) {
 	places := s.stream.engine.directSlices
-	places <- struct{}{}
+	limit := msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: min(s.maxBytes-s.bytes, s.slice)}
 	var batch msgstore.Batch
-	next, err := s.stream.store.LoadBatch(filter, start, msgstore.BatchLimit{Msgs: min(s.req.Batch-s.sent, 256), Bytes: min(s.maxBytes-s.bytes, directSlice)}, &batch)
-	more = len(batch.Msgs) > 0
-	if err != nil { // a damaged message: it is stepped over, and was reported
-		next, more = next+1, true
-	}
-	for i := range batch.Msgs {
-		*pending -= min(*pending, 1)
-		if more = s.send(&batch.Msgs[i], *pending, !s.req.NoHeaders); !more {
-			break
+	var resume <-chan struct{}
+	for size, sent := 1, false; !sent; {
+		s.enter(places, size)
+		var err error
+		next, err = s.stream.store.LoadBatch(filter, start, limit, &batch)
+		if err != nil {
+			<-places
+			// A damaged message is stepped over, and was reported.
+			var bad *msgstore.BadRecordError
+			return next + 1, errors.As(err, &bad)
 		}
+		more = len(batch.Msgs) > 0
+		size = s.wireSize(batch.Msgs)
+		sent = s.offer(size, func() {
+			for i := range batch.Msgs {
+				*pending -= min(*pending, 1)
+				if more = s.send(&batch.Msgs[i], *pending, !s.req.NoHeaders); !more {
+					break
+				}
+			}
+			resume = s.publisher.Flush()
+		})
+		batch.Recycle()
+		<-places
 	}
-	resume := s.publisher.Flush()
-	batch.Recycle()
-	<-places
 	if more && resume != nil {
 		<-resume
 	}
@@ -299,7 +363,7 @@ func (s *batchSender) sendSlice(filter *msgstore.Filter, start uint64, pending *
 
 func (s *batchSender) sendMulti() {
 	places := s.stream.engine.multiLasts
-	places <- struct{}{}
+	s.enter(places, s.slice)
 	defer func() { <-places }()
 	store := s.stream.store
 	var state msgstore.State
@@ -314,14 +378,21 @@ func (s *batchSender) sendMulti() {
 	case upTo == 0:
 		upTo = state.LastSeq
 	}
+	var group []msgstore.StoredMsg
+	size, count, bytes, patience := 0, 0, 0, multiLastWait
 	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast, s.maxBytes,
 		func(sm *msgstore.StoredMsg, remaining int) bool {
-			slice := s.bytes / directSlice
-			more := s.send(sm, uint64(remaining), true)
-			if s.bytes/directSlice != slice {
-				s.publisher.Flush() // without a wait for the receiver: others wait for this one's place
+			group = append(group, *sm)
+			size += s.wireSize(group[len(group)-1:])
+			bytes += storedSize(sm)
+			count++
+			more := bytes < s.maxBytes && (s.req.Batch <= 0 || count < s.req.Batch)
+			if more && remaining > 0 && size < s.slice {
+				return true
 			}
-			return more
+			wanted := s.sendGroup(group, size, remaining, &patience)
+			group, size = group[:0], 0
+			return more && wanted
 		})
 	switch {
 	case errors.Is(err, msgstore.ErrTooManyResults):
@@ -333,4 +404,25 @@ func (s *batchSender) sendMulti() {
 	default:
 		s.end(uint64(remaining), upTo)
 	}
+}
+
+// sendGroup sends messages of size bytes behind which others remain, and reports
+// whether anybody wants more. It waits for the receiver as long as there is patience.
+func (s *batchSender) sendGroup(group []msgstore.StoredMsg, size, remaining int, patience *time.Duration) (wanted bool) {
+	send := func() {
+		for i := range group {
+			wanted = s.send(&group[i], uint64(remaining+len(group)-1-i), true)
+		}
+		s.publisher.Flush()
+	}
+	for !s.offer(size, send) {
+		if *patience <= 0 {
+			send()
+			break
+		}
+		began := time.Now()
+		s.awaitRoom(size, *patience)
+		*patience -= time.Since(began)
+	}
+	return wanted
 }

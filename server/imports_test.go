@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // users of the three accounts of a chain, who may share subjects as the body of
@@ -310,4 +312,52 @@ func TestUnwantedAnswers(t *testing.T) {
 	a.expect("PONG")
 	b.send("PING\r\n")
 	b.expect("MSG in.7 2 2", "hi", "PONG")
+}
+
+// TestJetStreamOfAnother: requests about another account's stream and consumer, imported
+// under their own subjects, are not answered for the account's own JetStream as well,
+// which does not know them.
+func TestJetStreamOfAnother(t *testing.T) {
+	for _, own := range []string{"enabled", "disabled"} {
+		t.Run(own, func(t *testing.T) {
+			s := startConf(t, fmt.Sprintf(`
+				jetstream { store_dir: %q }
+				accounts {
+					A { jetstream: enabled, users: [{user: a, password: a}], exports: [
+						{service: "$JS.API.DIRECT.GET.S"}, {service: "$JS.API.CONSUMER.MSG.NEXT.S.C", response: stream}, {service: "$JS.ACK.S.C.>"} ] }
+					B { jetstream: %s, users: [{user: b, password: b}], imports: [
+						{service: {account: A, subject: "$JS.API.DIRECT.GET.S"}},
+						{service: {account: A, subject: "$JS.API.CONSUMER.MSG.NEXT.S.C"}},
+						{service: {account: A, subject: "$JS.ACK.S.C.>"}} ] }
+				}`, t.TempDir(), own))
+			js, err := connect(t, s, nats.UserInfo("a", "a")).JetStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s"}, AllowDirect: true}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.AddConsumer("S", &nats.ConsumerConfig{Durable: "C", AckPolicy: nats.AckExplicitPolicy}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.Publish("s", []byte("payload")); err != nil {
+				t.Fatal(err)
+			}
+			b := connect(t, s, nats.UserInfo("b", "b"))
+			for _, r := range []struct{ subject, body, want string }{
+				{"$JS.API.DIRECT.GET.S", `{"seq":1}`, "payload"},
+				{"$JS.API.CONSUMER.MSG.NEXT.S.C", `{"batch":1,"expires":20000000000}`, "payload"},
+				{"$JS.ACK.S.C.1.1.1.1.0", "", ""},
+			} {
+				m, err := b.Request(r.subject, []byte(r.body), 20*time.Second)
+				if err != nil || string(m.Data) != r.want {
+					t.Errorf("%s: %v, %v", r.subject, m, err)
+				}
+			}
+			// What nobody knows still has no responders.
+			if _, err := b.Request("$JS.API.DIRECT.GET.NONE", []byte(`{"seq":1}`), 20*time.Second); err != nats.ErrNoResponders {
+				t.Errorf("a stream that is not there: %v", err)
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/natsd/natsd/jetstream"
 	"github.com/natsd/natsd/natsproto"
@@ -74,6 +75,10 @@ func (b bus) Interest(subject, queue string) bool {
 	return b.acc.Interested(subject, queue, none)
 }
 
+func (b bus) Others(subject string) bool {
+	return b.acc.Interested(subject, "", func(s *account.Sub) bool { return s.To.Kind() == account.JetStream })
+}
+
 func (b bus) WatchInterest(subject, queue string, changed func(bool)) (stop func()) {
 	return b.acc.Watch(subject, queue, none, changed)
 }
@@ -83,6 +88,12 @@ func (b bus) MaxPayload() int { return int(b.acc.Config().Limits.MaxPayload) }
 
 // requester is a client as JetStream's advisories show it.
 type requester struct{ c *client.Client }
+
+// Offer implements jetstream.Taker.
+func (r requester) Offer(n int, send func()) bool { return r.c.Offer(n, send) }
+
+// AwaitRoom implements jetstream.Taker.
+func (r requester) AwaitRoom(n int, most time.Duration) bool { return r.c.AwaitRoom(n, most) }
 
 // ClientInfo implements jetstream.Requester.
 func (r requester) ClientInfo() json.RawMessage {
@@ -107,6 +118,12 @@ type importer struct {
 	asked  string // the account
 	header []byte // of the request; valid while the handler runs
 }
+
+// Offer implements jetstream.Taker.
+func (r importer) Offer(n int, send func()) bool { return r.c.Offer(n, send) }
+
+// AwaitRoom implements jetstream.Taker.
+func (r importer) AwaitRoom(n int, most time.Duration) bool { return r.c.AwaitRoom(n, most) }
 
 // ClientInfo implements jetstream.Requester: it is what the importing account
 // shares, and names the account that is asked.

@@ -49,13 +49,9 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 	if !ok {
 		return c.skip(s, m, msgtrace.AutoUnsubscribe)
 	}
-	if c.conn.Gated() {
-		if p.Kind != account.Client {
-			p.Slow = c.conn
-		} else if !c.stall(p) {
-			s.Uncount()
-			return c.skip(s, m, msgtrace.ProducerNotStalled)
-		}
+	if p.Kind == account.Client && c.conn.Gated() && !c.stall(p) {
+		s.Uncount()
+		return c.skip(s, m, msgtrace.ProducerNotStalled)
 	}
 	hdr := len(m.Header)
 	if !b.headers {
@@ -74,6 +70,9 @@ func (c *Client) Deliver(p *account.Producer, s *account.Sub, m *account.Msg) bo
 	if !c.reserve(n) {
 		s.Uncount()
 		return c.skip(s, m, msgtrace.ClientClosed)
+	}
+	if p.Kind != account.Client && c.conn.Gated() {
+		p.Slow = c.conn
 	}
 	st := p.Out.Stage(c.conn)
 	if len(m.Payload) >= transport.ShareFrom {

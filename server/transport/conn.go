@@ -526,9 +526,7 @@ func (c *Conn) Close() {
 		c.die()
 		return
 	}
-	c.state = draining
-	c.closed.Store(true)
-	c.liftGate()
+	c.end(draining)
 	c.nc.SetWriteDeadline(time.Now().Add(finalFlush))
 }
 

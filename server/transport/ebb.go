@@ -92,14 +92,15 @@ func (o *Outbox) lag() ebbWait {
 
 func (w ebbWait) wait() {
 	if w.conn != nil {
-		w.conn.waitEbb(w.to, w.most)
+		w.conn.AwaitPending(w.to, w.most)
 	} else if w.yield {
 		runtime.Gosched()
 	}
 }
 
-// waitEbb waits until no more than n bytes are pending, at most d.
-func (c *Conn) waitEbb(n int64, d time.Duration) {
+// AwaitPending waits until no more than n bytes are pending, n > 0, or nothing is taken
+// any more, at most d.
+func (c *Conn) AwaitPending(n int64, d time.Duration) {
 	c.mu.Lock()
 	if c.ebb == nil {
 		c.ebb = make(chan struct{})
@@ -107,7 +108,7 @@ func (c *Conn) waitEbb(n int64, d time.Duration) {
 	ebb := c.ebb
 	// Who else waits for less is woken too early, and looks again behind its next batch.
 	c.ebbTo.Store(max(n, c.ebbTo.Load()))
-	if c.pending.Load() <= n || c.state == dead {
+	if c.pending.Load() <= n || c.closed.Load() {
 		c.endEbb()
 	}
 	c.mu.Unlock()

@@ -120,7 +120,7 @@ func TestEbbEnds(t *testing.T) {
 	send(new(Outbox), 16<<20, c)
 	waits := make(chan struct{})
 	go func() {
-		c.waitEbb(1<<20, time.Hour)
+		c.AwaitPending(1<<20, time.Hour)
 		close(waits)
 	}()
 	for c.ebbTo.Load() == 0 {
