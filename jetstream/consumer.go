@@ -77,6 +77,7 @@ type consumerInbox struct {
 	closed  bool
 	held    bool // messages are being counted: everything waits
 	ring    bool // the deadline has passed, or the machine may have something to send
+	bound   boundChange
 	items   []consumerItem
 	events  []streamEvent
 	buf     []byte // the bytes of the items
@@ -88,8 +89,16 @@ const (
 	itemAck itemKind = iota
 	itemPull
 	itemFlow
-	itemBound   // the deliver subject got interest
-	itemUnbound // ... and lost it
+)
+
+// boundChange is the last change of the interest in the deliver subject. It is no item,
+// which might find no room.
+type boundChange uint8
+
+const (
+	boundAsBefore boundChange = iota
+	boundNow
+	boundNoMore
 )
 
 // consumerItem is something that a client said. Its texts are in the inbox's
@@ -161,6 +170,17 @@ func (c *Consumer) add(it consumerItem, body, reply []byte) {
 	}
 }
 
+// bind tells whether the deliver subject has interest.
+func (c *Consumer) bind(interest bool) {
+	c.in.mu.Lock()
+	if c.in.bound = boundNoMore; interest {
+		c.in.bound = boundNow
+	}
+	c.in.ring = true
+	c.start()
+	c.in.mu.Unlock()
+}
+
 // wake runs a turn although nothing came in.
 func (c *Consumer) wake() {
 	c.in.mu.Lock()
@@ -225,14 +245,15 @@ func (c *Consumer) turn(t *consumerTurn) (more bool) {
 
 // turnLocked is turn for who holds state, which it releases.
 func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
-	if c.counting.Load() != 0 {
+	if c.gone || c.counting.Load() != 0 {
 		c.state.Unlock()
 		return false // it is started when they are counted
 	}
 	c.m.Lend(&t.scratch)
 	last := c.set.told.Load() // before the events are taken: it is told of all up to there
-	c.take(t)
 	now := time.Now().UnixNano()
+	bound := c.take(t)
+	c.rebind(bound, now)
 	for i := range t.events {
 		c.event(&t.events[i])
 	}
@@ -241,7 +262,7 @@ func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 	for i := range t.items {
 		c.item(&t.items[i], t.buf, now)
 	}
-	busy := len(t.items)+len(t.events) > 0
+	busy := bound != boundAsBefore || len(t.items)+len(t.events) > 0
 	t.events, t.items, t.buf = t.events[:0], t.items[:0], t.buf[:0]
 	if d := c.m.NextDeadline(now); d != 0 && d <= now {
 		c.m.Tick(now)
@@ -262,7 +283,7 @@ func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 		c.trim = now + int64(consumer.IdleAfter)
 	}
 	c.rearm(now)
-	c.floor.Store(c.m.AckFloor().Stream)
+	c.floor.Store(c.m.Done())
 	c.m.Return()
 	c.state.Unlock()
 	c.released(t)
@@ -270,13 +291,22 @@ func (c *Consumer) turnLocked(t *consumerTurn) (more bool) {
 }
 
 // take moves the inbox into the turn. Under state.
-func (c *Consumer) take(t *consumerTurn) {
+func (c *Consumer) take(t *consumerTurn) boundChange {
 	c.in.mu.Lock()
-	c.in.ring = false
+	defer c.in.mu.Unlock()
+	bound := c.in.bound
+	c.in.ring, c.in.bound = false, boundAsBefore
 	t.items, c.in.items = c.in.items, t.items[:0]
 	t.events, c.in.events = c.in.events, t.events[:0]
 	t.buf, c.in.buf = c.in.buf, t.buf[:0]
-	c.in.mu.Unlock()
+	return bound
+}
+
+// rebind tells the machine of a change. Under state.
+func (c *Consumer) rebind(b boundChange, now int64) {
+	if b != boundAsBefore {
+		c.m.SetActive(b == boundNow, now)
+	}
 }
 
 // serviceReply begins the reply subjects of requests that came through a service
@@ -295,10 +325,6 @@ func (c *Consumer) item(it *consumerItem, buf []byte, now int64) {
 		c.m.PullBody(body, reply, imported, now)
 	case itemFlow:
 		c.m.FlowAnswer(string(body), it.seq, now)
-	case itemBound:
-		c.m.SetActive(true, now)
-	case itemUnbound:
-		c.m.SetActive(false, now)
 	}
 }
 

@@ -276,7 +276,7 @@ func (c *Consumer) begin(cfg *jsapi.ConsumerConfig) error {
 		c.m.SetList(list, resume)
 	}
 	c.recount()
-	c.floor.Store(c.m.AckFloor().Stream)
+	c.floor.Store(c.m.Done())
 	c.from.Store(c.m.Cursor())
 	c.set.add(c)
 	c.watch(cfg)
@@ -370,14 +370,9 @@ func (c *Consumer) watch(cfg *jsapi.ConsumerConfig) {
 	route := c.stream.account.bus.Route(cfg.DeliverSubject)
 	c.route.Store(&route)
 	changed := func(interest bool) {
-		if c.config.Load().DeliverSubject != cfg.DeliverSubject || c.config.Load().DeliverGroup != cfg.DeliverGroup {
-			return // a late call of an old watch
+		if c.route.Load() == &route { // else it is a late call of an old watch
+			c.bind(interest)
 		}
-		kind := itemUnbound
-		if interest {
-			kind = itemBound
-		}
-		c.put(consumerItem{kind: kind}, nil, nil)
 	}
 	c.stopWatch = c.stream.account.bus.WatchInterest(cfg.DeliverSubject, cfg.DeliverGroup, changed)
 }

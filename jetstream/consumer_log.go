@@ -335,19 +335,6 @@ func (cs *consumerSet) recover() {
 	}
 }
 
-// ackedIn returns the messages that a run settles one by one.
-func ackedIn(r *consumerstate.Run) []uint64 {
-	var seqs []uint64
-	for _, s := range r.Steps {
-		if s.Kind == consumerstate.StepAcked && s.DSeq > 0 {
-			for i := range s.Num {
-				seqs = append(seqs, s.SSeq+i)
-			}
-		}
-	}
-	return seqs
-}
-
 // recoverOne opens one consumer: its configuration, the checkpoint of its state,
 // and the runs of the journal behind it.
 func (cs *consumerSet) recoverOne(name string) error {
@@ -385,14 +372,9 @@ func (cs *consumerSet) recoverOne(name string) error {
 		return err
 	}
 	t.Resume(cp.Epoch, cp.Op)
-	for _, b := range runs {
-		run, err := consumerstate.DecodeRun(b)
-		if err != nil {
-			log.runs.Close()
-			return err
-		}
-		t.Apply(&run)
-		c.acked = append(c.acked, ackedIn(&run)...)
+	if c.acked, err = replay(t, runs, cfg.AckPolicy); err != nil {
+		log.runs.Close()
+		return err
 	}
 	state = t.State()
 	epoch, _ := t.Position()
@@ -401,7 +383,11 @@ func (cs *consumerSet) recoverOne(name string) error {
 
 	last := cs.stream.store.Positions().Visible
 	scanned := max(t.Scanned(), cp.ScannedFor(created.UnixNano(), consumerstate.FiltersHash(cfg.Filters()), state.Delivered.Stream, last))
-	c.goOn(&state, scanned)
+	if c.goOn(&state, scanned) {
+		// The runs tell of messages whose sequences are given anew: they must not come
+		// back at another start.
+		return log.write()
+	}
 	return nil
 }
 
@@ -417,14 +403,14 @@ func (cs *consumerSet) revive(r restoredConsumer) error {
 	return nil
 }
 
-// goOn starts a consumer where its state and the position of its scan say.
-func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) {
+// goOn starts a consumer where its state and the position of its scan say. It reports
+// whether the state went beyond the end of the stream.
+func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) (cut bool) {
 	cs, cfg := c.set, c.config.Load()
 	var s msgstore.State
 	cs.stream.store.FastState(&s)
 	c.state.Lock()
 	defer c.state.Unlock()
-	var cut bool
 	c.m, cut = consumer.Restore(cfg, state, scanned, s.FirstSeq, s.LastSeq, c, c.options(cfg))
 	if cut {
 		cs.stream.engine.event(WarningEvent{"consumer '" + c.path() + "' was ahead of its stream and goes on at its end"})
@@ -434,11 +420,12 @@ func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) {
 	for c.counting.Load() != 0 {
 		c.count()
 	}
-	c.floor.Store(c.m.AckFloor().Stream)
+	c.floor.Store(c.m.Done())
 	c.from.Store(c.m.Cursor())
 	cs.add(c)
 	c.watch(cfg)
 	c.rearm(time.Now().UnixNano())
+	return cut
 }
 
 // unsupported is why a consumer that needs an API level, and whose configuration

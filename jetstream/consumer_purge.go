@@ -74,7 +74,7 @@ func (c *Consumer) refresh() {
 		return
 	}
 	c.settlePurge()
-	c.floor.Store(c.m.AckFloor().Stream)
+	c.floor.Store(c.m.Done())
 	c.recount()
 }
 

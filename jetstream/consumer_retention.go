@@ -1,10 +1,12 @@
 package jetstream
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/consumerstate"
 )
 
 // What follows from acknowledgements where the retention says so: a message goes when
@@ -86,6 +88,52 @@ func (c *Consumer) released(t *consumerTurn) {
 		c.log.keep.Store(true)
 	}
 	t.release = t.release[:0]
+}
+
+// replay applies the runs of a consumer to its state, and returns the messages that
+// they settle: the removal that follows from an ack may not have become durable. Of
+// runs that the state holds already only those since the last start count, since
+// before that their removals were seen to.
+func replay(t *consumerstate.Tracker, runs [][]byte, policy jsapi.AckPolicy) (acked []uint64, err error) {
+	since, _ := t.Position()
+	open := make(map[uint64]struct{}) // what an ack of everything up to a message may settle
+	upTo := policy == jsapi.AckAll || policy == jsapi.AckFlowControl
+	if upTo {
+		for seq := range t.State().Pending {
+			open[seq] = struct{}{}
+		}
+	}
+	for _, b := range runs {
+		run, err := consumerstate.DecodeRun(b)
+		if err != nil {
+			return nil, err
+		}
+		applied := t.Apply(&run)
+		for _, s := range run.Steps {
+			switch {
+			case s.Kind == consumerstate.StepReset && applied:
+				clear(open)
+			case s.Kind == consumerstate.StepDelivered && applied && upTo:
+				for seq := s.SSeq; seq < s.SSeq+s.Num; seq++ {
+					if t.Pending(seq) {
+						open[seq] = struct{}{}
+					}
+				}
+			case s.Kind == consumerstate.StepAcked && (applied || run.Epoch == since):
+				for seq := s.SSeq; seq < s.SSeq+s.Num; seq++ {
+					acked = append(acked, seq)
+				}
+			}
+		}
+	}
+	given := t.State().Redelivered
+	for seq := range open {
+		if _, kept := given[seq]; !kept && !t.Pending(seq) {
+			acked = append(acked, seq)
+		}
+	}
+	slices.Sort(acked)
+	return slices.Compact(acked), nil
 }
 
 // removalDone hears of removals that follow from acknowledgements.

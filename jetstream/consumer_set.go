@@ -592,11 +592,12 @@ func (c *Consumer) end(status string, remaining bool) {
 // settleItems gives the machine what clients said before the end. Under state.
 func (c *Consumer) settleItems() {
 	c.in.mu.Lock()
-	items, buf := c.in.items, c.in.buf
-	c.in.items, c.in.buf = nil, nil
+	items, buf, bound := c.in.items, c.in.buf, c.in.bound
+	c.in.items, c.in.buf, c.in.bound = nil, nil, boundAsBefore
 	c.in.ring = c.in.ring || len(items) > 0 // as above
 	c.in.mu.Unlock()
 	now := time.Now().UnixNano()
+	c.rebind(bound, now)
 	for i := range items {
 		c.item(&items[i], buf, now)
 	}

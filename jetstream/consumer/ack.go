@@ -125,7 +125,7 @@ func (m *Machine) ackAll(sseq, dseq uint64) {
 	}
 	for seq := range m.given {
 		if seq <= sseq {
-			delete(m.given, seq)
+			m.forget(seq)
 			m.release(seq)
 		}
 	}

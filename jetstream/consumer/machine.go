@@ -80,6 +80,7 @@ type Machine struct {
 	}
 	pend  pending
 	given map[uint64]uint32 // given up: deliveries so far
+	spent uint64            // no given up message is below it
 	wait  waiting
 	pin   pin
 
@@ -155,7 +156,7 @@ func Restore(cfg *jsapi.ConsumerConfig, s *consumerstate.State, scanned, first, 
 		m.pend.add(e)
 	}
 	for seq, extra := range s.Redelivered {
-		if seq >= first && seq <= last && m.pend.find(seq) == nil {
+		if seq >= first && seq <= last && seq < m.next && m.pend.find(seq) == nil {
 			m.giveUp(seq, uint32(extra))
 		}
 	}
@@ -196,6 +197,7 @@ func (m *Machine) restart(next uint64) {
 	m.given = nil
 	m.list, m.resume = nil, 0
 	m.lastSent, m.lastAck = 0, 0
+	m.replay.last, m.replay.sent = 0, 0
 	m.known, m.complete, m.through = m.known[:0], false, 0
 }
 
@@ -405,6 +407,9 @@ func (m *Machine) giveUp(seq uint64, count uint32) {
 	if m.given == nil {
 		m.given = make(map[uint64]uint32)
 	}
+	if len(m.given) == 0 || seq < m.spent {
+		m.spent = seq
+	}
 	m.given[seq] = count
 }
 
@@ -454,13 +459,16 @@ func (m *Machine) dueAfter(at int64, n uint32) int64 {
 	}
 	wait := int64(m.cfg.AckWait)
 	if b := m.cfg.BackOff; len(b) > 0 {
-		wait = int64(b[min(int(max(n, 1)), len(b))-1])
+		wait = max(int64(b[min(int(max(n, 1)), len(b))-1]), minBackOff)
 	}
 	if wait <= 0 {
 		return 0
 	}
 	return after(at, wait)
 }
+
+// minBackOff is the shortest time between two deliveries: a backoff may be 0.
+const minBackOff = int64(1e6)
 
 // Needs reports whether the consumer still needs a message of its filters.
 func (m *Machine) Needs(seq uint64) bool {
@@ -479,6 +487,14 @@ func (m *Machine) Needs(seq uint64) bool {
 // AckFloor is the floor; Delivered the highest delivery.
 func (m *Machine) AckFloor() Position  { return m.floor }
 func (m *Machine) Delivered() Position { return m.delivered }
+
+// Done is a sequence up to which the machine need not be told of removals.
+func (m *Machine) Done() uint64 {
+	if len(m.given) > 0 {
+		return min(m.floor.Stream, m.spent-1)
+	}
+	return m.floor.Stream
+}
 
 // Cursor is the first sequence that was not looked at.
 func (m *Machine) Cursor() uint64 { return m.next }

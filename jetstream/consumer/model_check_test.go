@@ -73,13 +73,17 @@ func (m *model) check() {
 		m.fail("floor %v, delivered %v, next %d", i.Floor, i.Delivered, s.m.next)
 	}
 	queued := 0
+	armed := map[deadline]bool{}
+	for _, d := range s.m.pend.deadlines {
+		armed[d] = true
+	}
 	s.m.pend.each(func(e *entry) bool {
 		if !m.pending[e.sseq] || e.sseq <= i.Floor.Stream {
 			m.fail("pending %d, floor %v", e.sseq, i.Floor)
 		}
 		if e.ticket != 0 {
 			queued++
-		} else if s.m.tracksDeadlines() && e.due == 0 {
+		} else if s.m.tracksDeadlines() && (e.due == 0 || e.armed == 0 || e.armed > e.due || !armed[deadline{e.armed, e.sseq}]) {
 			m.fail("%d never expires", e.sseq)
 		}
 		return true
@@ -123,5 +127,11 @@ func (m *model) checkLog() {
 	}
 	if m.s.cfg.AckPolicy == jsapi.AckExplicit && !maps.Equal(got.Redelivered, want.Redelivered) {
 		m.fail("runs: redelivered %v, want %v", got.Redelivered, want.Redelivered)
+	}
+	for seq := range got.Redelivered {
+		_, pending := got.Pending[seq]
+		if _, ok := want.Redelivered[seq]; !ok && !pending {
+			m.fail("runs: %d is still given up", seq)
+		}
 	}
 }

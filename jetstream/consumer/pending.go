@@ -8,7 +8,7 @@ type entry struct {
 	dseq   uint64 // delivery sequence of the first delivery; 0: settled
 	stamp  int64  // last delivery, progress or delayed nak
 	due    int64  // when it expires; 0: never
-	armed  int64  // deadline of its item in the heap that counts
+	armed  int64  // deadline of its item in the heap that counts; 0: none does
 	ticket uint32 // its place in the redelivery queue; 0: not queued
 	count  uint32 // deliveries so far
 }
@@ -147,22 +147,39 @@ func (p *pending) each(f func(*entry) bool) {
 	}
 }
 
-// enqueue puts a live entry at the tail of the redelivery queue, once.
+// enqueue puts a live entry at the tail of the redelivery queue, once. There it has
+// no deadline.
 func (p *pending) enqueue(e *entry) {
 	if e.ticket != 0 {
 		return
 	}
+	e.armed = 0
 	p.ticket++
 	if p.ticket == 0 {
 		p.ticket = 1
 	}
 	e.ticket = p.ticket
-	if p.qhead > slack && p.qhead*2 > len(p.queue) {
+	switch {
+	case len(p.queue)-p.qhead > 2*p.queued+slack:
+		p.sweep()
+	case p.qhead > slack && p.qhead*2 > len(p.queue):
 		n := copy(p.queue, p.queue[p.qhead:])
 		p.queue, p.qhead = p.queue[:n], 0
 	}
 	p.queue = append(p.queue, ticketed{e.sseq, e.ticket})
 	p.queued++
+}
+
+// sweep drops the stale tickets, which pile up while nothing is delivered.
+func (p *pending) sweep() {
+	n := 0
+	for _, t := range p.queue[p.qhead:] {
+		if e := p.find(t.sseq); e != nil && e.ticket == t.ticket {
+			p.queue[n] = t
+			n++
+		}
+	}
+	p.queue, p.qhead = p.queue[:n], 0
 }
 
 // unqueue takes an entry out of the redelivery queue if it is there.
@@ -237,7 +254,7 @@ func (p *pending) expired(now int64) *entry {
 	for len(p.deadlines) > 0 && p.deadlines[0].due <= now {
 		d := p.pop()
 		e := p.find(d.sseq)
-		if e == nil || e.armed != d.due || e.ticket != 0 {
+		if e == nil || e.armed != d.due {
 			continue
 		}
 		e.armed = 0
@@ -254,7 +271,7 @@ func (p *pending) expired(now int64) *entry {
 func (p *pending) nextDeadline() int64 {
 	for len(p.deadlines) > 0 {
 		d := p.deadlines[0]
-		if e := p.find(d.sseq); e != nil && e.armed == d.due && e.ticket == 0 {
+		if e := p.find(d.sseq); e != nil && e.armed == d.due {
 			return d.due
 		}
 		p.pop()

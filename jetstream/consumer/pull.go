@@ -219,7 +219,11 @@ func (m *Machine) end(w *waiter, status string) {
 
 // PullBody takes a pull request as it came in.
 func (m *Machine) PullBody(body []byte, reply string, imported bool, now int64) {
-	if m.closed || reply == "" {
+	if reply == "" {
+		return
+	}
+	if m.closed {
+		m.refuse(reply, "409 Consumer Deleted")
 		return
 	}
 	m.activity = now

@@ -61,6 +61,9 @@ func (t *Tracker) AckFloor() Pair  { return t.floor }
 // NumPending is the number of pending messages.
 func (t *Tracker) NumPending() int { return t.pending.Len() }
 
+// Pending reports whether a message is pending.
+func (t *Tracker) Pending(sseq uint64) bool { return t.pending.Has(pending{stream: sseq}) }
+
 // Scanned is how far the consumer has looked without finding a match, or 0.
 func (t *Tracker) Scanned() uint64 { return t.scanned }
 
