@@ -101,7 +101,7 @@ func (m *Machine) ack(a *Ack, now int64, sample bool) {
 		}
 		return
 	}
-	if sample && m.sample > 0 && (m.sample >= 100 || m.world.Random(100) < m.sample) {
+	if sample && m.sample > 0 && (m.sample >= 100 || m.world.Random(100) < int(m.sample)) {
 		m.emit(Effect{Kind: Sampled, Seq: a.Seq, ConsumerSeq: a.ConsumerSeq, Count: a.Deliveries, Elapsed: now - e.stamp})
 	}
 	m.settle(e, e.dseq)

@@ -48,6 +48,7 @@ type Machine struct {
 	closed   bool
 	blocked  bool // no waiting request may be served until the next input
 	complete bool
+	sample   uint8 // percent of the acks that are sampled
 
 	next  uint64 // first stream sequence not looked at
 	count uint64 // matching messages not yet delivered
@@ -86,7 +87,6 @@ type Machine struct {
 
 	lastAck int64
 	resume  uint64 // where delivery goes on after the list
-	sample  int    // percent
 	rate    int64  // theoretical arrival time of the rate limit, ns
 	world   World
 	opts    Options
@@ -222,7 +222,7 @@ func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
 		limited: cfg.RateLimit > 0, capped: cfg.MaxAckPending > 0 && cfg.AckPolicy != jsapi.AckNone, counted: cfg.MaxDeliver > 0,
 		bare: cfg.HeadersOnly, beats: cfg.Push() && cfg.Heartbeat > 0,
 	}
-	m.sample = SamplePercent(cfg.SampleFrequency)
+	m.sample = uint8(min(SamplePercent(cfg.SampleFrequency), 100))
 	m.inactive = int64(cfg.InactiveThreshold)
 	if m.inactive > 0 && (!cfg.Push() || cfg.InactiveThreshold == jsapi.DefaultInactiveThreshold) {
 		// So that the consumers of a client that went away do not all go at once.
