@@ -117,10 +117,11 @@ func (s *stream) apiState() apiState {
 }
 
 // backup writes the backup of a stream. Without an index.db that is as old as the
-// blocks, these do not say what had gone without a trace: then what is live is
-// written anew first, and the backup made of that.
+// blocks, these do not say what had gone without a trace, and servers before 2.10 take
+// a tombstone for a message: then what is live is written anew first, and the backup
+// made of that.
 func (s *stream) backup(dir string, consumers []*consumer) error {
-	if s.exact {
+	if s.exact && !s.tombstones {
 		return s.snapshot(dir, consumers)
 	}
 	scratch := filepath.Join(dir, ".scratch")

@@ -74,6 +74,8 @@ type stream struct {
 	blocks       []*block
 	missing      []uint64 // numbers of blocks that are gone
 
+	tombstones bool // there are some in the blocks
+
 	state    StreamState
 	lastTime int64
 	live     *seqset.Set

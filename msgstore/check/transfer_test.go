@@ -1,9 +1,11 @@
 package check
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/internal/fixture"
+	"github.com/natsd/natsd/msgstore/internal/record"
 )
 
 func TestLinesRoundTrip(t *testing.T) {
@@ -102,9 +105,48 @@ func TestSnapshotRoundTrip(t *testing.T) {
 			if err != nil || b.Config["name"] != s.Name || b.Config["Created"] != nil || b.State.Messages != s.State.Messages || b.State.LastSeq != s.State.LastSeq {
 				t.Errorf("%s: backup.json %+v, %v", name, b, err)
 			}
+			noTombstones(t, filepath.Join(backup, "stream.tar.s2"), s.Name)
 			if list, _ := os.ReadDir(to); len(list) != 1 {
 				t.Errorf("%s: import left something: %v", name, list)
 			}
+		}
+	}
+}
+
+// noTombstones looks into the blocks of an archive: servers before 2.10 would take a
+// tombstone for a message with a huge sequence.
+func noTombstones(t *testing.T, file, stream string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := archive.NewReader(bufio.NewReader(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		e, err := r.NextFile()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(e.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := 0; off < len(content) && filepath.Ext(e.Name) == ".blk"; {
+			rec, err := record.Parse(content[off:])
+			if err != nil {
+				t.Fatalf("%s: %s at %d: %v", stream, e.Name, off, err)
+			}
+			if rec.Kind == record.Tombstone {
+				t.Errorf("%s: %s at %d: a tombstone for %d", stream, e.Name, off, rec.Seq)
+			}
+			off += rec.Size
 		}
 	}
 }

@@ -279,6 +279,7 @@ func (s *stream) gone(number uint64) bool {
 
 func (p *pass) tombstone(r *record.Record) {
 	p.removed.Insert(r.Seq)
+	p.tombstones = true
 	if r.Seq >= p.state.LastSeq {
 		p.state.LastSeq, p.lastTime = r.Seq, r.Time
 	}
