@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -280,17 +282,41 @@ func TestInterrupted(t *testing.T) {
 
 func TestProgressLine(t *testing.T) {
 	for _, tc := range []struct {
-		done, total int64
-		elapsed     time.Duration
-		want        string
+		done, total, recent int64
+		elapsed             time.Duration
+		want                string
 	}{
-		{0, 100 << 20, time.Second, "  0 %  0 B of 100.0 MiB  0 B/s"},
-		{25 << 20, 100 << 20, time.Second, " 25 %  25.0 MiB of 100.0 MiB  25.0 MiB/s  3s to go"},
-		{100 << 20, 100 << 20, 4 * time.Second, "100 %  100.0 MiB of 100.0 MiB  25.0 MiB/s"},
-		{1 << 30, 10 << 40, 10 * time.Second, "  0 %  1.0 GiB of 10.0 TiB  102.4 MiB/s  28h26m30s to go"},
+		{0, 100 << 20, 0, time.Second, "  0 %  0 B of 100.0 MiB  0 B/s"},
+		{25 << 20, 100 << 20, 25 << 20, time.Second, " 25 %  25.0 MiB of 100.0 MiB  25.0 MiB/s  3s to go"},
+		{75 << 20, 100 << 20, 10 << 20, 2 * time.Second, " 75 %  75.0 MiB of 100.0 MiB  5.0 MiB/s  5s to go"},
+		{100 << 20, 100 << 20, 100 << 20, 4 * time.Second, "100 %  100.0 MiB of 100.0 MiB  25.0 MiB/s"},
+		{1 << 30, 10 << 40, 1 << 30, 10 * time.Second, "  0 %  1.0 GiB of 10.0 TiB  102.4 MiB/s  28h26m30s to go"},
 	} {
-		if got := progressLine(tc.done, tc.total, tc.elapsed); got != tc.want {
+		if got := progressLine(tc.done, tc.total, tc.recent, tc.elapsed); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)
 		}
 	}
+}
+
+// The rate is that of the last seconds: what was read fast in the beginning says
+// nothing about the time to go.
+func TestProgressRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgress(t.Context(), &tool{stderr: io.Discard})
+		for _, tc := range []struct {
+			wait time.Duration
+			done int64
+			want int64 // bytes a second
+		}{
+			{time.Second, 1000, 1000}, {time.Second, 2000, 1000}, {2 * time.Second, 2020, 10}, {2 * time.Second, 2040, 10}, {time.Second, 2050, 10},
+		} {
+			time.Sleep(tc.wait) // of the bubble's clock
+			if err := p.update(tc.done, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			if rate := (tc.done - p.from.done) * int64(time.Second) / int64(time.Since(p.from.at)); rate != tc.want {
+				t.Errorf("%d done: %d B/s, want %d", tc.done, rate, tc.want)
+			}
+		}
+	})
 }

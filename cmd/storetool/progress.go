@@ -18,7 +18,20 @@ type progress struct {
 	drawn   time.Time
 	pending bool // a line is on the screen
 	resumes bool // the work goes on when it is started again
+
+	// The rate is that since from, which follows last: a command that first reads
+	// and then writes does not go on as it began.
+	from, last mark
 }
+
+// mark is how far the work was at a time.
+type mark struct {
+	at   time.Time
+	done int64
+}
+
+// window is how far back the rate looks, at least.
+const window = 2 * time.Second
 
 // redraw is how often the line changes; faster cannot be read.
 const redraw = 100 * time.Millisecond
@@ -28,6 +41,8 @@ const patience = 300 * time.Millisecond
 
 func newProgress(ctx context.Context, t *tool) *progress {
 	p := &progress{ctx: ctx, start: time.Now()}
+	p.from = mark{at: p.start}
+	p.last = p.from
 	if f, ok := t.stderr.(*os.File); ok && !t.quiet && isTerminal(f) {
 		p.out = f
 	}
@@ -55,12 +70,15 @@ func (p *progress) update(done, total int64) error {
 		return errInterrupted
 	}
 	now := time.Now()
+	if now.Sub(p.last.at) >= window {
+		p.from, p.last = p.last, mark{now, done}
+	}
 	if p.out == nil || total == 0 || now.Sub(p.start) < patience || now.Sub(p.drawn) < redraw && done < total {
 		return nil
 	}
 	p.drawn = now
 	p.pending = true
-	fmt.Fprintf(p.out, "\r\x1b[K%s", progressLine(done, total, now.Sub(p.start)))
+	fmt.Fprintf(p.out, "\r\x1b[K%s", progressLine(done, total, done-p.from.done, now.Sub(p.from.at)))
 	return nil
 }
 
@@ -71,8 +89,9 @@ var (
 	errResumes     = errors.New("interrupted; the same command goes on from here")
 )
 
-func progressLine(done, total int64, elapsed time.Duration) string {
-	rate := float64(done) / max(elapsed.Seconds(), 0.001)
+// progressLine is what is shown: recent bytes of the done ones took the time elapsed.
+func progressLine(done, total, recent int64, elapsed time.Duration) string {
+	rate := float64(recent) / max(elapsed.Seconds(), 0.001)
 	s := fmt.Sprintf("%3d %%  %s of %s  %s/s", done*100/total, size(done), size(total), size(int64(rate)))
 	if rate > 0 && done < total {
 		eta := time.Duration(float64(total-done) / rate * float64(time.Second)).Round(time.Second)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -154,6 +155,8 @@ func (j *job) end(err error) error {
 		return &codeError{exitRead, fmt.Errorf("%w: --key-file or %s has the wrong one; one from before a rotation goes with --prev-key-file", err, keyVariable)}
 	case errors.Is(err, check.ErrNoStore):
 		return &codeError{exitRead, noStore(err)}
+	case errors.Is(err, syscall.ENOSPC) && j.progress.resumes:
+		return &codeError{exitRead, fmt.Errorf("%w: make room; the same command goes on from here", err)}
 	case errors.Is(err, check.ErrDamaged):
 		return &codeError{exitDamage, err}
 	}

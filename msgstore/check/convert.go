@@ -243,20 +243,9 @@ func (c *conversion) replaceBlock(s *stream, b *block, content []byte) error {
 	fsys := s.opts.fs()
 	base := filepath.Join(s.msgs, strconv.FormatUint(b.number, 10))
 	ring := c.ring(s)
-	if ring.Enabled() {
-		k, file, err := ring.New(keys.OfBlock(s.owner(), s.stream, b.number))
-		if err != nil {
-			return err
-		}
-		sealed := make([]byte, len(content))
-		k.Stream().XORAt(sealed, content, 0)
-		content = sealed
-		if err := vfs.WriteSynced(fsys, base+".key.new", file, 0o600); err != nil {
-			return err
-		}
-	}
-	if err := vfs.WriteSynced(fsys, base+".blk.tmp", content, 0o600); err != nil {
-		return err
+	if err := c.writeBeside(s, b, base, content); err != nil {
+		// A disk that is full must not stay so for what nobody needs.
+		return errors.Join(err, removeIfThere(fsys, base+".blk.tmp"), removeIfThere(fsys, base+".key.new"))
 	}
 	hadKey := s.exists(base + ".key")
 	if hadKey && !b.oldKey { // with oldKey the old name is there already, and is the one that fits
@@ -293,4 +282,23 @@ func (c *conversion) replaceBlock(s *stream, b *block, content []byte) error {
 		return err
 	}
 	return fsys.SyncDir(s.msgs)
+}
+
+// writeBeside writes the new content of a block, and its key file, under temporary
+// names.
+func (c *conversion) writeBeside(s *stream, b *block, base string, content []byte) error {
+	fsys := s.opts.fs()
+	if ring := c.ring(s); ring.Enabled() {
+		k, file, err := ring.New(keys.OfBlock(s.owner(), s.stream, b.number))
+		if err != nil {
+			return err
+		}
+		sealed := make([]byte, len(content))
+		k.Stream().XORAt(sealed, content, 0)
+		content = sealed
+		if err := vfs.WriteSynced(fsys, base+".key.new", file, 0o600); err != nil {
+			return err
+		}
+	}
+	return vfs.WriteSynced(fsys, base+".blk.tmp", content, 0o600)
 }

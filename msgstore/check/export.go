@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/natsd/natsd/msgstore/archive"
 	"github.com/natsd/natsd/msgstore/internal/highway"
@@ -23,8 +24,10 @@ type line struct {
 	Seq     uint64 `json:"seq"`
 	Time    string `json:"time"` // RFC 3339 with nanoseconds
 	Subject string `json:"subject"`
-	Hdrs    []byte `json:"hdrs,omitempty"` // raw header block
-	Data    []byte `json:"data"`
+	// Bytes is a subject that is no UTF-8, which a JSON string cannot hold.
+	Bytes []byte `json:"subject_b64,omitempty"`
+	Hdrs  []byte `json:"hdrs,omitempty"` // raw header block
+	Data  []byte `json:"data"`
 }
 
 // Exported is the result of an export.
@@ -47,7 +50,10 @@ func ExportLines(path string, w io.Writer, opts Options) (*Exported, error) {
 		res.Lost += s.numLost()
 		return s.each(func(m *Message) error {
 			res.Messages++
-			l = line{m.Account, m.Stream, m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, m.Header, m.Data}
+			l = line{m.Account, m.Stream, m.Seq, time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), m.Subject, nil, m.Header, m.Data}
+			if !utf8.ValidString(m.Subject) {
+				l.Bytes = []byte(m.Subject)
+			}
 			return enc.Encode(&l)
 		})
 	})

@@ -3,10 +3,12 @@ package check
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +71,8 @@ func (im *importer) lines(r io.Reader) error {
 		}
 		var l line
 		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			// What was read before an error is half a line.
+			return fmt.Errorf("line %d: %w", n, cmp.Or(in.Err(), err))
 		}
 		if err := im.line(&l); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
@@ -162,10 +165,22 @@ func (im *importer) finishAt(last uint64, ts int64) error {
 	return w.finish(last, ts, im.inf)
 }
 
+// The times that 64 bits of nanoseconds hold.
+var (
+	firstTime = time.Unix(0, math.MinInt64).UTC()
+	lastTime  = time.Unix(0, math.MaxInt64).UTC()
+)
+
 func (im *importer) line(l *line) error {
 	ts, err := time.Parse(time.RFC3339Nano, l.Time)
 	if err != nil {
 		return fmt.Errorf("%q is no time as in RFC 3339", l.Time)
+	}
+	if ts.Before(firstTime) || ts.After(lastTime) {
+		return fmt.Errorf("%s is out of range: %s to %s", l.Time, firstTime.Format(time.DateOnly), lastTime.Format(time.DateOnly))
+	}
+	if len(l.Bytes) > 0 {
+		l.Subject = string(l.Bytes)
 	}
 	if !record.ValidSubject(l.Subject) {
 		return fmt.Errorf("%q is no subject", l.Subject)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,63 @@ func TestLinesRoundTrip(t *testing.T) {
 	}
 }
 
+// Subjects are bytes: those that JSON cannot hold, and those that it writes in another
+// way, come back as they were.
+func TestLinesOddSubjects(t *testing.T) {
+	subjects := []string{"a.\xff", "a.\xfe", "a.\ufffd", "<&>.\"\\", "\x00.\x7f", "\u2028.ü", strings.Repeat("x", 60_000)}
+	dir := made(t, Keys{}, "", func(w *streamWriter) {
+		for i, s := range subjects {
+			if err := w.message(uint64(i+1), int64(i)-2, s, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	var out bytes.Buffer
+	if _, err := ExportLines(dir, &out, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), `"subject_b64"`); n != 2 || !strings.Contains(out.String(), `"subject":"a.\ufffd","subject_b64":"YS7/"`) {
+		t.Errorf("%s", out.String())
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	if _, err := ImportLines(&out, to, ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Compare(dir, to, Options{}, Options{})
+	if err != nil || d.Messages != uint64(len(subjects)) || len(d.Differences) != 1 || d.Differences[0].Kind != "config" {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// failing reads as r does, and then fails.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f failing) Read(b []byte) (int, error) {
+	n, err := f.r.Read(b)
+	if errors.Is(err, io.EOF) {
+		err = f.err
+	}
+	return n, err
+}
+
+// An error of the input is told, not that the line is cut off where it came.
+func TestLinesInterrupted(t *testing.T) {
+	whole := `{"account":"A","stream":"S","seq":5,"time":"2026-01-01T00:00:00Z","subject":"a","data":""}` + "\n"
+	stop := errors.New("stop")
+	for _, text := range []string{"", whole, whole[:30], whole[:len(whole)-1], whole + whole[:30]} {
+		to := filepath.Join(t.TempDir(), "new")
+		if _, err := ImportLines(failing{strings.NewReader(text), stop}, to, ImportOptions{}); !errors.Is(err, stop) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestLinesRefused(t *testing.T) {
 	good := `{"account":"A","stream":"S","seq":5,"time":"2026-01-01T00:00:00Z","subject":"a","data":""}`
 	other := strings.Replace(good, `"S"`, `"T"`, 1)
@@ -63,6 +121,8 @@ func TestLinesRefused(t *testing.T) {
 		"is no subject":                 strings.Replace(good, `"a"`, `"a..b"`, 1),
 		"hdrs is no header block":       strings.Replace(good, `"data"`, `"hdrs":"eA==","data":"TkFUUy8xLjANCg0K","was"`, 1),
 		"is no time":                    strings.Replace(good, "2026-01-01T00:00:00Z", "yesterday", 1),
+		"0001-01-01T00:00:00Z is out":   strings.Replace(good, "2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z", 1),
+		"9999-01-01T00:00:00Z is out":   strings.Replace(good, "2026-01-01T00:00:00Z", "9999-01-01T00:00:00Z", 1),
 		"line 2: illegal base64":        good + "\n" + strings.Replace(good, `"data":""`, `"data":"?"`, 1),
 		"cannot be written behind sequ": strings.Replace(good, `"seq":5`, `"seq":0`, 1),
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -20,10 +21,14 @@ type badDisk struct {
 	// is that cannot be read, and how many.
 	bad    map[string][2]int64
 	closed string // base name of the directory that may not be listed
+	full   string // what begins so cannot be written
 }
 
 func (d *badDisk) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	f, err := d.FS.OpenFile(name, flag, perm)
+	if d.full != "" && strings.HasPrefix(filepath.Base(name), d.full) && flag&os.O_TRUNC != 0 {
+		return fullFile{f, name}, err
+	}
 	if r, ok := d.bad[filepath.Base(name)]; ok && err == nil {
 		return badFile{f, name, r[0], r[0] + r[1]}, nil
 	}
@@ -41,6 +46,15 @@ type badFile struct {
 	vfs.File
 	name       string
 	start, end int64
+}
+
+type fullFile struct {
+	vfs.File
+	name string
+}
+
+func (f fullFile) WriteAt([]byte, int64) (int, error) {
+	return 0, &fs.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 }
 
 func (f badFile) ReadAt(p []byte, off int64) (int, error) {
@@ -116,5 +130,32 @@ func TestUnreadableDirectory(t *testing.T) {
 		if _, err := ExportLines(dir, new(bytes.Buffer), opts); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("export, %s: %v", name, err)
 		}
+	}
+}
+
+// A conversion that finds the disk full leaves nothing that takes room, and goes on
+// when there is some.
+func TestConvertOnFullDisk(t *testing.T) {
+	dir := made(t, Keys{}, "", some(t, 500))
+	to := Keys{Key: []byte("k"), Cipher: AES}
+	for _, name := range []string{"1.key.new", "1.blk.tmp", "meta.key.tmp", "index.db.tmp", "meta.inf.tmp", "meta.sum.tmp"} {
+		_, err := ConvertCipher(dir, to, Options{FS: &badDisk{FS: vfs.OS, full: name}})
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "*.blk.tmp")); len(left) > 0 {
+			t.Errorf("%s: left over: %v", name, left)
+		}
+		rep, err := Verify(dir, Options{Keys: to})
+		if err != nil || !rep.Clean || rep.Streams[0].Messages != 500 {
+			t.Errorf("%s: %+v, %v", name, rep, err)
+		}
+	}
+	if _, err := ConvertCipher(dir, to, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Verify(dir, Options{Keys: to})
+	if err != nil || len(rep.Findings) > 0 || rep.Streams[0].Messages != 500 {
+		t.Errorf("%+v, %v", rep, err)
 	}
 }
