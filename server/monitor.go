@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/natsd/natsd/jetstream"
@@ -26,6 +27,8 @@ const (
 	maxMonitorHeader     = 1 << 20
 	// monitorIdle is how long a connection may wait for its next request.
 	monitorIdle = 2 * time.Minute
+	// maxMonitorConns bounds the connections, which are files as clients' are. One that is idle makes room for a new one.
+	maxMonitorConns = 1000
 	// monitorShutdown is how long requests under way may take when the server ends.
 	monitorShutdown = time.Second
 )
@@ -47,7 +50,7 @@ func (s *Server) startMonitoring(o *options.Options) error {
 	s.log.Noticef("Starting %s monitor on %s", scheme, listening(o.HTTPHost, l))
 	server := &http.Server{
 		Handler: s.monitor.Handler(o.HTTPBasePath), ReadHeaderTimeout: monitorHeaderTimeout, MaxHeaderBytes: maxMonitorHeader,
-		IdleTimeout: monitorIdle, ErrorLog: stdlog.New(httpLog{s.log}, "", 0),
+		IdleTimeout: monitorIdle, ConnState: new(monitorConns).changed, ErrorLog: stdlog.New(httpLog{s.log}, "", 0),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,6 +67,46 @@ func (s *Server) startMonitoring(o *options.Options) error {
 		}
 	})
 	return nil
+}
+
+// monitorConns are the open connections of the monitoring port.
+type monitorConns struct {
+	mu   sync.Mutex // guards the rest
+	n    int
+	idle map[net.Conn]time.Time // since when
+}
+
+// changed is told of each connection's state.
+func (m *monitorConns) changed(c net.Conn, state http.ConnState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.idle, c)
+	switch state {
+	case http.StateNew:
+		if m.n++; m.n > maxMonitorConns {
+			m.oldestOr(c).Close()
+		}
+	case http.StateIdle:
+		if m.idle == nil {
+			m.idle = map[net.Conn]time.Time{}
+		}
+		m.idle[c] = time.Now()
+	case http.StateClosed, http.StateHijacked:
+		m.n--
+	}
+}
+
+// oldestOr is the connection that has been idle for the longest time, c if none is; mu
+// is held.
+func (m *monitorConns) oldestOr(c net.Conn) net.Conn {
+	var since time.Time
+	for idle, t := range m.idle {
+		if since.IsZero() || t.Before(since) {
+			c, since = idle, t
+		}
+	}
+	delete(m.idle, c)
+	return c
 }
 
 // httpLog takes what the library has to say about connections, which anybody can provoke.

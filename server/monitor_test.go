@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -323,6 +324,87 @@ func TestMonitoringPort(t *testing.T) {
 		if text, _ := io.ReadAll(r.Body); bytes.Contains(text, []byte(s.ID())) {
 			t.Error("the port is still open")
 		}
+	}
+}
+
+// TestManyMonitoringConnections: beyond the bound, an idle connection makes room for a new one; while none is idle, the
+// new one is closed.
+func TestManyMonitoringConnections(t *testing.T) {
+	var m monitorConns
+	open := map[net.Conn]net.Conn{} // the other ends
+	connect := func() net.Conn {
+		near, far := net.Pipe()
+		open[near] = far
+		t.Cleanup(func() { near.Close(); far.Close() })
+		m.changed(near, http.StateNew)
+		return near
+	}
+	closed := func(c net.Conn) bool {
+		open[c].SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, err := open[c].Read(make([]byte, 1))
+		return err == io.EOF
+	}
+	var first, second net.Conn
+	for i := range maxMonitorConns {
+		c := connect()
+		m.changed(c, http.StateActive)
+		switch i {
+		case 0:
+			first = c
+		case 1:
+			second = c
+		}
+	}
+	if c := connect(); !closed(c) {
+		t.Error("one too many is open")
+	} else {
+		m.changed(c, http.StateClosed)
+	}
+	m.changed(second, http.StateIdle)
+	m.changed(first, http.StateIdle)
+	if c := connect(); closed(c) || !closed(second) || closed(first) {
+		t.Error("the one that has been idle for the longest time does not make room")
+	}
+}
+
+// TestHostileMonitoringRequests: what is odd gets an answer, and the server goes on.
+func TestHostileMonitoringRequests(t *testing.T) {
+	s := startConf(t, `http: "127.0.0.1:-1"`)
+	const most = "9223372036854775807"
+	for _, c := range []struct {
+		request string
+		status  string // the beginning of the answer
+		text    string // in it
+	}{
+		{"GET /subsz?subs=1&offset=" + most + "&limit=" + most + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", `"offset": ` + most},
+		{"GET /subsz?subs=1&offset=1&limit=" + most + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", `"subscriptions_list": [`},
+		{"GET /connz?offset=-" + most + "&limit=-1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", `"limit": 1024`},
+		{"GET /connz?limit=9223372036854775808 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", "Error decoding int for 'limit': strconv.Atoi: parsing \"9223372036854775808\": value out of range"},
+		{"GET /jsz?offset=" + most + "&accounts=1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", `"disabled": true`},
+		{"GET /connz?sort=%00 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", "invalid sorting option: \x00"},
+		{"GET /connz?state=%ff&cid=1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", "Error decoding state for \xff"},
+		{"GET /varz/../healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "404 page not found"},
+		{"GET //varz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 ", "404 page not found"},
+		{"GET /healthz HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK", `{"status":"ok"}`},
+		{"BREW /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", "HTTP/1.1 200 OK", `{"status":"ok"}`},
+		{"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2*maxMonitorHeader) + "\r\n\r\n", "HTTP/1.1 431 ", ""},
+		{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "HTTP/1.1 400 ", ""},
+	} {
+		nc, err := net.Dial("tcp", s.MonitorAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		go io.WriteString(nc, c.request)
+		answer, text := "", make([]byte, 64<<10)
+		for !strings.HasPrefix(answer, c.status) || !strings.Contains(answer, c.text) {
+			n, err := nc.Read(text)
+			if answer += string(text[:n]); err != nil {
+				t.Errorf("%.200q: %q, want %s and %s", c.request, answer, c.status, c.text)
+				break
+			}
+		}
+		nc.Close()
 	}
 }
 

@@ -27,6 +27,7 @@ type Endpoint struct {
 	indent    string // of the JSON over HTTP; empty: two spaces
 	counted   bool   // in http_req_stats
 	countsBad bool   // also requests with bad parameters
+	small     bool   // it does not wait for those that are large
 
 	read   func(*query) any
 	decode func([]byte) (any, error)
@@ -56,6 +57,7 @@ func (e *Endpoint) at(paths ...string) *Endpoint {
 }
 
 func (e *Endpoint) notCounted() *Endpoint            { e.counted = false; return e }
+func (e *Endpoint) quick() *Endpoint                 { e.small = true; return e }
 func (e *Endpoint) bad() *Endpoint                   { e.countsBad = true; return e }
 func (e *Endpoint) indented(indent string) *Endpoint { e.indent = indent; return e }
 
@@ -95,7 +97,7 @@ type exactJSON interface {
 
 // Endpoints are the documents about a server.
 var Endpoints = []*Endpoint{
-	endpoint("VARZ", noOptions, (*Monitor).varz).at("varz"),
+	endpoint("VARZ", noOptions, (*Monitor).varz).at("varz").quick(),
 	endpoint("CONNZ", connzQuery, (*Monitor).connz).at("connz"),
 	endpoint("ROUTEZ", routezQuery, (*Monitor).routez).at("routez"),
 	endpoint("GATEWAYZ", gatewayzQuery, (*Monitor).gatewayz).at("gatewayz").bad(),
@@ -104,7 +106,7 @@ var Endpoints = []*Endpoint{
 	endpoint("ACCOUNTZ", accountzQuery, (*Monitor).accountz).at("accountz").bad(),
 	endpoint("", accstatzQuery, (*Monitor).accstatz).at("accstatz").bad(),
 	endpoint("JSZ", jszQuery, (*Monitor).jsz).at("jsz").bad(),
-	endpoint("HEALTHZ", healthzQuery, (*Monitor).healthz).at("healthz").bad(),
+	endpoint("HEALTHZ", healthzQuery, (*Monitor).healthz).at("healthz").bad().quick(),
 	endpoint("RAFTZ", raftzQuery, (*Monitor).raftz).at("raftz").notCounted().indented("   "),
 	endpoint("IPQUEUESZ", ipqueueszQuery, (*Monitor).ipqueuesz).at("ipqueuesz").notCounted().indented("   "),
 	endpoint("EXPVARZ", noOptions, (*Monitor).expvarz),

@@ -20,20 +20,25 @@ func (m *Monitor) Handler(basePath string) http.Handler {
 	}
 	pages := map[string]http.HandlerFunc{
 		root:                 func(w http.ResponseWriter, r *http.Request) { m.serveRoot(w, base) },
-		base + "/stacksz":    serveStacks,
-		base + "/debug/vars": expvar.Handler().ServeHTTP,
+		base + "/stacksz":    m.inTurn(m.large, serveStacks),
+		base + "/debug/vars": m.inTurn(m.large, expvar.Handler().ServeHTTP),
 	}
 	for _, e := range Endpoints {
 		for _, name := range e.Paths {
-			pages[base+"/"+name] = func(w http.ResponseWriter, r *http.Request) { m.serve(e, w, r) }
+			t := m.large
+			if e.small {
+				t = m.small
+			}
+			pages[base+"/"+name] = m.inTurn(t, func(w http.ResponseWriter, r *http.Request) { m.serve(e, w, r) })
 		}
 	}
 	// Not a http.ServeMux: that one redirects paths it finds unclean.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if page := pages[r.URL.Path]; page != nil {
-			page(w, r)
+		if serve := pages[r.URL.Path]; serve != nil {
+			serve(w, r)
 			return
 		}
+		giveTime(w, r, 0)
 		http.NotFound(w, r)
 	})
 }

@@ -87,13 +87,16 @@ type Monitor struct {
 	src     Source
 	process process
 
+	large, small turns // of requests over HTTP
+	unread       unread
+
 	mu       sync.Mutex     // guards requests
 	requests map[string]int // over HTTP, by path
 }
 
 // New returns a monitor of src.
 func New(src Source) *Monitor {
-	return &Monitor{src: src, requests: map[string]int{}}
+	return &Monitor{src: src, large: newTurns(), small: newTurns(), requests: map[string]int{}}
 }
 
 func (m *Monitor) now() time.Time { return time.Now().UTC() }

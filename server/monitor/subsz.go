@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func (m *Monitor) subsz(o *SubszOptions) (any, error) {
 // listSubs counts the subscriptions of an account and lists those on the page.
 func (m *Monitor) listSubs(doc *Subsz, a *account.Account, test string) {
 	first := doc.Total
-	pageEnd := doc.Offset + doc.Limit
+	pageEnd := doc.Offset + min(doc.Limit, math.MaxInt-doc.Offset)
 	if test == "" {
 		if n := a.List().Len(); first+n <= doc.Offset || first >= pageEnd {
 			doc.Total += n // none of them is on the page
