@@ -149,6 +149,9 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 			return 0, ErrSequenceMismatch
 		}
 		if m.Skip > 0 {
+			if end.seq > record.MaxSeq || m.Skip > record.MaxSeq-end.seq {
+				return 0, ErrSequenceMismatch
+			}
 			end.seq += m.Skip
 			continue
 		}
@@ -165,7 +168,7 @@ func (s *store) place(o *op, batch []RawMsg, discardNew, stamp bool) (ts int64, 
 		bytes += size
 		end.seq++
 	}
-	if end.seq > record.MaxSeq || end.seq < s.end.seq {
+	if end.seq > record.MaxSeq {
 		return 0, ErrSequenceMismatch
 	}
 	if discardNew && s.cfg.Discard == DiscardNew {
@@ -343,7 +346,7 @@ func (s *store) roomFor(m *RawMsg, start *uint64) error {
 		} else {
 			replaces = true
 			if info != nil && s.cfg.MaxBytes > 0 {
-				c, e, _, err := s.next(NewFilter(m.Subject), start, s.last.seq, nil)
+				c, e, _, err := s.next(literalFilter(m.Subject), start, s.last.seq, nil)
 				if err != nil {
 					return err
 				}

@@ -98,6 +98,7 @@ func (s *store) applyMsg(o *op, b *block, r *record.Record) {
 		b.deleted.InsertRange(b.last.seq+1, r.Seq-1)
 	}
 	b.last = at
+	b.latest = max(b.latest, r.Time)
 	b.msgs++
 	b.bytes += size
 	if s.msgs == 0 {
@@ -228,6 +229,8 @@ func (s *store) chase(b *block, c *cache, e *ent, subject []byte) {
 // uncount removes seq from the counts of block and stream, and the block from
 // the stream if it was its last message. c may be nil.
 func (s *store) uncount(b *block, i int, seq, size uint64, c *cache) {
+	delete(s.due.never, seq)
+	delete(s.due.asked, seq)
 	b.msgs--
 	b.bytes -= min(size, b.bytes)
 	s.msgs--
@@ -366,12 +369,15 @@ func (s *store) compactTo(o *op, seq uint64) {
 
 // dropAll removes the live messages of a block that is going away.
 func (s *store) dropAll(o *op, b *block) {
-	if c, err := s.content(b); err == nil {
+	c, err := s.content(b)
+	if err == nil {
 		for i := range c.ents {
 			e := &c.ents[i]
 			if !b.live(e.seq) {
 				continue
 			}
+			delete(s.due.never, e.seq)
+			delete(s.due.asked, e.seq)
 			if s.index != nil {
 				s.index.remove(c.subject(e), e.seq)
 			}
@@ -379,6 +385,9 @@ func (s *store) dropAll(o *op, b *block) {
 				s.untrack(b, c, e)
 			}
 		}
+	}
+	if err != nil || len(c.bad) > 0 {
+		s.due.forget(b.first.seq, b.last.seq)
 	}
 	o.removed += b.msgs
 	o.removedBytes += b.bytes

@@ -35,6 +35,11 @@ type block struct {
 	// ttls and schedules count live messages with a TTL or schedule header.
 	ttls      uint64
 	schedules uint64
+	// No message in it is later than latest: times need not ascend, since clocks go back.
+	// While undated is set, of a block that another server wrote and nobody has read
+	// yet, latest is what its ends tell.
+	latest  int64
+	undated bool
 
 	// cache is the whole content; nil when that is only in the file. In a memory
 	// store it is always there. recent is the window on what was appended last,
@@ -271,6 +276,17 @@ func double[T any](s []T, n, least int) []T {
 	bigger := make([]T, len(s), max(2*cap(s), len(s)+n, least))
 	copy(bigger, s)
 	return bigger
+}
+
+// date finds out what latest is. c is the content of b.
+func (b *block) date(c *cache) {
+	if !b.undated {
+		return
+	}
+	b.undated = false
+	for i := range c.ents {
+		b.latest = max(b.latest, c.time(&c.ents[i]))
+	}
 }
 
 func newSet() seqset.Set { return seqset.Set{} }

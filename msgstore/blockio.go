@@ -303,6 +303,7 @@ func (d *disk) install(b *block, c *cache, v view) (*cache, error) {
 		}
 	}
 	b.file.compressed = c.compressed
+	b.date(c)
 	d.remember(b, c)
 	b.cache.Store(c)
 	d.reclaim()

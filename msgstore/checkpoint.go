@@ -18,13 +18,16 @@ func (r *recovery) readIndex() (whole bool) {
 		d.host.event(IndexIgnored{Account: d.account, Stream: r.s.cfg.Name, Reason: reason})
 	}
 	x, why := d.readIndex()
+	manifest := d.readManifest()
 	if whole = x != nil; !whole {
 		if why != "" {
 			ignored(why)
 		}
-		if x = d.readManifest(); x == nil {
+		if x = manifest; x == nil {
 			return false
 		}
+	} else if manifest != nil {
+		x.Date(manifest)
 	}
 	r.index = x
 	if n := len(x.Blocks); n == 0 || x.Blocks[n-1].Number != x.LastBlock {
@@ -185,6 +188,7 @@ func (r *recovery) adopt() {
 		b.first = seqTime{e.FirstSeq, e.FirstTime}
 		b.last = seqTime{e.LastSeq, e.LastTime}
 		b.ttls, b.schedules = e.TTLs, e.Schedules
+		b.latest, b.undated = max(e.FirstTime, e.LastTime, e.TopTime), !e.Dated
 		if e.Deleted != nil {
 			b.deleted = *e.Deleted
 		}
@@ -293,7 +297,7 @@ func (r *recovery) readFloor() error {
 	files := r.files[:0]
 	for _, e := range r.files {
 		if slices.Contains(f.gone, e.num) {
-			d.fs.Remove(d.blockPath(e.num)) // its deletion was not durable; its key goes later
+			d.removeBlock(e.num) // its deletion was not durable; its key goes later
 			continue
 		}
 		files = append(files, e)
@@ -375,7 +379,7 @@ func (r *recovery) scanHeaders(ttl, sched, source uint64) {
 		if b.msgs == 0 || b.last.seq < from || b.first.seq >= r.stamp {
 			continue
 		}
-		if b.ttls == 0 && (b.schedules == 0 || s.due.sched == nil || sched > b.last.seq) && (len(s.cfg.Sources) == 0 || source > b.last.seq) {
+		if b.ttls == 0 && !s.scheduling(b, sched) && (len(s.cfg.Sources) == 0 || source > b.last.seq) {
 			continue
 		}
 		c, err := s.content(b)
@@ -384,7 +388,7 @@ func (r *recovery) scanHeaders(ttl, sched, source uint64) {
 		}
 		for i := range c.ents {
 			e := &c.ents[i]
-			if e.seq < from || e.seq >= r.stamp || !b.live(e.seq) || !c.hasHeader(e) {
+			if e.seq < from || e.seq >= r.stamp || !b.live(e.seq) {
 				continue
 			}
 			s.retrack(b, c, e, ttl, sched, source)

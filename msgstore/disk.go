@@ -70,6 +70,7 @@ type disk struct {
 
 	cleaning sync.Mutex
 	gone     []uint32 // blocks deleted since index.db was written; guarded by cleaning
+	stuck    []uint32 // those of gone whose files are there still; guarded by cleaning
 	floored  uint64   // the floor in floor.db; guarded by cleaning
 	marked   uint32   // the block that floor.db names, 0 if it may not hold; guarded by cleaning
 	sourced  uint64   // the stamp of sources.db, 0 if it is not known; guarded by cleaning

@@ -3,9 +3,9 @@ package msgstore
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -20,8 +20,14 @@ type dueTimes struct {
 	sched *scheddb.Table // nil if schedules are not allowed
 	// never holds the messages that the age limit does not touch.
 	never map[uint64]struct{}
-	// asked is when Due returned a sequence.
-	asked map[uint64]int64
+	// asked is what Due has returned lately, by sequence.
+	asked map[uint64]asked
+}
+
+// asked is when Due returned a message, and its subject if the store leaves markers.
+type asked struct {
+	at      int64
+	subject string
 }
 
 // askAgain is how long Due keeps quiet about what it has returned, in ns: the
@@ -45,7 +51,7 @@ func (d *dueTimes) init(cfg *Config) {
 		d.sched = nil
 	}
 	if d.asked == nil {
-		d.asked = make(map[uint64]int64)
+		d.asked = make(map[uint64]asked)
 	}
 }
 
@@ -58,6 +64,22 @@ func (d *dueTimes) clear() {
 	}
 	d.never = nil
 	clear(d.asked)
+}
+
+// truncate forgets everything above seq: the sequences will be used again.
+func (d *dueTimes) truncate(seq uint64) {
+	if d.ttl != nil {
+		d.ttl.RemoveSeqs(func(x uint64) bool { return x > seq })
+	}
+	d.forget(seq+1, math.MaxUint64)
+}
+
+// forget takes out what is known of the messages from first to last beside their TTLs
+// and schedules. It looks at all of them.
+func (d *dueTimes) forget(first, last uint64) {
+	within := func(seq uint64) bool { return first <= seq && seq <= last }
+	maps.DeleteFunc(d.never, func(seq uint64, _ struct{}) bool { return within(seq) })
+	maps.DeleteFunc(d.asked, func(seq uint64, _ asked) bool { return within(seq) })
 }
 
 // track registers what the headers of a new message ask for.
@@ -93,6 +115,12 @@ func (s *store) track(o *op, b *block, r *record.Record) {
 	}
 }
 
+// scheduling says whether messages of b from sequence on may be about schedules: one
+// without headers ends that of its subject, and the results move theirs.
+func (s *store) scheduling(b *block, from uint64) bool {
+	return s.due.sched != nil && from <= b.last.seq && (b.schedules > 0 || s.due.sched.Len() > 0)
+}
+
 // retrack registers what the headers of a message that is there already ask for,
 // where its sequence is not below what the state files cover.
 func (s *store) retrack(b *block, c *cache, e *ent, ttl, sched, source uint64) {
@@ -104,6 +132,12 @@ func (s *store) retrack(b *block, c *cache, e *ent, ttl, sched, source uint64) {
 		}
 	}
 	if s.due.sched != nil && e.seq >= sched {
+		if len(header) == 0 {
+			if s.due.sched.Len() > 0 {
+				s.due.sched.Cancel(string(subject))
+			}
+			return
+		}
 		n := b.schedules
 		s.trackSchedule(b, &r)
 		b.schedules = n
@@ -151,8 +185,6 @@ func (s *store) untrack(b *block, c *cache, e *ent) {
 			}
 		}
 	}
-	delete(s.due.never, e.seq)
-	delete(s.due.asked, e.seq)
 	if v, ok := headerValue(header, hdrSchedule); ok && len(v) > 0 {
 		b.schedules -= min(b.schedules, 1)
 		if s.due.sched != nil {
@@ -197,80 +229,6 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 	if at, err := time.Parse(time.RFC3339Nano, string(next)); err == nil {
 		e.At = unixNano(at)
 		t.Set(e)
-	}
-}
-
-// sourced is how far a source had come when the stream's last message was at.
-type sourced struct {
-	SourceProgress
-	at uint64
-}
-
-// trackSource notes how far a source has come. Of a message that is not new a
-// later one or sources.db may have told more.
-func (s *store) trackSource(r *record.Record, isNew bool) {
-	v, ok := headerValue(r.Header, hdrSource)
-	if !ok {
-		return
-	}
-	name, seq, identity, ok := parseSource(v)
-	if ok && slices.Contains(s.cfg.Sources, name) && (isNew || r.Seq > s.source[name].at) {
-		s.source[name] = sourced{SourceProgress{Seq: seq, Identity: identity}, r.Seq}
-	}
-}
-
-// parseSource reads a Nats-Stream-Source header: origin, sequence, filters,
-// destinations, and since 2.10 the original subject, since 2.15 the identity.
-// The index name is made of the first, third and fourth field.
-func parseSource(v []byte) (name string, seq uint64, identity string, ok bool) {
-	f := bytes.Fields(v)
-	if len(f) < 4 {
-		return "", 0, "", false
-	}
-	seq, err := strconv.ParseUint(string(f[1]), 10, 64)
-	if err != nil {
-		return "", 0, "", false
-	}
-	if len(f) > 5 {
-		identity = string(f[5])
-	}
-	return string(f[0]) + " " + string(f[2]) + " " + string(f[3]), seq, identity, true
-}
-
-// SourceProgress implements Store.
-func (s *store) SourceProgress() map[string]SourceProgress {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	m := make(map[string]SourceProgress, len(s.source))
-	for name, p := range s.source {
-		if p.Seq > 0 {
-			m[name] = p.SourceProgress
-		}
-	}
-	return m
-}
-
-// SetSourceProgress implements Store.
-func (s *store) SetSourceProgress(m map[string]SourceProgress) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.source)
-	for name, p := range m {
-		s.source[name] = sourced{p, s.last.seq}
-	}
-}
-
-// PassSource implements Store.
-func (s *store) PassSource(name string, p SourceProgress) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := s.source[name]
-	if !slices.Contains(s.cfg.Sources, name) || q.Identity == p.Identity && q.Seq >= p.Seq {
-		return
-	}
-	s.source[name] = sourced{p, s.last.seq}
-	if s.disk != nil {
-		s.disk.changes++
 	}
 }
 
@@ -348,8 +306,12 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 	if max <= 0 {
 		return due
 	}
-	g := gatherer{now: now, max: max, seen: make(map[uint64]struct{})}
-	if err := s.read(func() error { return g.gather(s) }); err != nil || len(g.due) == 0 {
+	g := gatherer{now: now, max: max, seen: make(map[uint64]struct{}), after: wheel.Entry{At: math.MinInt64}}
+	err := s.read(func() error { return g.gather(s) })
+	if len(g.stale)+len(g.void) > 0 {
+		s.forgetStale(&g)
+	}
+	if err != nil || len(g.due) == 0 {
 		return due
 	}
 	slices.SortFunc(g.due, func(a, b Due) int { return cmp.Compare(a.Seq, b.Seq) })
@@ -358,11 +320,7 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 		s.chooseMarkers(g.due)
 	}
 	found := append(due, g.due...)
-	for seq, at := range s.due.asked {
-		if now-at >= askAgain {
-			delete(s.due.asked, seq)
-		}
-	}
+	maps.DeleteFunc(s.due.asked, func(_ uint64, a asked) bool { return now-a.at >= askAgain })
 	for i := range found[len(due):] {
 		d := &found[len(due)+i]
 		if d.Kind == DueSchedule {
@@ -371,7 +329,11 @@ func (s *store) Due(now int64, max int, due []Due) []Due {
 			}
 			continue
 		}
-		s.due.asked[d.Seq] = now
+		a := asked{at: now}
+		if s.cfg.SubjectDeleteMarkerTTL > 0 {
+			a.subject = d.Subject
+		}
+		s.due.asked[d.Seq] = a
 	}
 	s.mu.Unlock()
 	return found
@@ -388,20 +350,33 @@ type gatherer struct {
 	aged  bool   // no more messages have reached the age limit
 	sched []scheddb.Entry
 	asked bool // for schedules
+
+	after wheel.Entry     // that was looked at
+	stale []wheel.Entry   // of messages that are gone
+	void  []scheddb.Entry // the same
 }
+
+// staleLimit bounds the entries of messages that are gone which one call of Due takes
+// out: what thw.db says may be older than what the stream has lost since.
+const staleLimit = 1 << 16
 
 func (g *gatherer) full() bool { return len(g.due) >= g.max }
 
 func (g *gatherer) gather(s *store) error {
-	if s.due.ttl != nil {
-		for _, e := range s.due.ttl.Due(nil, g.now, wheel.Entry{At: math.MinInt64}, g.max+len(s.due.asked)) {
-			if g.full() {
+	for more := s.due.ttl != nil; more; {
+		list := s.due.ttl.Due(nil, g.now, g.after, g.max)
+		for _, e := range list {
+			if g.full() || len(g.stale) >= staleLimit {
 				return nil
 			}
-			if err := g.add(s, DueTTL, e.Seq, e.At); err != nil {
+			if b, _ := s.blockFor(e.Seq); b == nil {
+				g.stale = append(g.stale, e)
+			} else if err := g.add(s, DueTTL, e.Seq, e.At); err != nil {
 				return err
 			}
+			g.after = e
 		}
+		more = len(list) == g.max
 	}
 	for s.cfg.MaxAge > 0 && !g.aged && !g.full() {
 		c, e, seq, err := s.next(nil, &g.start, s.last.seq, nil)
@@ -435,6 +410,10 @@ func (g *gatherer) gather(s *store) error {
 	}
 	for ; len(g.sched) > 0; g.sched = g.sched[1:] {
 		e := g.sched[0]
+		if b, _ := s.blockFor(e.Seq); b == nil {
+			g.void = append(g.void, e)
+			continue
+		}
 		m, err := s.scheduled(e, g.now)
 		if _, miss := err.(*missing); miss {
 			return err
@@ -446,7 +425,7 @@ func (g *gatherer) gather(s *store) error {
 
 // add adds the end of a message, unless it was returned lately.
 func (g *gatherer) add(s *store, kind DueKind, seq uint64, at int64) error {
-	if asked, ok := s.due.asked[seq]; ok && g.now-asked < askAgain {
+	if a, ok := s.due.asked[seq]; ok && g.now-a.at < askAgain {
 		return nil
 	}
 	if _, ok := g.seen[seq]; ok {
@@ -470,11 +449,38 @@ func (g *gatherer) add(s *store, kind DueKind, seq uint64, at int64) error {
 	return nil
 }
 
+// forgetStale takes out what g has found of messages that are gone.
+func (s *store) forgetStale(g *gatherer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range g.stale {
+		if b, _ := s.blockFor(e.Seq); b == nil && s.due.ttl != nil {
+			s.due.ttl.Remove(e)
+		}
+	}
+	for _, e := range g.void {
+		if b, _ := s.blockFor(e.Seq); b == nil && s.due.sched != nil {
+			s.due.sched.CancelSeq(e.Subject, e.Seq)
+		}
+	}
+}
+
 // chooseMarkers keeps the marks of those that are the last message of their
-// subject once the others that are due, before it in due, are gone. due is in
-// order of sequence.
+// subject once the others that are due, before it in due or in a call before, are
+// gone. due is in order of sequence.
 func (s *store) chooseMarkers(due []Due) {
 	left := make(map[string]uint64)
+	going := make(map[string]uint64)
+	for seq, a := range s.due.asked {
+		if b, _ := s.blockFor(seq); b != nil {
+			going[a.subject]++
+		}
+	}
+	for i := range due {
+		if _, again := s.due.asked[due[i].Seq]; again && going[due[i].Subject] > 0 {
+			going[due[i].Subject]--
+		}
+	}
 	for i := range due {
 		d := &due[i]
 		if d.Kind == DueSchedule || d.Subject == "" {
@@ -483,7 +489,7 @@ func (s *store) chooseMarkers(due []Due) {
 		n, ok := left[d.Subject]
 		if !ok {
 			if x := s.index.get(d.Subject); x != nil {
-				n = uint64(x.total)
+				n = x.total - min(going[d.Subject], x.total)
 			}
 		}
 		left[d.Subject] = n - 1

@@ -8,6 +8,7 @@ import (
 
 	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
 
@@ -101,6 +102,8 @@ func OpenFileStore(h *Host, cfg Config, opts FileOptions) (*FileStore, error) {
 		return nil, ErrNameRequired
 	case opts.BlockSize > maxBlockSize:
 		return nil, ErrBlockSize
+	case cfg.FirstSeq > record.MaxSeq:
+		return nil, ErrSequenceMismatch // no record could hold it
 	}
 	if opts.MaxPayload <= 0 {
 		opts.MaxPayload = defaultMaxPayload
@@ -362,7 +365,7 @@ func (f *FileStore) Delete(inline bool) error {
 	fn, msgs, bytes := s.updates, s.msgs, s.bytes
 	s.mu.RUnlock()
 	stopped := f.stop(false)
-	if stopped == nil && fn != nil && msgs > 0 {
+	if !errors.Is(stopped, ErrStoreClosed) && fn != nil && msgs > 0 {
 		fn(-int64(msgs), -int64(bytes), 0, "")
 	}
 	gone, err := hide(d.fs, d.queue, path.Dir(d.rel), d.dir)

@@ -35,6 +35,12 @@ func NewFilter(subjects ...string) *Filter {
 	return f
 }
 
+// literalFilter matches one subject, whatever is in it: servers take "*" and ">" in the
+// subject of a message for plain text.
+func literalFilter(subject string) *Filter {
+	return &Filter{patterns: []pattern{{subject: subject, literal: true}}}
+}
+
 func newPattern(s string) pattern {
 	p := pattern{subject: s, literal: !hasWildcard(s), full: s == ">" || strings.HasSuffix(s, ".>")}
 	for rest := s; !p.literal; {

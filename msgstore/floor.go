@@ -1,6 +1,8 @@
 package msgstore
 
 import (
+	"errors"
+	"io/fs"
 	"path"
 	"slices"
 
@@ -111,11 +113,26 @@ func (d *disk) writeMark(mark floorMark) error {
 		return err
 	}
 	mark.gone = d.gone
+	d.floored, d.marked = max(d.floored, mark.seq), 0 // if it fails, either may be there
 	if err := d.replace(path.Join(d.msgs, floorFile), mark.encode(d.name)); err != nil {
 		return err
 	}
 	d.floored, d.marked = mark.seq, mark.block
 	return nil
+}
+
+// lowerFloor takes back what floor.db says of a removal that has failed behind it: what
+// is visible stays. The caller holds wmu and cleaning, and nothing is in flight.
+func (d *disk) lowerFloor() error {
+	s := d.s
+	s.mu.RLock()
+	b := s.blocks[len(s.blocks)-1]
+	mark := floorMark{block: b.num, off: b.size, sum: d.tailSum, seq: s.first.seq}
+	s.mu.RUnlock()
+	if d.floored <= mark.seq {
+		return nil
+	}
+	return d.writeMark(mark)
 }
 
 // belowInBlock returns the messages below seq in the block that holds it. The
@@ -224,12 +241,24 @@ func (d *disk) remove(g sweep) {
 		}
 		if err := d.writeMark(mark); err != nil {
 			d.fail(err)
+			for _, b := range g.blocks {
+				d.stuck = append(d.stuck, b.num)
+			}
 			return // the files stay; the next start deletes them
 		}
 	}
 	for _, b := range g.blocks {
 		d.host.drop(b)
-		d.fs.Remove(d.blockPath(b.num))
+		d.removeBlock(b.num)
+	}
+}
+
+// removeBlock deletes the file of a block that floor.db says is gone. If it stays, so
+// does its key: the next start, which finds the file, must see what it is. The caller
+// holds cleaning.
+func (d *disk) removeBlock(n uint32) {
+	if err := d.fs.Remove(d.blockPath(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.stuck = append(d.stuck, n)
 	}
 }
 

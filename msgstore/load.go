@@ -592,7 +592,7 @@ func (s *store) GetSeqFromTime(t int64) uint64 {
 	var seq, from uint64
 	err := s.read(func() error {
 		for _, b := range s.blocks {
-			if b.msgs == 0 || b.last.ts < t || b.last.seq < from {
+			if b.msgs == 0 || b.latest < t || b.last.seq < from {
 				continue
 			}
 			c, err := s.cached(b)

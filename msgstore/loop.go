@@ -58,7 +58,9 @@ func doDue(s Store, due []Due) error {
 	for i := range due {
 		d := &due[i]
 		if d.Publish == nil {
-			gone = append(gone, d.Seq)
+			if d.Kind != DueSchedule { // whose message cannot be read
+				gone = append(gone, d.Seq)
+			}
 			continue
 		}
 		if process != nil {

@@ -299,10 +299,23 @@ func (d *disk) repair(shrink bool) {
 	s := d.s
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
+	d.cleaning.Lock()
+	defer d.cleaning.Unlock()
+	if !d.renewTail(shrink) || d.lowerFloor() != nil {
+		return
+	}
+	s.failed.Store(nil)
+	d.host.event(Repaired{Account: d.account, Stream: s.cfg.Name})
+}
+
+// renewTail writes the tail's new file, and says whether the store may go on with it.
+// The caller holds wmu and cleaning.
+func (d *disk) renewTail(shrink bool) bool {
+	s := d.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || d.stopping || d.broken || len(s.flight) > 0 {
-		return
+		return false
 	}
 	b := s.blocks[len(s.blocks)-1]
 	// Blocks behind the visible tail were never used.
@@ -314,7 +327,7 @@ func (d *disk) repair(shrink bool) {
 	v.size = b.size
 	c, err := d.fetchBlock(b, v)
 	if err != nil || len(c.bad) > 0 || int64(len(c.buf)) != b.size {
-		return // it cannot be read now
+		return false // it cannot be read now
 	}
 	err = d.rewrite(b, c, nil)
 	if shrink && errors.Is(err, syscall.ENOSPC) {
@@ -323,18 +336,17 @@ func (d *disk) repair(shrink bool) {
 		}
 	}
 	if err != nil {
-		return
+		return false
 	}
 	// Only now: until the new file was durable, the journal alone may have held a
 	// part of what is visible.
 	d.closeFiles()
 	if err := d.forget(b); err != nil {
-		return
+		return false
 	}
 	d.queue.Reset()
 	s.setTailAt(b)
 	s.end = s.last
 	s.appended.Store(s.last.seq)
-	s.failed.Store(nil)
-	d.host.event(Repaired{Account: d.account, Stream: s.cfg.Name})
+	return true
 }

@@ -24,6 +24,9 @@ func NewMemStore(cfg Config) (*MemStore, error) {
 	if cfg.Name == "" {
 		return nil, ErrNameRequired
 	}
+	if cfg.FirstSeq > record.MaxSeq {
+		return nil, ErrSequenceMismatch
+	}
 	m := new(MemStore)
 	s := &m.store
 	s.kind = MemoryStorage

@@ -261,6 +261,7 @@ func (m *model) compare(t testing.TB, rng *rand.Rand, s Store) {
 			t.Fatalf("load %d: %v", seq, err)
 		}
 	}
+	m.compareTimes(t, rng, s)
 	if !m.cfg.tracksSubjects() {
 		return
 	}
@@ -280,6 +281,27 @@ func (m *model) compare(t testing.TB, rng *rand.Rand, s Store) {
 	}
 	m.compareBatch(t, rng, s, f)
 	m.compareBatch(t, rng, s, nil)
+}
+
+func (m *model) compareTimes(t testing.TB, rng *rand.Rand, s Store) {
+	t.Helper()
+	seqs := m.seqs()
+	for range 5 {
+		at := int64(rng.IntN(1000))
+		if len(seqs) > 0 {
+			at = m.msgs[seqs[rng.IntN(len(seqs))]].Time + rng.Int64N(3) - 1
+		}
+		want := m.last + 1
+		for _, seq := range seqs {
+			if m.msgs[seq].Time >= at {
+				want = seq
+				break
+			}
+		}
+		if got := s.GetSeqFromTime(at); got != want {
+			t.Fatalf("sequence from %d: %d, want %d", at, got, want)
+		}
+	}
 }
 
 func (m *model) lastOf(match []uint64, upTo uint64) []uint64 {

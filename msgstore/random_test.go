@@ -69,6 +69,9 @@ func (r *runner) message() RawMsg {
 		m.Header = []byte("NATS/1.0\r\nA: b\r\n\r\n")
 	}
 	r.ts += r.rng.Int64N(1000) + 1
+	if r.rng.IntN(40) == 0 {
+		r.ts -= r.rng.Int64N(min(r.ts, 5000)) // the clock goes back
+	}
 	m.Time = r.ts
 	return m
 }

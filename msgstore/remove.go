@@ -226,7 +226,7 @@ func (s *store) placeRollup(o *op, m *RawMsg) error {
 	if m.Rollup == RollupAll {
 		return s.placeCompact(o, at, at)
 	}
-	f := NewFilter(m.Subject)
+	f := literalFilter(m.Subject)
 	gone, err := s.matching(f, at)
 	if err != nil {
 		return err

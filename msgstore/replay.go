@@ -133,6 +133,7 @@ func (r *recovery) replayBlock(x *checked, offset int64, i int, limits Config) e
 	c.shared.Store(true) // the replay looks at it while others are loaded
 	defer c.shared.Store(len(res.Damage) > 0)
 	b.cache.Store(c)
+	b.date(c)
 	d.hold(b, c)
 	for _, x := range res.Damage {
 		r.damages = append(r.damages, foundDamage{b, x})

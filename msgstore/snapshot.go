@@ -57,7 +57,7 @@ func (s *store) snapshot2(w io.Writer, opts SnapshotOptions) error {
 	}
 	var b Batch
 	limit := BatchLimit{Msgs: 1024, Bytes: 4 << 20, Through: st.LastSeq}
-	for next := st.FirstSeq; next <= st.LastSeq; {
+	for next := st.FirstSeq; next <= st.LastSeq && st.Msgs > 0; { // a limit of 0 would be none
 		b.Reset()
 		if next, err = s.LoadBatch(nil, next, limit, &b); err != nil {
 			return err

@@ -55,6 +55,7 @@ func (s *store) encodeIndex(key *keys.Key) (index, evidence []byte, err error) {
 			FirstSeq: b.first.seq, FirstTime: b.first.ts,
 			LastSeq: b.last.seq, LastTime: b.last.ts,
 			TTLs: b.ttls, Schedules: b.schedules,
+			TopTime: b.latest, Dated: !b.undated,
 		}
 		if b.msgs == 0 {
 			e.FirstTime = 0
@@ -145,7 +146,9 @@ func (d *disk) saveState(x *state) error {
 			return err
 		}
 		for _, n := range d.gone[:x.gone] { // a key goes after its block
-			d.fs.Remove(d.keyPath(n))
+			if !slices.Contains(d.stuck, n) {
+				d.fs.Remove(d.keyPath(n))
+			}
 		}
 	}
 	if len(x.found) > 0 { // with this index.db nobody sees their tombstones

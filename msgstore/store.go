@@ -81,7 +81,8 @@ type Store interface {
 	// SubjectForSeq returns the subject of a message.
 	SubjectForSeq(seq uint64) (string, error)
 	// GetSeqFromTime returns the first sequence whose time is t or later, or
-	// the last sequence + 1.
+	// the last sequence + 1. Times need not ascend: behind it there may be
+	// messages that are older.
 	GetSeqFromTime(t int64) uint64
 
 	// NumPending counts the messages at or after start that match; with

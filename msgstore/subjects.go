@@ -133,7 +133,7 @@ func (x *subjectIndex) sum(f *Filter) uint64 {
 	if f == nil {
 		return x.tree.Total().Count
 	}
-	if len(f.patterns) == 1 {
+	if len(f.patterns) == 1 && !f.patterns[0].literal {
 		return x.tree.SumMatch(bytesOf(f.patterns[0].subject)).Count
 	}
 	var n uint64

@@ -44,6 +44,7 @@ func (s *store) truncate(o *op, seq uint64) error {
 			b.deleted = newSet()
 		}
 	}
+	s.due.truncate(seq)
 	s.last = seqTime{seq, ts}
 	if s.msgs == 0 {
 		s.first = seqTime{seq: seq + 1}

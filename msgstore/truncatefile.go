@@ -113,7 +113,6 @@ func (d *disk) truncate(seq uint64, removed []*block) error {
 	if err := d.removeFiles(waiting, p.Keep); err != nil {
 		return err
 	}
-	d.saved = x.changes
 	for _, b := range []*block{cut, next} {
 		if b != nil {
 			d.host.drop(b)

@@ -110,7 +110,7 @@ func (s *store) rescan(ttl, sched bool, newSources []string) {
 		return none
 	}
 	for _, b := range s.blocks {
-		if b.msgs == 0 || b.ttls == 0 && b.schedules == 0 && len(newSources) == 0 {
+		if b.msgs == 0 || b.ttls == 0 && !s.scheduling(b, from(sched)) && len(newSources) == 0 {
 			continue
 		}
 		c, err := s.content(b)
@@ -118,7 +118,7 @@ func (s *store) rescan(ttl, sched bool, newSources []string) {
 			continue
 		}
 		for i := range c.ents {
-			if e := &c.ents[i]; b.live(e.seq) && c.hasHeader(e) {
+			if e := &c.ents[i]; b.live(e.seq) {
 				s.retrack(b, c, e, from(ttl), from(sched), from(len(newSources) > 0))
 			}
 		}
@@ -139,7 +139,10 @@ func (s *store) SyncDeleted(deleted []SeqRange) {
 		if r.First > s.last.seq {
 			break
 		}
-		end := min(r.First+r.Num-1, s.last.seq)
+		if r.Num == 0 {
+			continue
+		}
+		end := r.First + min(r.Num-1, s.last.seq-r.First)
 		for seq := max(r.First, s.first.seq); seq <= end; {
 			i := s.blockOf(seq)
 			if i == len(s.blocks) {

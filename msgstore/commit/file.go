@@ -3,6 +3,7 @@ package commit
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/vfs"
@@ -117,7 +118,7 @@ func (f *File) Drop() { f.release(true) }
 func (f *File) Leave() { f.release(false) }
 
 // release ends the use of the file. With void nothing of it holds the journal any
-// longer.
+// longer, what it failed to write included.
 func (f *File) release(void bool) {
 	q := f.queue
 	q.mu.Lock()
@@ -125,7 +126,7 @@ func (f *File) release(void bool) {
 	f.leave()
 	f.wantEnd = 0
 	if void {
-		f.synced, f.journaled = f.end, f.end
+		f.synced, f.journaled = math.MaxInt64, f.end
 	}
 	f.vf = nil
 	delete(q.files, f)

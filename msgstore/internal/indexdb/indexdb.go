@@ -11,8 +11,8 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/binread"
 	"github.com/natsd/natsd/msgstore/internal/highway"
 	"github.com/natsd/natsd/msgstore/internal/keys"
+	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/seqset"
-	"github.com/natsd/natsd/subjecttree"
 )
 
 const (
@@ -61,6 +61,11 @@ type Block struct {
 	TTLs      uint64      // messages with a TTL header
 	Schedules uint64      // messages with a schedule header
 	Deleted   *seqset.Set // nil if there are none
+
+	// TopTime is the latest time of its messages, if Dated is set. The manifest tells
+	// it; index.db does not hold it.
+	TopTime int64
+	Dated   bool
 }
 
 // Msgs is the number of live messages of the block.
@@ -136,10 +141,30 @@ func (x *Index) Append(b []byte, subjects iter.Seq[Subject]) []byte {
 	return append(b, x.LastChecksum[:]...)
 }
 
+// Date takes over what a manifest, m, knows of the times of the blocks of x. One that
+// is newer knows later messages as well, which does not matter.
+func (x *Index) Date(m *Index) {
+	at := 0
+	for i := range x.Blocks {
+		b := &x.Blocks[i]
+		for at < len(m.Blocks) && m.Blocks[at].Number < b.Number {
+			at++
+		}
+		if at < len(m.Blocks) && m.Blocks[at].Number == b.Number && m.Blocks[at].LastSeq >= b.LastSeq {
+			b.TopTime, b.Dated = m.Blocks[at].TopTime, m.Blocks[at].Dated
+		}
+	}
+}
+
 // Decode reads the plain content. Subjects are checked, and read by Subjects;
 // the result keeps plain. Memory is bounded by a multiple of its length.
 func Decode(plain []byte) (*Index, error) {
 	r := binread.New(plain)
+	return Read(&r)
+}
+
+// Read is Decode for what begins with the content.
+func Read(r *binread.Reader) (*Index, error) {
 	x := new(Index)
 	if m := r.Byte(); m != magic {
 		return nil, fmt.Errorf("%w: magic %d", ErrCorrupt, m)
@@ -162,13 +187,13 @@ func Decode(plain []byte) (*Index, error) {
 	x.subjects = r.Rest()
 	empty := 0
 	for range x.NumSubjects {
-		s := readSubject(&r, x.version)
+		s := readSubject(r, x.version)
 		if r.Err() != nil {
 			break
 		}
 		if len(s.Name) == 0 {
 			empty++
-		} else if !subjecttree.ValidPublish(s.Name) {
+		} else if !record.ValidSubject(s.Name) { // wildcards in it are plain text
 			return nil, fmt.Errorf("%w: subject %q", ErrCorrupt, s.Name)
 		}
 	}
@@ -182,7 +207,7 @@ func Decode(plain []byte) (*Index, error) {
 	}
 	x.Blocks = make([]Block, blocks)
 	for i := range x.Blocks {
-		if err := x.Blocks[i].read(&r, x.version, base); err != nil {
+		if err := x.Blocks[i].read(r, x.version, base); err != nil {
 			return nil, err
 		}
 	}

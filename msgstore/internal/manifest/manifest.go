@@ -8,15 +8,19 @@
 //	0   magic "natsdmnf", version, zero (package sidecar)
 //	12  the content of index.db (file store format, 7), without subjects: its last
 //	    block number and last checksum say which state it describes
+//	... for each block 0 if it is not known how late its messages are, 1 if none is
+//	    later than the last one, or 2 and the latest time, a varint
 //	... checksum (package sidecar)
 //
 // A file of a newer version counts as none.
 package manifest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/natsd/natsd/msgstore/internal/binread"
 	"github.com/natsd/natsd/msgstore/internal/indexdb"
 	"github.com/natsd/natsd/msgstore/internal/sidecar"
 )
@@ -27,6 +31,35 @@ const Version = 1
 // ErrUnusable wraps the errors of Decode.
 var ErrUnusable = errors.New("unusable manifest")
 
+const (
+	undated = iota
+	ascending
+	dated
+)
+
+// readTimes reads how late the messages of each block are, if the file tells.
+func readTimes(r *binread.Reader, x *indexdb.Index) error {
+	if r.Len() == 0 {
+		return nil
+	}
+	for i := range x.Blocks {
+		b := &x.Blocks[i]
+		switch kind := r.Byte(); kind {
+		case undated:
+		case ascending:
+			b.TopTime, b.Dated = b.LastTime, true
+		case dated:
+			b.TopTime, b.Dated = r.Varint(), true
+		default:
+			return fmt.Errorf("times of kind %d", kind)
+		}
+	}
+	if r.Len() > 0 {
+		return errors.New("length")
+	}
+	return r.Err()
+}
+
 var format = sidecar.Format{Magic: "natsdmnf", Version: Version, Name: "manifest", Corrupt: ErrUnusable}
 
 // Append appends the file's content for a stream. Subjects are left out.
@@ -34,7 +67,18 @@ func Append(b []byte, x *indexdb.Index, stream string) []byte {
 	return format.Append(b, stream, func(b []byte) []byte {
 		plain := *x
 		plain.NumSubjects = 0
-		return plain.Append(b, nil)
+		b = plain.Append(b, nil)
+		for i := range x.Blocks {
+			switch k := &x.Blocks[i]; {
+			case !k.Dated:
+				b = append(b, undated)
+			case k.TopTime <= k.LastTime:
+				b = append(b, ascending)
+			default:
+				b = binary.AppendVarint(append(b, dated), k.TopTime)
+			}
+		}
+		return b
 	})
 }
 
@@ -47,9 +91,13 @@ func Decode(b []byte, stream string) (*indexdb.Index, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
-	x, err := indexdb.Decode(body)
+	r := binread.New(body)
+	x, err := indexdb.Read(&r)
 	if err == nil {
 		err = x.CheckTotals()
+	}
+	if err == nil {
+		err = readTimes(&r, x)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)

@@ -51,6 +51,24 @@ func (w *Wheel) Remove(e Entry) bool {
 	return ok
 }
 
+// RemoveSeqs takes out the entries of the sequences for which gone is true. It looks at
+// all of them.
+func (w *Wheel) RemoveSeqs(gone func(seq uint64) bool) {
+	if w.tree == nil {
+		return
+	}
+	var list []Entry
+	w.tree.Ascend(func(e Entry) bool {
+		if gone(e.Seq) {
+			list = append(list, e)
+		}
+		return true
+	})
+	for _, e := range list {
+		w.tree.Delete(e)
+	}
+}
+
 // Len is the number of entries.
 func (w *Wheel) Len() int {
 	if w.tree == nil {
