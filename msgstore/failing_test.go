@@ -209,20 +209,6 @@ func (f *failing) attempt() (what string, err error) {
 	return "flush", nil
 }
 
-// enforce makes new limits hold.
-func (m *model) enforce() {
-	subjects := map[string]bool{}
-	for _, x := range m.msgs {
-		subjects[x.Subject] = true
-	}
-	for s := range subjects {
-		m.limits(s)
-	}
-	if m.last > 0 {
-		m.fix()
-	}
-}
-
 // arm makes some of the next calls that change the disk fail.
 func (f *failing) arm() {
 	n, times := f.disk.Changes()+1+f.rng.Int64N(1+f.rng.Int64N(20)), 1+f.rng.Int64N(1+f.rng.Int64N(8))

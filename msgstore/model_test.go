@@ -74,11 +74,34 @@ func (m *model) store(subject string, header, data []byte, ts int64, rollup Roll
 }
 
 func (m *model) limits(subject string) {
+	m.limitSubject(subject)
+	m.limitAll()
+}
+
+// enforce makes new limits hold.
+func (m *model) enforce() {
+	m.limitAll()
+	subjects := map[string]bool{}
+	for _, x := range m.msgs {
+		subjects[x.Subject] = true
+	}
+	for s := range subjects {
+		m.limitSubject(s)
+	}
+	if m.last > 0 {
+		m.fix()
+	}
+}
+
+func (m *model) limitSubject(subject string) {
 	if p := m.cfg.MaxMsgsPerSubject; p > 0 {
 		for s := m.matching(NewFilter(subject)); len(s) > int(p); s = s[1:] {
 			delete(m.msgs, s[0])
 		}
 	}
+}
+
+func (m *model) limitAll() {
 	if m.cfg.Discard == DiscardOld {
 		s := m.seqs()
 		bytes := m.bytes()
@@ -262,6 +285,8 @@ func (m *model) compare(t testing.TB, rng *rand.Rand, s Store) {
 		}
 	}
 	m.compareTimes(t, rng, s)
+	m.compareDue(t, rng, s)
+	m.compareEncoded(t, s)
 	if !m.cfg.tracksSubjects() {
 		return
 	}
@@ -301,6 +326,107 @@ func (m *model) compareTimes(t testing.TB, rng *rand.Rand, s Store) {
 		if got := s.GetSeqFromTime(at); got != want {
 			t.Fatalf("sequence from %d: %d, want %d", at, got, want)
 		}
+	}
+}
+
+// ttl is the TTL of a message in seconds.
+func (m *model) ttl(x StoredMsg) int64 {
+	v, _ := headerValue(x.Header, hdrTTL)
+	n, _ := ParseTTL(v)
+	return n
+}
+
+// due is what Due and NextDue have to answer.
+func (m *model) due(now int64) (due []string, next int64) {
+	c := &m.cfg
+	sooner := func(at int64) {
+		if next == 0 || at < next {
+			next = at
+		}
+	}
+	kind := map[uint64]DueKind{}
+	for seq, x := range m.msgs {
+		if ttl := m.ttl(x); c.AllowMsgTTL && ttl > 0 {
+			at := x.Time + ttl*1e9
+			sooner(at)
+			if at <= now {
+				kind[seq] = DueTTL
+			}
+		}
+	}
+	oldest := true
+	for _, seq := range m.seqs() {
+		x := m.msgs[seq]
+		if c.MaxAge == 0 || c.AllowMsgTTL && m.ttl(x) < 0 {
+			continue
+		}
+		at := x.Time + int64(c.MaxAge)
+		if oldest {
+			sooner(at)
+		}
+		oldest = false
+		if at > now {
+			break
+		}
+		if _, ok := kind[seq]; !ok {
+			kind[seq] = DueAge
+		}
+	}
+	left := map[string]int{}
+	for _, x := range m.msgs {
+		left[x.Subject]++
+	}
+	for _, seq := range slices.Sorted(maps.Keys(kind)) {
+		x := m.msgs[seq]
+		left[x.Subject]--
+		marker := c.SubjectDeleteMarkerTTL > 0 && c.tracksSubjects() && left[x.Subject] == 0 && !isMarker(x.Header)
+		due = append(due, fmt.Sprint(kind[seq], seq, x.Subject, marker))
+	}
+	return due, next
+}
+
+func (m *model) compareDue(t testing.TB, rng *rand.Rand, s Store) {
+	t.Helper()
+	for range 3 {
+		now := []int64{0, m.lastTime, m.lastTime + int64(m.cfg.MaxAge), m.lastTime + 1e9, 3e9}[rng.IntN(5)] - rng.Int64N(10_000)
+		want, next := m.due(now)
+		if got := s.NextDue(); got != next && (got > next || m.cfg.MaxAge == 0 || !m.cfg.AllowMsgTTL) {
+			t.Fatalf("next due %d, want %d", got, next)
+		}
+		s.ResetState()
+		var got []string
+		for _, d := range s.Due(now, len(want)+1, nil) {
+			got = append(got, fmt.Sprint(d.Kind, d.Seq, d.Subject, d.Marker))
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("due at %d: %q, want %q", now, got, want)
+		}
+	}
+	s.ResetState()
+}
+
+func (m *model) compareEncoded(t testing.TB, s Store) {
+	t.Helper()
+	b, err := s.EncodedStreamState(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeStreamState(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deleted []uint64
+	for _, r := range got.Deleted {
+		for i := range r.Num {
+			deleted = append(deleted, r.First+i)
+		}
+	}
+	want := m.state()
+	if got.Msgs != want.Msgs || got.Bytes != want.Bytes || got.FirstSeq != want.FirstSeq || got.LastSeq != want.LastSeq || !slices.Equal(deleted, want.Deleted) {
+		t.Fatalf("encoded %+v, want %+v", got, want)
+	}
+	if _, n, err := s.Utilization(); n != want.Bytes || err != nil {
+		t.Fatalf("utilization %d, %v, want %d", n, err, want.Bytes)
 	}
 }
 

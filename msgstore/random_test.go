@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,14 @@ func randomConfig(rng *rand.Rand, storage StorageType) Config {
 	return cfg
 }
 
+// randomTimes draws what has to do with time.
+func randomTimes(rng *rand.Rand, cfg Config) Config {
+	cfg.MaxAge = time.Duration(rng.IntN(2) * rng.IntN(50_000))
+	cfg.AllowMsgTTL = rng.IntN(2) == 0
+	cfg.SubjectDeleteMarkerTTL = time.Duration(rng.IntN(2)) * time.Second
+	return cfg
+}
+
 // runner applies random operations to a store and a model.
 type runner struct {
 	t    testing.TB
@@ -54,6 +63,26 @@ type runner struct {
 	m    *model
 	ts   int64
 	core *store
+
+	msgs, bytes atomic.Int64 // that the update callbacks have told of
+}
+
+// listen begins to count what the update callbacks tell.
+func (r *runner) listen() {
+	r.msgs.Store(int64(len(r.m.msgs)))
+	r.bytes.Store(0)
+	r.s.RegisterStorageUpdates(func(msgs, bytes int64, _ uint64, _ string) {
+		r.msgs.Add(msgs)
+		r.bytes.Add(bytes)
+	})
+}
+
+// told checks what the update callbacks have told.
+func (r *runner) told(msgs int, bytes uint64) {
+	r.t.Helper()
+	if r.msgs.Load() != int64(msgs) || r.bytes.Load() != int64(bytes) {
+		r.t.Fatalf("callbacks tell of %d messages, %d bytes; there are %d, %d", r.msgs.Load(), r.bytes.Load(), msgs, bytes)
+	}
 }
 
 func (r *runner) subject() string {
@@ -67,6 +96,12 @@ func (r *runner) message() RawMsg {
 	}
 	if r.rng.IntN(4) == 0 {
 		m.Header = []byte("NATS/1.0\r\nA: b\r\n\r\n")
+	}
+	switch r.rng.IntN(20) {
+	case 0, 1, 2:
+		m.Header = []byte("NATS/1.0\r\nNats-TTL: " + []string{"1", "2s", "never"}[r.rng.IntN(3)] + "\r\n\r\n")
+	case 3:
+		m.Header = []byte("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\n\r\n")
 	}
 	r.ts += r.rng.Int64N(1000) + 1
 	if r.rng.IntN(40) == 0 {
@@ -211,6 +246,16 @@ func (r *runner) step() string {
 		r.check("truncate", s.Truncate(seq), nil)
 		m.truncate(seq, r.core.now().UnixNano())
 		return fmt.Sprintf("truncate %d", seq)
+	case n < 99:
+		cfg := randomTimes(rng, randomConfig(rng, s.Type()))
+		cfg.Subjects, cfg.FirstSeq, cfg.Compression = m.cfg.Subjects, m.cfg.FirstSeq, Compression(rng.IntN(2))
+		if cfg.Subjects == nil {
+			cfg.MaxMsgsPerSubject, cfg.DiscardNewPer = 0, false
+		}
+		r.check("update", s.UpdateConfig(cfg), nil)
+		m.cfg = cfg.normal()
+		m.enforce()
+		return fmt.Sprintf("update %+v", cfg)
 	}
 	return "nothing"
 }
@@ -223,7 +268,7 @@ func TestRandomMem(t *testing.T) {
 
 func randomMem(t *testing.T, seed uint64, steps int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	cfg := randomConfig(rng, MemoryStorage)
+	cfg := randomTimes(rng, randomConfig(rng, MemoryStorage))
 	s, err := NewMemStore(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +276,7 @@ func randomMem(t *testing.T, seed uint64, steps int) {
 	s.now = func() time.Time { return time.Unix(0, 77) }
 	s.tail.max = int64(rng.IntN(5000) + 100)
 	r := &runner{t: t, rng: rng, s: s, m: newModel(cfg, memSize), core: &s.store}
+	r.listen()
 	var log []string
 	defer func() {
 		if t.Failed() {
@@ -239,6 +285,7 @@ func randomMem(t *testing.T, seed uint64, steps int) {
 	}()
 	for i := range steps {
 		log = append(log, r.step())
+		r.told(len(r.m.msgs), r.m.bytes())
 		if i%7 == 0 {
 			r.m.compare(t, rng, s)
 		}
@@ -250,7 +297,7 @@ func randomMem(t *testing.T, seed uint64, steps int) {
 // and then.
 func randomFile(t *testing.T, seed uint64, steps int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	cfg := randomConfig(rng, FileStorage)
+	cfg := randomTimes(rng, randomConfig(rng, FileStorage))
 	cfg.Compression = Compression(rng.IntN(2))
 	opts := FileOptions{
 		Account:    "$G",
@@ -301,11 +348,18 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 	}()
 	open()
 	r := &runner{t: t, rng: rng, s: s, m: newModel(cfg, fileSize), core: &s.store}
+	r.listen()
 	for i := range steps {
 		switch n := rng.IntN(100); {
 		case n < 5:
 			log = append(log, "reopen")
 			shut()
+			r.told(len(r.m.msgs), 0)
+			cfg = r.m.cfg
+			if rng.IntN(4) == 0 {
+				opts.Keys = rotated(rng, opts.Keys)
+				log = append(log, fmt.Sprintf("keys %s, before %s, %v", opts.Keys.Key, opts.Keys.PrevKey, opts.Keys.Cipher))
+			}
 			if rng.IntN(3) == 0 {
 				log = append(log, "without index")
 				fsys.Remove("/store/jetstream/$G/streams/S/msgs/index.db")
@@ -317,6 +371,7 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 			}
 			open()
 			r.s, r.core = s, &s.store
+			r.listen()
 			if r.m.last == 0 { // a purge of a new store, and the time of a reset, leave no record
 				st := s.State()
 				r.m.first, r.m.lastTime = st.FirstSeq, st.LastTime
@@ -329,6 +384,7 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 			log = append(log, "?")
 			log[len(log)-1] = r.step()
 		}
+		r.told(len(r.m.msgs), r.m.bytes())
 		checkFiles(t, fsys, &s.store)
 		if i%7 == 0 {
 			r.m.compare(t, rng, s)
@@ -336,6 +392,18 @@ func randomFile(t *testing.T, seed uint64, steps int) {
 	}
 	r.m.compare(t, rng, s)
 	shut()
+}
+
+// rotated is how a store may be opened that was open with these keys.
+func rotated(rng *rand.Rand, k KeyRing) KeyRing {
+	cipher := []Cipher{ChaCha, AES}[rng.IntN(2)]
+	switch {
+	case !k.Enabled():
+		return KeyRing{Key: []byte("secret"), Cipher: cipher}
+	case rng.IntN(3) == 0:
+		return KeyRing{Key: k.Key, PrevKey: k.PrevKey, Cipher: cipher}
+	}
+	return KeyRing{Key: []byte(fmt.Sprint("secret", rng.IntN(1000))), PrevKey: k.Key, Cipher: cipher}
 }
 
 func TestRandomFile(t *testing.T) {

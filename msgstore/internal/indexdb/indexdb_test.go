@@ -172,7 +172,7 @@ func TestRefused(t *testing.T) {
 		"magic":     func(b []byte) { b[0] = 12 },
 		"version 0": func(b []byte) { b[1] = 0 },
 		"version 5": func(b []byte) { b[1] = 5 },
-		"subject":   func(b []byte) { b[bytes.Index(b, []byte("f1.x"))+3] = '*' },
+		"subject":   func(b []byte) { b[bytes.Index(b, []byte("f1.x"))+3] = '\n' },
 	} {
 		bad := bytes.Clone(plain)
 		edit(bad)
