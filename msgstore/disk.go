@@ -415,8 +415,6 @@ func blockNumber(name string) uint32 {
 	return uint32(n)
 }
 
-func (d *disk) relPath(b *block) string { return path.Join(d.rel, blockName(b.num)) }
-
 func (d *disk) blockObject(b *block) keys.Object {
 	return keys.OfBlock(d.account, d.name, uint64(b.num))
 }

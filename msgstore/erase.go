@@ -51,7 +51,7 @@ func (d *disk) overwrite(seqs []uint64) error {
 		if err := d.load(b); err != nil {
 			return err
 		}
-		if err := d.forget(b); err != nil {
+		if err := d.forget(b.num); err != nil {
 			return err
 		}
 		s.mu.Lock()
@@ -88,6 +88,7 @@ func (d *disk) overwriteBlock(b *block, seqs []uint64) error {
 	fresh := &cache{buf: make([]byte, 0, len(c.buf)), bad: c.bad}
 	key := record.NewKey(s.cfg.Name, b.num)
 	var erased []byte
+	var wipe [][]byte // in memory
 	bad := c.bad
 	for off := 0; off < len(c.buf); {
 		if len(bad) > 0 && int64(off) >= bad[0].off {
@@ -111,10 +112,20 @@ func (d *disk) overwriteBlock(b *block, seqs []uint64) error {
 			if r, err = record.Parse(erased); err != nil {
 				return err
 			}
-			clear(raw[22 : len(raw)-record.SumSize])
+			wipe = append(wipe, raw[22:len(raw)-record.SumSize])
 			raw = erased
 		}
 		fresh.append(&r, raw)
 	}
-	return d.write(b, fresh)
+	err = d.write(b, fresh)
+	if err != nil {
+		// The file may be either one: who wants its content reads it.
+		d.host.drop(b)
+		b.cache.Store(nil)
+		b.recent.Store(nil)
+	}
+	for _, x := range wipe {
+		clear(x)
+	}
+	return err
 }

@@ -121,17 +121,18 @@ func (d *disk) writeMark(mark floorMark) error {
 	return nil
 }
 
-// lowerFloor takes back what floor.db says of a removal that has failed behind it: what
-// is visible stays. The caller holds wmu and cleaning, and nothing is in flight.
-func (d *disk) lowerFloor() error {
+// renewFloor writes floor.db again after a failure: the removal that it may have been
+// written for last has not happened, and the record that it names may never have been
+// visible. The caller holds wmu and cleaning, and nothing is in flight.
+func (d *disk) renewFloor() error {
+	if d.floored == 0 {
+		return nil
+	}
 	s := d.s
 	s.mu.RLock()
 	b := s.blocks[len(s.blocks)-1]
 	mark := floorMark{block: b.num, off: b.size, sum: d.tailSum, seq: s.first.seq}
 	s.mu.RUnlock()
-	if d.floored <= mark.seq {
-		return nil
-	}
 	return d.writeMark(mark)
 }
 

@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"errors"
+	"path"
 	"syscall"
 
 	"github.com/natsd/natsd/msgstore/commit"
@@ -202,7 +203,7 @@ func (d *disk) rewriteBlock(b *block) error {
 	if err := d.checkpointNow(true); err != nil {
 		return err
 	}
-	if err := d.forget(b); err != nil {
+	if err := d.forget(b.num); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -273,9 +274,9 @@ func (d *disk) replaceBlock(b *block, c *cache, live *liveSet) error {
 	return d.settleSwap(b, x)
 }
 
-// forget makes the journal forget what it holds of a block.
-func (d *disk) forget(b *block) error {
-	return d.queue.Perform(&commit.Op{Forget: d.relPath(b)})
+// forget makes the journal forget what it holds of block n.
+func (d *disk) forget(n uint32) error {
+	return d.queue.Perform(&commit.Op{Forget: path.Join(d.rel, blockName(n))})
 }
 
 // repairNow repairs a failed store before it is refused what may free the space that
@@ -301,7 +302,7 @@ func (d *disk) repair(shrink bool) {
 	defer s.wmu.Unlock()
 	d.cleaning.Lock()
 	defer d.cleaning.Unlock()
-	if !d.renewTail(shrink) || d.lowerFloor() != nil {
+	if !d.renewTail(shrink) || d.renewFloor() != nil {
 		return
 	}
 	s.failed.Store(nil)
@@ -341,8 +342,10 @@ func (d *disk) renewTail(shrink bool) bool {
 	// Only now: until the new file was durable, the journal alone may have held a
 	// part of what is visible.
 	d.closeFiles()
-	if err := d.forget(b); err != nil {
-		return false
+	for n := b.num; n <= s.tail.b.num; n++ { // the names will be used again
+		if err := d.forget(n); err != nil {
+			return false
+		}
 	}
 	d.queue.Reset()
 	s.setTailAt(b)

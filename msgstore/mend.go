@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/vfs"
 )
@@ -177,7 +176,7 @@ func (r *recovery) cut(b *block, c *cache, size int) error {
 // cutFile cuts a block's file, durably.
 func (r *recovery) cutFile(b *block, size int) error {
 	d := r.d
-	if err := d.queue.Perform(&commit.Op{Forget: path.Join(d.rel, blockName(b.num))}); err != nil {
+	if err := d.forget(b.num); err != nil {
 		return err
 	}
 	f, err := d.fs.OpenFile(d.blockPath(b.num), os.O_RDWR, 0o600)
