@@ -416,6 +416,11 @@ func (c *Consumer) goOn(state *consumerstate.State, scanned uint64) (cut bool) {
 		cs.stream.engine.event(WarningEvent{"consumer '" + c.path() + "' was ahead of its stream and goes on at its end"})
 	}
 	c.m.CheckFloor(s.FirstSeq)
+	for _, seq := range c.m.Pending(nil) { // the removal was durable, what the consumer made of it not
+		if !cs.stream.store.Has(seq) {
+			c.m.Gone(seq)
+		}
+	}
 	c.recount()
 	for c.counting.Load() != 0 {
 		c.count()

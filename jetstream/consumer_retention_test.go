@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
 // TestReplaySettles: which messages the runs of the journal settle, so that a start
@@ -157,4 +159,38 @@ func TestBoundWithFullInbox(t *testing.T) {
 	x.state.Unlock()
 	wantNext(t, ch, "s", "$JS.ACK.S.C.1.1.1.", "m")
 	c.want(`"push_bound":true`, "$JS.API.CONSUMER.INFO.S.C", "")
+}
+
+// TestPowerCutAfterRemovals: messages that were pending and have left the stream are
+// not pending after a power cut, so that what comes behind them need not wait.
+func TestPowerCutAfterRemovals(t *testing.T) {
+	for _, policy := range []string{"all", "explicit"} {
+		disk := crashfs.New(1)
+		inMemory(t, Options{FS: disk, StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+			c.want(`"name":"S"`, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"]}`)
+			c.want(`"name":"C"`, "$JS.API.CONSUMER.CREATE.S.C", `{"stream_name":"S","config":{"durable_name":"C","ack_policy":"`+policy+`","max_ack_pending":3}}`)
+			for range 5 {
+				c.request("s", "m")
+			}
+			in := c.subscribe("in")
+			c.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in", "3")
+			for range 3 {
+				next(t, in)
+			}
+			time.Sleep(10 * time.Second) // for a checkpoint
+			c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":2}`)
+			c.want(`"success":true`, "$JS.API.STREAM.MSG.DELETE.S", `{"seq":3}`)
+			disk.Cut()
+		})
+		inMemory(t, Options{FS: disk.Crash(), StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
+			c.want(`"num_ack_pending":1,`, "$JS.API.CONSUMER.INFO.S.C", "")
+			in := c.subscribe("in")
+			c.publish("$JS.API.CONSUMER.MSG.NEXT.S.C", "in", `{"batch":2,"no_wait":true}`)
+			for _, seq := range []string{"4", "5"} {
+				if m := next(t, in); !strings.HasPrefix(m.reply, "$JS.ACK.S.C.1."+seq+".") {
+					t.Errorf("%s: %s %s, want %s", policy, m.reply, m.header, seq)
+				}
+			}
+		})
+	}
 }
