@@ -271,9 +271,7 @@ func (m *operatorMode) exporterStored(key string) {
 	if m.get(key) != nil {
 		return
 	}
-	m.wiring.Lock()
-	defer m.wiring.Unlock()
-	m.configureImporters(key)
+	m.rewire(func() { m.configureImporters(key) })
 }
 
 func (m *operatorMode) firstOperator() string {
@@ -377,19 +375,19 @@ func (m *operatorMode) deletable(g *jwt.GenericClaims) ([]string, error) {
 
 // disable ends an account whose claims were deleted.
 func (m *operatorMode) disable(key string) {
-	m.wiring.Lock()
-	defer m.wiring.Unlock()
-	l := m.get(key)
-	if l == nil {
-		return
-	}
-	m.mu.Lock()
-	l.deleted = true
-	m.mu.Unlock()
-	m.configure(l)
-	m.configureImporters(key)
-	m.s.accountJetStream(l.acc, nil)
-	for _, c := range m.s.clientsOf(l.acc) {
-		c.CloseErr("Account Authentication Expired", client.AuthenticationExpired)
-	}
+	m.rewire(func() {
+		l := m.get(key)
+		if l == nil {
+			return
+		}
+		m.mu.Lock()
+		l.deleted = true
+		m.mu.Unlock()
+		m.configure(l)
+		m.configureImporters(key)
+		m.s.accountJetStream(l.acc, nil)
+		for _, c := range m.s.clientsOf(l.acc) {
+			c.CloseErr("Account Authentication Expired", client.AuthenticationExpired)
+		}
+	})
 }

@@ -36,9 +36,9 @@ type operatorMode struct {
 	// judging is held while connections are judged by new claims, so that the last
 	// ones count in the end. It waits for logins; no login waits for it.
 	judging sync.Mutex
-	// found are the accounts that came into use because another one imports from
-	// them, until configureFound; guarded by wiring.
-	found []string
+	// missing are accounts that others import from and that are not in use: those that
+	// the present call of rewire has met; guarded by wiring.
+	missing map[string]bool
 
 	mu       sync.Mutex        // guards the rest
 	pinned   map[string]bool   // nil: all accounts may log in
@@ -225,49 +225,22 @@ func (m *operatorMode) ended(l *loadedAccount, token string) bool {
 // import from it. before are the claims until then, nil of a new account: its
 // connections are to be reconsidered.
 func (m *operatorMode) use(key string, a *operator.Account) (l *loadedAccount, before *operator.Account) {
-	m.wiring.Lock()
-	defer m.wiring.Unlock()
-	m.mu.Lock()
-	if l = m.loaded[key]; l == nil {
-		l = &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions())}
-		m.loaded[key] = l
-	}
-	before = l.claims
-	l.claims, l.fetched = a, time.Now()
-	l.deleted, l.ended = false, false
-	m.mu.Unlock()
-	m.configure(l)
-	m.armExpiry(l)
-	m.configureImporters(key)
-	m.configureFound()
-	m.s.accountJetStream(l.acc, a.JetStream())
-	return l, before
-}
-
-// configureImporters configures the accounts again that import from key, which
-// all do from the system account; wiring is held.
-func (m *operatorMode) configureImporters(key string) {
-	m.mu.Lock()
-	var importers []*loadedAccount
-	for _, l := range m.loaded {
-		if l.claims.Key() != key && (key == m.system || slices.ContainsFunc(l.claims.Imports(), func(i operator.Import) bool { return i.Exporter == key })) {
-			importers = append(importers, l)
+	m.rewire(func() {
+		m.mu.Lock()
+		if l = m.loaded[key]; l == nil {
+			l = &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions())}
+			m.loaded[key] = l
 		}
-	}
-	m.mu.Unlock()
-	for _, l := range importers {
+		before = l.claims
+		l.claims, l.fetched = a, time.Now()
+		l.deleted, l.ended = false, false
+		m.mu.Unlock()
 		m.configure(l)
-	}
-}
-
-// configureFound configures the accounts again that import from exporters which
-// were not known before; wiring is held.
-func (m *operatorMode) configureFound() {
-	for len(m.found) > 0 {
-		key := m.found[0]
-		m.found = m.found[1:]
+		m.armExpiry(l)
 		m.configureImporters(key)
-	}
+		m.s.accountJetStream(l.acc, a.JetStream())
+	})
+	return l, before
 }
 
 // configure gives an account what its claims say; wiring is held.
@@ -314,123 +287,13 @@ func (m *operatorMode) configure(l *loadedAccount) {
 	}
 	if !next.IsZero() {
 		l.recheck = time.AfterFunc(time.Until(next), func() {
-			m.wiring.Lock()
-			defer m.wiring.Unlock()
-			if !m.stopped {
-				m.configure(l)
-			}
+			m.rewire(func() {
+				if !m.stopped {
+					m.configure(l)
+				}
+			})
 		})
 	}
-}
-
-// addImport adds one import to c, if its exporter allows it. until is when that
-// ends.
-func (m *operatorMode) addImport(l *loadedAccount, c *account.Config, imp *operator.Import) (until time.Time, err error) {
-	ex := l
-	if imp.Exporter != l.claims.Key() {
-		if ex = m.exporter(imp.Exporter); ex == nil {
-			return until, fmt.Errorf("exporter %q of %q is not known", imp.Exporter, imp.Subject)
-		}
-	}
-	i, until, ok := ex.claims.Authorizes(l.claims.Key(), imp, time.Now())
-	export := m.builtIn(ex, imp, l.claims.Key())
-	switch {
-	case ok:
-		export = ex.claims.Exports()[i]
-	case export == nil && ex != l:
-		return until, fmt.Errorf("import of %q from %q is not authorized", imp.Subject, imp.Exporter)
-	}
-	if err := m.checkCycle(l, c, imp); err != nil {
-		return until, fmt.Errorf("import of %q from %q: %w", imp.Subject, imp.Exporter, err)
-	}
-	return until, addImport(c, l.acc, ex.acc, importOf{imp.Service, imp.Subject, imp.Local, imp.Share, imp.AllowTrace}, export)
-}
-
-// builtIn is the service that an import is of, if ex is the system account and offers it to the importer without its
-// claims saying so; else nil.
-func (m *operatorMode) builtIn(ex *loadedAccount, imp *operator.Import, importer string) *account.Export {
-	if !imp.Service || imp.Exporter != m.system {
-		return nil
-	}
-	e := exportOf(builtInExports(ex.claims.Exports()), imp.Subject)
-	if e == nil || !e.Admits(imp.Subject, importer) {
-		return nil
-	}
-	return e
-}
-
-// checkCycle refuses an import that leads back, through those that accounts have and those that c has already.
-func (m *operatorMode) checkCycle(l *loadedAccount, c *account.Config, imp *operator.Import) error {
-	edge := options.ImportEdge{Service: imp.Service, Exporter: imp.Exporter, Subject: imp.Subject, Local: imp.Local}
-	return options.CheckCycle(l.acc.Name(), edge, importsInUse{m.s, l.acc.Name(), c})
-}
-
-// importsInUse are the imports of accounts as they are configured, except one that is being configured.
-type importsInUse struct {
-	s      *Server
-	name   string
-	config *account.Config // of that account
-}
-
-func (u importsInUse) of(name string) *account.Config {
-	if name == u.name {
-		return u.config
-	}
-	if a := u.s.accounts.Get(name); a != nil {
-		return a.Config()
-	}
-	return &account.Config{}
-}
-
-func (u importsInUse) Imports(name string) []options.ImportEdge {
-	c := u.of(name)
-	var edges []options.ImportEdge
-	for _, i := range c.Services {
-		edges = append(edges, options.ImportEdge{Service: true, Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
-	}
-	for _, i := range c.Streams {
-		edges = append(edges, options.ImportEdge{Exporter: i.Exporter.Name(), Subject: i.Subject, Local: i.Local})
-	}
-	return edges
-}
-
-func (u importsInUse) Streams(name string) []string {
-	var list []string
-	for _, x := range u.of(name).Exports {
-		if !x.Service {
-			list = append(list, x.Subject)
-		}
-	}
-	return list
-}
-
-// exporter returns an account that another imports from, nil if it is not to be
-// had. wiring is held, so the account is configured here, its own imports later.
-func (m *operatorMode) exporter(key string) *loadedAccount {
-	if l := m.get(key); l != nil {
-		return l
-	}
-	if m.accounts() == nil {
-		return nil
-	}
-	token, err := m.fetch(key)
-	if err != nil {
-		return nil
-	}
-	a, err := m.trust.Open(key, token)
-	if err != nil {
-		return nil
-	}
-	l := &loadedAccount{acc: m.s.accounts.GetOrAdd(key, m.s.listOptions()), claims: a, fetched: time.Now()}
-	m.found = append(m.found, key)
-	m.mu.Lock()
-	m.loaded[key] = l
-	m.mu.Unlock()
-	// In the books before its imports are looked at: they may lead back here.
-	m.configure(l)
-	m.armExpiry(l)
-	m.s.accountJetStream(l.acc, a.JetStream())
-	return l
 }
 
 // armExpiry ends the account's connections when its claims expire.

@@ -362,14 +362,7 @@ func TestReloadTellsASlowClient(t *testing.T) {
 	if err := s.ReloadFile(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool {
-		_, n := s.ClosedClients()
-		return n > 0
-	})
-	closed, _ := s.ClosedClients()
-	if r := closed[0].Reason.String(); r != "Slow Consumer (Pending Bytes)" {
-		t.Errorf("closed for %q", r)
-	}
+	wantSlowConsumer(t, s.Server)
 }
 
 func TestReloadIsRefusedInLameDuckMode(t *testing.T) {

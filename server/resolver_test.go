@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/natsd/natsd/server/operator"
 )
 
 // accountServer is a web server with account JWTs, under /jwt/ and their keys.
@@ -218,6 +221,69 @@ func TestLoginWhileClaimsChange(t *testing.T) {
 	c.expect("PONG")
 	if got := <-answer; !strings.Contains(got, "jwt updated") {
 		t.Errorf("the update is answered with %s", got)
+	}
+}
+
+// slowResolver answers for one account only when it may.
+type slowResolver struct {
+	operator.Resolver
+	slow   string
+	asked  chan struct{} // closed when somebody asks for it
+	answer chan struct{}
+}
+
+func (r *slowResolver) Fetch(ctx context.Context, key string) (string, error) {
+	if key == r.slow {
+		close(r.asked)
+		<-r.answer
+	}
+	return r.Resolver.Fetch(context.WithoutCancel(ctx), key)
+}
+
+// While the resolver is asked for an account that another one imports from, who logs in to a third one does not wait.
+// Whoever logs in to the importer does: the import is there then.
+func TestSlowExporter(t *testing.T) {
+	o := newTestOperator(t)
+	w := newAccountServer(t, httptest.NewServer)
+	w.set(o.pub("SYS"), o.account("SYS", nil))
+	w.set(o.pub("A"), o.account("A", imports("s", jwt.Stream, o.pub("B"))))
+	w.set(o.pub("B"), o.account("B", func(c *jwt.AccountClaims) { c.Exports.Add(&jwt.Export{Subject: "s", Type: jwt.Stream}) }))
+	w.set(o.pub("C"), o.account("C", nil))
+	s := startConf(t, o.line+fmt.Sprintf("authorization { timeout: 60 }\nresolver: URL(%q)\n", w.URL+"/jwt/"))
+	m := s.operator
+	r := &slowResolver{m.accounts(), o.pub("B"), make(chan struct{}), make(chan struct{})}
+	m.mu.Lock()
+	m.resolver = r
+	m.mu.Unlock()
+	alice, carol := o.login("A"), o.login("C")
+	in := make(chan bool)
+	go func() { in <- mayLogin(t, s, alice) }()
+	<-r.asked
+	if !mayLogin(t, s, carol) {
+		t.Error("a user of another account is refused")
+	}
+	select {
+	case <-in:
+		t.Error("a user of the importer is in before the exporter is known")
+	default:
+	}
+	close(r.answer)
+	if !<-in {
+		t.Error("a user of the importer is refused")
+	}
+	nc := connect(t, s, alice)
+	sub, err := nc.SubscribeSync("s")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err == nil {
+		err = connect(t, s, o.login("B")).Publish("s", nil)
+	}
+	if err == nil {
+		_, err = sub.NextMsg(patience)
+	}
+	if err != nil {
+		t.Errorf("through the import: %v", err)
 	}
 }
 
