@@ -25,7 +25,6 @@ type Account struct {
 	streams map[string]*Stream
 	pending map[string]*pendingStream // creations, restores and deletions under way, by stream name
 	offline map[string]*offlineStream // found on disk, but not usable by this server
-	failed  map[string]error          // found on disk, but not recovered, by stream name
 	mirrors map[string][]*Stream      // up-to-date mirrors that answer direct gets for an origin, by its name
 	changed sync.Cond                 // on mu: pending lost an entry
 	stopped bool
@@ -44,7 +43,6 @@ func newAccount(e *Engine, name string, bus Bus, config *AccountConfig) *Account
 		streams: make(map[string]*Stream),
 		pending: make(map[string]*pendingStream),
 		offline: make(map[string]*offlineStream),
-		failed:  make(map[string]error),
 		mirrors: make(map[string][]*Stream),
 	}
 	a.changed.L = &a.mu

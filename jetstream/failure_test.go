@@ -188,8 +188,8 @@ func TestPowerCutInRestore(t *testing.T) {
 			})
 			inMemory(t, Options{FS: disk.Crash(), StoreDir: "/store"}, func(t *testing.T, a *Account, c *client) {
 				switch st := a.Stream("R"); {
-				case len(a.failed) > 0:
-					t.Errorf("version %d, cut at %d: %v", version, cut, a.failed)
+				case len(a.Failures()) > 0:
+					t.Errorf("version %d, cut at %d: %v", version, cut, a.Failures())
 				case st != nil:
 					restored++
 					if s := st.state(false); s.Msgs != 5 || s.Consumers != 1 {
@@ -281,7 +281,7 @@ func TestRestoredStreamOpens(t *testing.T) {
 			inMemory(t, o, func(t *testing.T, a *Account, c *client) {
 				for _, name := range []string{"R", "Q"} {
 					if st := a.Stream(name); st == nil {
-						t.Errorf("key %q, %d messages: %v", key, msgs, a.failed)
+						t.Errorf("key %q, %d messages: %v", key, msgs, a.Failures())
 					} else if n := st.state(false).Msgs; n != uint64(msgs) {
 						t.Errorf("key %q: %d messages, want %d", key, n, msgs)
 					}

@@ -16,11 +16,12 @@ type pendingStream struct {
 	long   bool                // a restore: nobody waits for its end
 }
 
-// offlineStream was found on disk and needs what this server does not have.
+// offlineStream is on disk and cannot be served: it needs what this server does not
+// have, could not be recovered, or could not be deleted. Its name is taken, and it can
+// be deleted.
 type offlineStream struct {
-	config  jsapi.StreamConfig
-	created time.Time
-	reason  string
+	reason string // that replies give
+	err    error  // why it could not be recovered, else nil
 }
 
 // reserveName claims a stream's name; the caller gives it back by releaseName.
@@ -65,7 +66,7 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 		}
 		return st, false, nil
 	}
-	if a.offline[cfg.Name] != nil || a.failed[cfg.Name] != nil { // its files are there
+	if a.offline[cfg.Name] != nil { // its files are there
 		a.mu.Unlock()
 		return nil, false, jsapi.ErrStreamNameExist
 	}
@@ -289,7 +290,7 @@ func (a *Account) deleteStream(name string) *jsapi.Error {
 	a.mu.Lock()
 	delete(a.streams, name)
 	if err != nil && a.engine.disk.host != nil { // its files may be there: it can be deleted again, and not made anew before
-		a.offline[name] = &offlineStream{*st.Config(), st.created, "deletion failed: " + err.Error()}
+		a.offline[name] = &offlineStream{reason: "deletion failed: " + err.Error()}
 	}
 	a.mu.Unlock()
 	if err != nil {

@@ -93,8 +93,10 @@ func (a *Account) Failures() []Failure {
 		}
 	}
 	a.mu.RLock()
-	for name, err := range a.failed {
-		list = append(list, Failure{Stream: name, Err: err, Recovering: true})
+	for name, o := range a.offline {
+		if o.err != nil {
+			list = append(list, Failure{Stream: name, Err: o.err, Recovering: true})
+		}
 	}
 	a.mu.RUnlock()
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Stream < list[j].Stream })

@@ -253,7 +253,7 @@ func powerCut(t *testing.T, seed uint64, o Options) error {
 	for _, name := range names {
 		st := a.Stream(name)
 		if st == nil {
-			return fmt.Errorf("stream %s is gone: %v", name, a.failed[name])
+			return fmt.Errorf("stream %s is gone: %+v", name, a.offline[name])
 		}
 		if err := told[name].check(st); err != nil {
 			return err

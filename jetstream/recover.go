@@ -35,7 +35,7 @@ func (a *Account) recover() {
 			switch {
 			case err != nil:
 				a.mu.Lock()
-				a.failed[m.Name] = err
+				a.offline[m.Name] = &offlineStream{"could not be recovered", err}
 				a.mu.Unlock()
 				a.engine.event(StreamFailedEvent{a.name, m.Name, fmt.Errorf("recovering the stream: %w", err)})
 			case st != nil:
@@ -94,7 +94,7 @@ func (a *Account) recoverStream(m *msgstore.StreamMeta) (st *Stream, err error) 
 	}
 	if why := unsupported(cfg.Metadata, strict); why != "" {
 		a.mu.Lock()
-		a.offline[m.Name] = &offlineStream{*cfg, stored.Created, why}
+		a.offline[m.Name] = &offlineStream{reason: why}
 		a.mu.Unlock()
 		a.engine.event(WarningEvent{"JetStream stream '" + a.name + " > " + m.Name + "' is offline: " + why})
 		return nil, nil
@@ -129,8 +129,7 @@ func (a *Account) repair(cfg *jsapi.StreamConfig) {
 	}
 }
 
-// deleteOffline removes the files of a stream that this server cannot open, or could not
-// delete.
+// deleteOffline removes the files of a stream that is offline.
 func (a *Account) deleteOffline(name string) *jsapi.Error {
 	if err := a.engine.disk.host.RemoveStream(a.name, name); err != nil {
 		return jsapi.ErrStreamDelete.Wrap(err)
@@ -163,7 +162,6 @@ func (e *Engine) deleteAccount(name string) {
 		}
 		defer func() { // their files are gone as well
 			a.mu.Lock()
-			clear(a.failed)
 			clear(a.offline)
 			a.mu.Unlock()
 		}()

@@ -107,7 +107,7 @@ func (a *Account) beginRestore(cfg *jsapi.StreamConfig) (*restore, *jsapi.Error)
 	if err := a.checkLimits(cfg, nil); err != nil {
 		return nil, err
 	}
-	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.failed[cfg.Name] != nil || a.pending[cfg.Name] != nil {
+	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.pending[cfg.Name] != nil {
 		return nil, jsapi.ErrStreamNameExistRestoreFailed
 	}
 	if a.overlaps(cfg) {
