@@ -5,6 +5,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // messageEndpoints are the lines of the API's table about messages.
@@ -72,7 +73,7 @@ func (st *Stream) find(req *jsapi.MsgGetRequest) (*msgstore.StoredMsg, error) {
 // startSeq is where a request begins to look.
 func (st *Stream) startSeq(req *jsapi.MsgGetRequest) uint64 {
 	if req.StartTime != nil {
-		return st.store.GetSeqFromTime(jsapi.UnixNano(*req.StartTime))
+		return st.store.GetSeqFromTime(nanos.Of(*req.StartTime))
 	}
 	return max(req.Seq, 1)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // consumerRequest is a create request with its checks passed that need no stream.
@@ -341,7 +342,7 @@ func (c *Consumer) start0(cfg *jsapi.ConsumerConfig) (next uint64, list []uint64
 	case jsapi.DeliverByStartSequence:
 		next = min(cfg.OptStartSeq, jsapi.MaxSequence+1)
 	case jsapi.DeliverByStartTime:
-		next = store.GetSeqFromTime(jsapi.UnixNano(*cfg.OptStartTime))
+		next = store.GetSeqFromTime(nanos.Of(*cfg.OptStartTime))
 	case jsapi.DeliverLastPerSubject:
 		if list, err = store.MultiLastSeqs(cfg.Filters(), 0, 0); err != nil {
 			return 0, nil, 0, err
@@ -446,7 +447,7 @@ func (c *Consumer) reset(seq uint64) (uint64, *jsapi.Error) {
 				return 0, refuse("below start seq")
 			}
 		case jsapi.DeliverByStartTime:
-			if seq < c.stream.store.GetSeqFromTime(jsapi.UnixNano(*cfg.OptStartTime)) {
+			if seq < c.stream.store.GetSeqFromTime(nanos.Of(*cfg.OptStartTime)) {
 				return 0, refuse("below start time")
 			}
 		default:
@@ -506,7 +507,7 @@ func (c *Consumer) pause(until time.Time) *jsapi.Error {
 	c.m.Configure(&cfg)
 	at := int64(0)
 	if !until.IsZero() {
-		at = jsapi.UnixNano(until)
+		at = nanos.Of(until)
 	}
 	c.m.Pause(at, now.UnixNano())
 	c.state.Unlock()

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"sync/atomic"
 	"time"
+
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // What the duplicate windows of a server may remember together. An id takes some
@@ -151,9 +153,7 @@ func (d *dedup) prune(now int64) (next int64) {
 		e := d.at(d.head)
 		// One that was replaced by the same id has no time of its own any more.
 		if d.ids[e.hash] == d.head && now-e.time < int64(d.window) {
-			if next = e.time + int64(d.window); next < 0 { // it ends after all times
-				next = 0
-			}
+			next = nanos.After(e.time, d.window)
 			break
 		}
 		d.forget(d.head)

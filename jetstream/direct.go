@@ -11,6 +11,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
+	"github.com/natsd/natsd/msgstore/nanos"
 	"github.com/natsd/natsd/natsproto"
 )
 
@@ -371,7 +372,7 @@ func (s *batchSender) sendMulti() {
 	upTo := s.req.UpToSeq
 	switch {
 	case s.req.UpToTime != nil:
-		if upTo = store.GetSeqFromTime(jsapi.UnixNano(*s.req.UpToTime)) - 1; upTo == 0 || upTo < state.FirstSeq {
+		if upTo = store.GetSeqFromTime(nanos.Of(*s.req.UpToTime)) - 1; upTo == 0 || upTo < state.FirstSeq {
 			s.status("404 No Results")
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/natsd/natsd/msgstore/internal/record"
 	"github.com/natsd/natsd/msgstore/internal/scheddb"
 	"github.com/natsd/natsd/msgstore/internal/wheel"
+	"github.com/natsd/natsd/msgstore/nanos"
 	"github.com/natsd/natsd/msgstore/schedule"
 )
 
@@ -104,11 +105,7 @@ func (s *store) track(o *op, b *block, r *record.Record) {
 		s.due.sched.Cancel(string(r.Subject))
 	}
 	if o != nil && ttl == 0 {
-		for _, g := range o.ttls {
-			if g.seq == r.Seq {
-				ttl = g.ttl
-			}
-		}
+		ttl = o.givenTTL(r.Seq)
 	}
 	if ttl != 0 {
 		s.trackTTL(r.Seq, r.Time, ttl)
@@ -162,16 +159,7 @@ func (s *store) trackTTL(seq uint64, ts, ttl int64) {
 }
 
 func expiry(ts, ttl int64) int64 {
-	return later(ts, time.Duration(min(ttl, maxTTL))*time.Second)
-}
-
-// later is the time d after ts, d not being negative, or the last one that there
-// is: an age limit may be 292 years, and an origin may give its messages any time.
-func later(ts int64, d time.Duration) int64 {
-	if at := ts + int64(d); at >= ts {
-		return at
-	}
-	return math.MaxInt64
+	return nanos.After(ts, time.Duration(min(ttl, maxTTL))*time.Second)
 }
 
 // untrack forgets what the headers of a removed message asked for.
@@ -205,7 +193,7 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 			return
 		}
 		if at, ok := p.Next(time.Unix(0, r.Time).UTC(), time.Time{}); ok {
-			t.Set(scheddb.Entry{At: unixNano(at), Seq: r.Seq, Subject: string(r.Subject)})
+			t.Set(scheddb.Entry{At: nanos.Of(at), Seq: r.Seq, Subject: string(r.Subject)})
 		}
 		return
 	}
@@ -227,21 +215,9 @@ func (s *store) trackSchedule(b *block, r *record.Record) {
 		return
 	}
 	if at, err := time.Parse(time.RFC3339Nano, string(next)); err == nil {
-		e.At = unixNano(at)
+		e.At = nanos.Of(at)
 		t.Set(e)
 	}
-}
-
-// unixNano is t in nanoseconds since the epoch; a time that this cannot tell is the
-// nearest that it can.
-func unixNano(t time.Time) int64 {
-	switch {
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
 }
 
 // NextDue implements Store.
@@ -264,7 +240,7 @@ func (s *store) NextDue() int64 {
 			// time is not before that of the first; Due finds out.
 			at = s.firstMortal()
 		}
-		sooner(later(at, s.cfg.MaxAge))
+		sooner(nanos.After(at, s.cfg.MaxAge))
 	}
 	if s.due.ttl != nil {
 		if e, ok := s.due.ttl.Next(); ok {
@@ -391,7 +367,7 @@ func (g *gatherer) gather(s *store) error {
 			return err
 		}
 		if _, never := s.due.never[seq]; !never {
-			at := later(c.time(e), s.cfg.MaxAge)
+			at := nanos.After(c.time(e), s.cfg.MaxAge)
 			if g.aged = at > g.now; g.aged {
 				break
 			}

@@ -1,6 +1,8 @@
 package msgstore
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 
 	"github.com/natsd/natsd/msgstore/internal/buffers"
@@ -13,7 +15,8 @@ type op struct {
 	// coming is the size of the records that are about to be placed.
 	coming int
 	acts   []action
-	ttls   []givenTTL
+	// ttls are those given with its messages, ascending by sequence.
+	ttls []givenTTL
 	// rollups are those of its messages, ascending.
 	rollups []givenRollup
 	wipe    [][]byte // to be overwritten (erase in memory)
@@ -72,6 +75,15 @@ const (
 type givenTTL struct {
 	seq uint64
 	ttl int64
+}
+
+// givenTTL is the TTL that was given with a message; 0: none.
+func (o *op) givenTTL(seq uint64) int64 {
+	i, ok := slices.BinarySearchFunc(o.ttls, seq, func(g givenTTL, seq uint64) int { return cmp.Compare(g.seq, seq) })
+	if !ok {
+		return 0
+	}
+	return o.ttls[i].ttl
 }
 
 // givenRollup is a rollup that was asked for with a message.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // Ack is an acknowledgement as it came in.
@@ -160,7 +161,7 @@ func (m *Machine) nak(a *Ack, arg []byte, now int64) {
 		m.pend.enqueue(e)
 		return
 	}
-	due := after(now, int64(delay))
+	due := nanos.After(now, delay)
 	// On disk only the stamp is kept: choose it so that the deadline is right
 	// after a restart, too.
 	e.stamp = due - (m.dueAfter(now, e.count) - now)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // Position is a delivery sequence and the stream sequence that belongs to it.
@@ -210,7 +211,7 @@ func (m *Machine) start(now int64) {
 	m.push.window = flowStart
 	m.push.idle = now
 	if p := m.cfg.PauseUntil; p != nil {
-		m.Pause(jsapi.UnixNano(*p), now)
+		m.Pause(nanos.Of(*p), now)
 	}
 }
 
@@ -226,7 +227,7 @@ func (m *Machine) configure(cfg *jsapi.ConsumerConfig, now int64) {
 	m.inactive = int64(cfg.InactiveThreshold)
 	if m.inactive > 0 && (!cfg.Push() || cfg.InactiveThreshold == jsapi.DefaultInactiveThreshold) {
 		// So that the consumers of a client that went away do not all go at once.
-		m.inactive = after(m.inactive, int64(100+m.world.Random(900))*1e6)
+		m.inactive = nanos.After(m.inactive, int64(100+m.world.Random(900))*1e6)
 	}
 	m.activity = now
 }
@@ -464,7 +465,7 @@ func (m *Machine) dueAfter(at int64, n uint32) int64 {
 	if wait <= 0 {
 		return 0
 	}
-	return after(at, wait)
+	return nanos.After(at, wait)
 }
 
 // minBackOff is the shortest time between two deliveries: a backoff may be 0.

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // Request is a pull request.
@@ -273,7 +274,7 @@ func (m *Machine) Pull(r Request, now int64) {
 	w := m.wait.new()
 	*w = waiter{Request: r, left: r.Batch, budget: r.MaxBytes, active: now}
 	if r.Expires > 0 {
-		w.deadline = after(now, r.Expires)
+		w.deadline = nanos.After(now, r.Expires)
 	}
 	if m.cfg.PriorityPolicy == jsapi.PriorityPrioritized {
 		m.wait.insert(w)

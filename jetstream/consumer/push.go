@@ -1,6 +1,9 @@
 package consumer
 
-import "github.com/natsd/natsd/jetstream/jsapi"
+import (
+	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore/nanos"
+)
 
 // Flow control of push consumers: the window of bytes that may be on their way
 // to the client starts small and doubles with each answer.
@@ -118,7 +121,7 @@ func (m *Machine) heartbeatDue() int64 {
 	if !m.is.beats || !m.push.active {
 		return 0
 	}
-	return after(m.push.idle, int64(m.cfg.Heartbeat))
+	return nanos.After(m.push.idle, m.cfg.Heartbeat)
 }
 
 // beat sends a heartbeat of a push consumer.
@@ -144,7 +147,7 @@ type pin struct {
 func (p *pin) renew(cfg *jsapi.ConsumerConfig, now int64) {
 	p.until = 0
 	if cfg.PriorityTimeout > 0 {
-		p.until = after(now, int64(cfg.PriorityTimeout))
+		p.until = nanos.After(now, cfg.PriorityTimeout)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/consumerstate"
+	"github.com/natsd/natsd/msgstore/nanos"
 )
 
 // expirySlice bounds the expiries of one tick; the rest follows in the next,
@@ -100,7 +101,7 @@ func (m *Machine) inactiveDue() int64 {
 	if m.inactive <= 0 || m.is.push && m.push.active {
 		return 0
 	}
-	return after(m.activity, m.inactive)
+	return nanos.After(m.activity, m.inactive)
 }
 
 // waited tells that a request waited until now: its client gets the threshold,
@@ -126,7 +127,7 @@ func (m *Machine) checkInactive(now int64) {
 		// A message may still be with a client that works on it.
 		var latest int64
 		m.pend.each(func(e *entry) bool { latest = max(latest, e.stamp); return true })
-		if busy := after(latest, int64(m.cfg.AckWait)); m.pend.live > 0 && after(busy, m.inactive) > now {
+		if busy := nanos.After(latest, m.cfg.AckWait); m.pend.live > 0 && nanos.After(busy, m.inactive) > now {
 			m.activity = busy
 			return
 		}

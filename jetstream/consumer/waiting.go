@@ -126,11 +126,3 @@ func earlier(a, b int64) int64 {
 	}
 	return a
 }
-
-// after is the time d, which is not negative, after t, or the end of time.
-func after(t, d int64) int64 {
-	if d > math.MaxInt64-t {
-		return math.MaxInt64
-	}
-	return t + d
-}

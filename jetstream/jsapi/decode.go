@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"time"
 )
@@ -65,18 +64,6 @@ func describe(err error) string {
 		return fmt.Sprintf("%v at offset %d", err, syntax.Offset)
 	}
 	return err.Error()
-}
-
-// UnixNano is t in nanoseconds since the epoch, or what is nearest of the times from
-// 1677 to 2262 that can be told so: a request may name any.
-func UnixNano(t time.Time) int64 {
-	switch {
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
 }
 
 // The first and the last time that JSON can tell, in UTC.
