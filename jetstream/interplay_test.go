@@ -256,20 +256,57 @@ func TestExpiryTogether(t *testing.T) {
 	})
 }
 
-// An origin that answers nonsense is named in the error as what it is.
+// An origin that answers nonsense is named in the error as what it is. Nothing of that
+// gets into subjects and headers here.
 func TestOriginAnswersNonsense(t *testing.T) {
-	for kind, want := range map[string]string{
-		`"mirror":{"name":"O","external":{"api":"X","deliver":""}}`:    `"err_code":10029,"description":"malformed reply"`,
-		`"sources":[{"name":"O","external":{"api":"X","deliver":""}}]`: `"err_code":10045,"description":"malformed reply"`,
+	const good = `{"name":"c","config":{"deliver_subject":"d"}}`
+	for _, answer := range []struct{ header, data string }{
+		{"", "{}"}, {"", "null"}, {"", `{"name":"c"}`}, {"", strings.Repeat("[", 100_000)}, {"", good + "x"},
+		{"", `{"name":"c 1 0\r\n\r\nMSG x","config":{"deliver_subject":"d"}}`},
+		{"", `{"name":"a.>","config":{"deliver_subject":"d"}}`},
+		{"", `{"name":"","config":{"deliver_subject":"d"}}`},
+		{"", `{"name":"c","config":{"deliver_subject":">"}}`},
+		{"", `{"name":"c","config":{"deliver_subject":"a b"}}`},
+		{"", `{"name":"c","config":{}}`},
+		{"Nats-Stream-Identity: a b", good},
+		{"Nats-Stream-Identity: " + strings.Repeat("x", 65), good},
 	} {
-		inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
-			requests := c.subscribe("X.CONSUMER.CREATE.O")
-			c.create("S", kind)
-			c.publish(next(t, requests).reply, "", "{}")
-			synctest.Wait()
-			c.want(want, "$JS.API.STREAM.INFO.S", "")
-		})
+		for kind, want := range map[string]string{
+			`"mirror":{"name":"O","external":{"api":"X","deliver":""}}`:    `"err_code":10029,"description":"malformed reply"`,
+			`"sources":[{"name":"O","external":{"api":"X","deliver":""}}]`: `"err_code":10045,"description":"malformed reply"`,
+		} {
+			inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+				requests, all := c.subscribe("X.CONSUMER.CREATE.O"), c.subscribe("X.>")
+				c.create("S", kind)
+				c.publish(next(t, requests).reply, "", answer.data, answer.header)
+				synctest.Wait()
+				c.want(want, "$JS.API.STREAM.INFO.S", "")
+				c.want(`"success":true`, "$JS.API.STREAM.DELETE.S", "")
+				next(t, all)
+				if name := "X.CONSUMER.DELETE.O.JS_"; !strings.HasPrefix(next(t, all).subject, name) {
+					t.Errorf("%q is deleted otherwise", answer)
+				}
+			})
+		}
 	}
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		requests := c.subscribe("X.CONSUMER.CREATE.O")
+		c.create("S", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)
+		c.publish(next(t, requests).reply, "", `{"error":{"code":500,"err_code":7,"description":"`+strings.Repeat("y", 1<<20)+`"}}`)
+		synctest.Wait()
+		c.want(`"error":{"code":500,"err_code":7,"description":"`+strings.Repeat("y", 4096)+`"}`, "$JS.API.STREAM.INFO.S", "")
+	})
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		origin := c.externalOrigin("S", `"mirror":{"name":"O","external":{"api":"X","deliver":""}}`)
+		all := c.subscribe("stalled.>")
+		for _, subject := range []string{"stalled.x 1 0", "stalled.*", "stalled.y"} {
+			c.p.Publish([]byte(origin.deliver), nil, []byte("NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Consumer-Stalled: "+subject+"\r\n\r\n"), nil)
+			c.p.Flush()
+		}
+		if m := next(t, all); m.subject != "stalled.y" {
+			t.Errorf("an answer to %q", m.subject)
+		}
+	})
 }
 
 // A mirror answers direct gets as its origin does: who is pedantic must say so.

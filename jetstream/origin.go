@@ -388,7 +388,7 @@ func (o *origin) control(p *proposal, m *publish) {
 		st.replyInOrder(p, m.reply, h, nil)
 		return
 	}
-	if stalled := natsproto.HeaderValue(m.header, "Nats-Consumer-Stalled"); len(stalled) > 0 {
+	if stalled := natsproto.HeaderValue(m.header, "Nats-Consumer-Stalled"); subjecttree.ValidPublish(stalled) {
 		st.turn.publisher.Publish(stalled, nil, nil, nil)
 	}
 	last, err := strconv.ParseUint(string(natsproto.HeaderValue(m.header, "Nats-Last-Consumer")), 10, 64)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/natsproto"
+	"github.com/natsd/natsd/subjecttree"
 )
 
 // The request for a consumer at the origin, and what its answer means.
@@ -176,17 +178,17 @@ func (o *origin) answered(session int, header, body []byte) {
 		o.fail(nil) // nobody there yet
 		return
 	}
-	var reply struct {
-		Error *jsapi.Error `json:"error"`
-		jsapi.ConsumerInfo
-		ResetSeq uint64 `json:"reset_seq"`
-	}
-	if err := json.Unmarshal(body, &reply); err != nil || reply.Error == nil && reply.Config == nil {
+	var reply originReply
+	id := natsproto.HeaderValue(header, hdrStreamIdent)
+	if json.Unmarshal(body, &reply) != nil || !reply.wellFormed(o.config.Consumer != nil) || !wellFormedIdentity(id) {
 		o.fail(o.setupFailed("malformed reply"))
 		return
 	}
-	if reply.Error != nil {
-		o.refused(reply.Error)
+	if err := reply.Error; err != nil {
+		if len(err.Description) > jsapi.MaxDescription {
+			err.Description = strings.ToValidUTF8(err.Description[:jsapi.MaxDescription], "")
+		}
+		o.refused(err)
 		return
 	}
 	if o.config.Consumer != nil && reply.Config.AckPolicy != jsapi.AckFlowControl {
@@ -203,7 +205,7 @@ func (o *origin) answered(session int, header, body []byte) {
 	}
 	o.attempt = 0
 	o.setError(nil)
-	if id := natsproto.HeaderValue(header, hdrStreamIdent); len(id) > 0 {
+	if len(id) > 0 {
 		if o.config.Consumer != nil && o.identity != "" && o.identity != string(id) {
 			o.forget() // nobody else compares the two
 		}
@@ -225,6 +227,33 @@ func (o *origin) answered(session int, header, body []byte) {
 		o.listen(o.config.Consumer.DeliverSubject)
 	}
 	o.answer(reply.NumPending < mirrorDirectLag)
+}
+
+// originReply is an origin's answer to the request for a consumer.
+type originReply struct {
+	Error *jsapi.Error `json:"error"`
+	jsapi.ConsumerInfo
+	ResetSeq uint64 `json:"reset_seq"`
+}
+
+// wellFormed says whether the answer can be used. The names in it become subjects here,
+// unless they are those of a consumer that the user made.
+func (r *originReply) wellFormed(users bool) bool {
+	switch {
+	case r.Error != nil:
+		return true
+	case r.Config == nil:
+		return false
+	}
+	return users || jsapi.ValidName(r.Name) && subjecttree.ValidPublish(r.Config.DeliverSubject)
+}
+
+// maxIdentity bounds a stream's identity, which goes into the headers of all messages
+// that come from there. The hash that servers take has 8 bytes.
+const maxIdentity = 64
+
+func wellFormedIdentity(id []byte) bool {
+	return len(id) <= maxIdentity && !bytes.ContainsAny(id, " \t\r\n\f")
 }
 
 const sequencesTooLarge = "the sequences of its messages are too large"

@@ -39,6 +39,7 @@ func (s *store) snapshot2(w io.Writer, opts SnapshotOptions) error {
 		st = *opts.At
 	}
 	a := archive.NewWriter(w)
+	defer a.Stop()
 	state, err := json.Marshal(stateJSON{
 		Msgs: st.Msgs, Bytes: st.Bytes, FirstSeq: st.FirstSeq, FirstTime: apiTime(st.FirstTime),
 		LastSeq: st.LastSeq, LastTime: apiTime(st.LastTime), NumSubjects: st.NumSubjects,
@@ -112,6 +113,7 @@ func (f *FileStore) snapshot1(w io.Writer, opts SnapshotOptions) error {
 		return err
 	}
 	t := archive.NewTarWriter(w)
+	defer t.Stop()
 	now := s.now()
 	inf, err := d.readMeta()
 	if err != nil {

@@ -53,10 +53,10 @@ func checkMirror(c *StreamConfig, env *Environment) *Error {
 			return ErrMirrorOverlappingSubjectFilters
 		}
 	}
+	if !m.validName() {
+		return ErrMirrorInvalidStreamName
+	}
 	if m.External == nil {
-		if !ValidName(m.Name) || len(m.Name) > MaxNameLen {
-			return ErrMirrorInvalidStreamName
-		}
 		if origin := env.stream(m.Name); origin != nil {
 			if tooSmall(c, origin) {
 				return ErrMirrorMaxMessageSizeTooBig
@@ -80,7 +80,7 @@ func checkSources(c *StreamConfig, env *Environment) *Error {
 		return invalid("too many sources, the limit is %d", maxSources)
 	}
 	for i, s := range c.Sources {
-		if s == nil || s.External == nil && (!ValidName(s.Name) || len(s.Name) > MaxNameLen) {
+		if s == nil || !s.validName() {
 			return ErrSourceInvalidStreamName
 		}
 		if !s.validConsumer() {
@@ -134,6 +134,15 @@ func (env *Environment) stream(name string) *StreamConfig {
 
 func tooSmall(c, origin *StreamConfig) bool {
 	return c.MaxMsgSize > 0 && origin.MaxMsgSize > 0 && c.MaxMsgSize < origin.MaxMsgSize
+}
+
+// validName checks the origin's name. Elsewhere names may follow other rules, but this
+// one becomes a part of subjects and headers.
+func (s *StreamSource) validName() bool {
+	if s.External != nil {
+		return subjecttree.ValidPublish(s.Name)
+	}
+	return ValidName(s.Name) && len(s.Name) <= MaxNameLen
 }
 
 // validConsumer checks the reference to a consumer that the user made.

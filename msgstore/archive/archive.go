@@ -63,7 +63,7 @@ type Entry struct {
 }
 
 // Writer writes a version 2 archive: State, then each Consumer that the state
-// announces, then each Message in ascending order, then Close.
+// announces, then each Message in ascending order, then Close; and Stop in any case.
 type Writer struct {
 	s2   *s2.Writer
 	buf  []byte
@@ -142,6 +142,10 @@ func (w *Writer) Close() error {
 	}
 	return w.s2.Close()
 }
+
+// Stop ends the work on an archive that is complete or given up: a goroutine that
+// writes what is compressed has ended when it returns.
+func (w *Writer) Stop() { w.s2.Reset(nil) }
 
 // Reader reads an archive of either version.
 type Reader struct {

@@ -29,7 +29,7 @@ var allowed = regexp.MustCompile(`^(meta\.inf|meta\.sum|msgs/[1-9][0-9]{0,18}\.b
 // errorsName is the entry by which a server says why it stopped.
 const errorsName = "errors.txt"
 
-// TarWriter writes a version 1 archive.
+// TarWriter writes a version 1 archive: files, then Close; and Stop in any case.
 type TarWriter struct {
 	s2  *s2.Writer
 	tar *tar.Writer
@@ -64,6 +64,9 @@ func (w *TarWriter) Close() error {
 	}
 	return w.s2.Close()
 }
+
+// Stop is Writer.Stop.
+func (w *TarWriter) Stop() { w.s2.Reset(nil) }
 
 type tarFiles struct{ t *tar.Reader }
 

@@ -179,6 +179,7 @@ func (s *stream) snapshot(dir string, consumers []*consumer) error {
 // decompressed.
 func (s *stream) writeArchive(w io.Writer, consumers []*consumer) error {
 	tw := archive.NewTarWriter(w)
+	defer tw.Stop()
 	modified := s.cfg.Created
 	put := func(name string, content []byte) error { return tw.File(name, modified, content) }
 	if err := put("meta.inf", s.metaRaw); err != nil {
