@@ -74,9 +74,9 @@ func (a *Account) createStream(cfg *jsapi.StreamConfig) (st *Stream, created boo
 		a.mu.Unlock()
 		return nil, false, err
 	}
-	if a.overlaps(cfg) {
+	if err := a.checkOthers(cfg); err != nil {
 		a.mu.Unlock()
-		return nil, false, jsapi.ErrStreamSubjectOverlap
+		return nil, false, err
 	}
 	reserved := growth(cfg, nil)
 	if err := a.engine.tryReserve(cfg.Storage, reserved); err != nil {
@@ -105,6 +105,23 @@ func (a *Account) add(st *Stream) {
 	st.reserved = true
 	a.streams[st.name] = st
 	a.mu.Unlock()
+}
+
+// checkOthers looks at the streams that there are, and at those that are being made or
+// changed, which the checks of a request by itself may have missed. Under a.mu.
+func (a *Account) checkOthers(cfg *jsapi.StreamConfig) *jsapi.Error {
+	if a.overlaps(cfg) {
+		return jsapi.ErrStreamSubjectOverlap
+	}
+	return jsapi.CheckCycle(cfg, func(name string) *jsapi.StreamConfig {
+		if p := a.pending[name]; p != nil && p.config != nil {
+			return p.config
+		}
+		if st := a.streams[name]; st != nil {
+			return st.Config()
+		}
+		return nil
+	})
 }
 
 // overlaps reports whether a subject of cfg belongs to another stream. Under a.mu.
@@ -342,9 +359,9 @@ func (a *Account) updateStream(cfg *jsapi.StreamConfig) (*Stream, *jsapi.Error) 
 		a.mu.Unlock()
 		return nil, err
 	}
-	if a.overlaps(cfg) {
+	if err := a.checkOthers(cfg); err != nil {
 		a.mu.Unlock()
-		return nil, jsapi.ErrStreamSubjectOverlap
+		return nil, err
 	}
 	grow := growth(cfg, old)
 	if err := a.engine.tryReserve(cfg.Storage, max(grow, 0)); err != nil {

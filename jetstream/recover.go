@@ -155,16 +155,17 @@ func (e *Engine) purgeAccount(bus Bus, name string, reply []byte) {
 
 func (e *Engine) deleteAccount(name string) {
 	if a := e.Account(name); a != nil {
-		for _, st := range a.Streams() {
-			if err := a.deleteStream(st.name); err != nil {
-				e.event(ErrorEvent{"purging account " + name + ": deleting stream " + st.name + ": " + err.Description})
+		for _, stream := range a.streamNames("") {
+			if err := a.deleteStream(stream); err != nil {
+				e.event(ErrorEvent{"purging account " + name + ": deleting stream " + stream + ": " + err.Description})
 			}
 		}
-		defer func() { // their files are gone as well
-			a.mu.Lock()
-			clear(a.offline)
-			a.mu.Unlock()
-		}()
+		a.mu.Lock() // nothing is made meanwhile
+		defer a.mu.Unlock()
+		if len(a.streams)+len(a.pending) > 0 { // made since, or being restored: they stay
+			return
+		}
+		defer clear(a.offline) // their files are gone as well
 	}
 	if e.disk.host == nil {
 		return

@@ -110,8 +110,8 @@ func (a *Account) beginRestore(cfg *jsapi.StreamConfig) (*restore, *jsapi.Error)
 	if a.streams[cfg.Name] != nil || a.offline[cfg.Name] != nil || a.pending[cfg.Name] != nil {
 		return nil, jsapi.ErrStreamNameExistRestoreFailed
 	}
-	if a.overlaps(cfg) {
-		return nil, jsapi.ErrStreamSubjectOverlap
+	if err := a.checkOthers(cfg); err != nil {
+		return nil, err
 	}
 	if err := a.engine.tryReserve(cfg.Storage, growth(cfg, nil)); err != nil {
 		return nil, err

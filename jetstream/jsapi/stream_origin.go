@@ -220,6 +220,12 @@ func checkExternals(c *StreamConfig, env *Environment) *Error {
 // filter, or if the filter can match a subject of the stream that holds it. Ways
 // that only meet again are none.
 func checkCycle(c *StreamConfig, env *Environment) *Error {
+	return CheckCycle(c, env.stream)
+}
+
+// CheckCycle is the check for cycles among the streams that stream tells of by name; nil
+// where there is none.
+func CheckCycle(c *StreamConfig, stream func(name string) *StreamConfig) *Error {
 	onWay := make(map[string]bool)
 	done := make(map[string]bool)
 	var cyclic func(of *StreamConfig) bool
@@ -236,7 +242,7 @@ func checkCycle(c *StreamConfig, env *Environment) *Error {
 				}
 				continue
 			}
-			if next := env.stream(o.Name); next != nil && !done[o.Name] && cyclic(next) {
+			if next := stream(o.Name); next != nil && !done[o.Name] && cyclic(next) {
 				return true
 			}
 		}
