@@ -328,6 +328,64 @@ func (c *Consumer) item(it *consumerItem, buf []byte, now int64) {
 	}
 }
 
+// settleEvents gives the machine all stream events that wait. Under state.
+func (c *Consumer) settleEvents() {
+	c.in.mu.Lock()
+	events := c.in.events
+	c.in.events = nil
+	c.in.ring = c.in.ring || len(events) > 0 // a turn is under way: it must not find nothing
+	c.in.mu.Unlock()
+	for i := range events {
+		c.event(&events[i])
+	}
+}
+
+// settleItems gives the machine what clients said before the end. Under state.
+func (c *Consumer) settleItems() {
+	c.in.mu.Lock()
+	items, buf, bound := c.in.items, c.in.buf, c.in.bound
+	c.in.items, c.in.buf, c.in.bound = nil, nil, boundAsBefore
+	c.in.ring = c.in.ring || len(items) > 0 // as above
+	c.in.mu.Unlock()
+	now := time.Now().UnixNano()
+	c.rebind(bound, now)
+	for i := range items {
+		c.item(&items[i], buf, now)
+	}
+}
+
+// end stops a consumer: nothing is taken or delivered any more, and waiting
+// requests get the status, if there is one.
+func (c *Consumer) end(status string, remaining bool) {
+	c.in.mu.Lock()
+	c.in.closed = true
+	c.in.mu.Unlock()
+	c.state.Lock()
+	c.gone = true
+	c.stopSeeking()
+	stop := c.stopWatch
+	c.stopWatch = nil
+	c.settleItems()
+	if status != "" {
+		c.m.EndRequests(status, remaining)
+	}
+	t := turnScratch.Get().(*consumerTurn)
+	t.pub = c.stream.account.publishers.Get().(Publisher)
+	c.effects(t, time.Now().UnixNano())
+	c.record(t)
+	c.m.Close()
+	c.stream.engine.timers.disarm(&c.timer)
+	c.state.Unlock()
+	t.pub.Flush()
+	c.stream.account.publishers.Put(t.pub)
+	t.pub = nil
+	c.released(t)
+	turnScratch.Put(t)
+	if stop != nil {
+		stop()
+	}
+}
+
 // rearm sets the timer to the machine's deadline. Under state.
 func (c *Consumer) rearm(now int64) {
 	if c.gone {
@@ -351,3 +409,5 @@ func (c *Consumer) rearm(now int64) {
 
 // Interest makes the consumer the machine's world, with Random and ID.
 func (c *Consumer) Interest(reply string) bool { return c.stream.account.bus.Interest(reply, "") }
+
+var _ consumer.World = (*Consumer)(nil)

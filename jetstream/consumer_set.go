@@ -8,11 +8,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/natsd/natsd/internal/prefetch"
-	"github.com/natsd/natsd/jetstream/consumer"
 	"github.com/natsd/natsd/jetstream/jsapi"
 	"github.com/natsd/natsd/msgstore/commit"
 	"github.com/natsd/natsd/subjecttree"
@@ -384,18 +382,6 @@ func (cs *consumerSet) removed(seq uint64, subject string) {
 	cs.run()
 }
 
-// settleEvents gives the machine all stream events that wait. Under state.
-func (c *Consumer) settleEvents() {
-	c.in.mu.Lock()
-	events := c.in.events
-	c.in.events = nil
-	c.in.ring = c.in.ring || len(events) > 0 // a turn is under way: it must not find nothing
-	c.in.mu.Unlock()
-	for i := range events {
-		c.event(&events[i])
-	}
-}
-
 // interested reports whether a consumer's filter matches subject, so that a
 // stream with interest retention stores the message. Called once per message.
 func (cs *consumerSet) interested(subject string) bool {
@@ -556,51 +542,3 @@ func (c *Consumer) Config() *jsapi.ConsumerConfig { return c.config.Load() }
 
 // Info describes the consumer as LIST does.
 func (c *Consumer) Info() *jsapi.ConsumerInfo { return c.info(false) }
-
-// end stops a consumer: nothing is taken or delivered any more, and waiting
-// requests get the status, if there is one.
-func (c *Consumer) end(status string, remaining bool) {
-	c.in.mu.Lock()
-	c.in.closed = true
-	c.in.mu.Unlock()
-	c.state.Lock()
-	c.gone = true
-	c.stopSeeking()
-	stop := c.stopWatch
-	c.stopWatch = nil
-	c.settleItems()
-	if status != "" {
-		c.m.EndRequests(status, remaining)
-	}
-	t := turnScratch.Get().(*consumerTurn)
-	t.pub = c.stream.account.publishers.Get().(Publisher)
-	c.effects(t, time.Now().UnixNano())
-	c.record(t)
-	c.m.Close()
-	c.stream.engine.timers.disarm(&c.timer)
-	c.state.Unlock()
-	t.pub.Flush()
-	c.stream.account.publishers.Put(t.pub)
-	t.pub = nil
-	c.released(t)
-	turnScratch.Put(t)
-	if stop != nil {
-		stop()
-	}
-}
-
-// settleItems gives the machine what clients said before the end. Under state.
-func (c *Consumer) settleItems() {
-	c.in.mu.Lock()
-	items, buf, bound := c.in.items, c.in.buf, c.in.bound
-	c.in.items, c.in.buf, c.in.bound = nil, nil, boundAsBefore
-	c.in.ring = c.in.ring || len(items) > 0 // as above
-	c.in.mu.Unlock()
-	now := time.Now().UnixNano()
-	c.rebind(bound, now)
-	for i := range items {
-		c.item(&items[i], buf, now)
-	}
-}
-
-var _ consumer.World = (*Consumer)(nil)
