@@ -12,6 +12,9 @@ import (
 
 // checkTransform says whether subjects of src can be mapped to dest.
 func checkTransform(src, dest string) error {
+	if len(src) > jsapi.MaxSubject || len(dest) > jsapi.MaxSubject {
+		return subjecttree.ErrBadSubject
+	}
 	_, err := subjecttree.NewTransform(src, dest)
 	return err
 }

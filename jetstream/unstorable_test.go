@@ -14,6 +14,7 @@ func TestUnstorableAlone(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
 		c.create("S", `"subjects":["s.*"],"subject_transform":{"src":"s.*","dest":"t.{{split(1,-)}}"},"allow_atomic":true,"allow_batched":true`)
 		long := strings.Repeat("x", 40_000)
+		c.want(`"err_code":10156`, "$JS.API.STREAM.CREATE.T", `{"name":"T","subjects":["u.*"],"subject_transform":{"src":"u.*","dest":"`+strings.Repeat("a.", 40_000)+`$1"}}`)
 		c.create("L", `"subjects":["l.*"],"subject_transform":{"src":"l.*","dest":"m.$1.$1"}`)
 		for _, tc := range []struct{ stream, good, bad string }{
 			{"S", "s.a", "s.-"},

@@ -289,7 +289,7 @@ func (c *ConsumerConfig) checkMode(r *ConsumerRules) *Error {
 		switch {
 		case !subjecttree.Literal(c.DeliverSubject):
 			return ErrConsumerDeliverToWildcards
-		case !subjecttree.Valid(c.DeliverSubject):
+		case !validSubject(c.DeliverSubject):
 			return ErrConsumerInvalidDeliverSubject
 		case matchedByAny(c.DeliverSubject, r.Stream.Subjects):
 			return ErrConsumerDeliverCycle
@@ -352,7 +352,7 @@ func (c *ConsumerConfig) checkFilters(*ConsumerRules) *Error {
 	if c.FilterSubject != "" && len(c.FilterSubjects) > 0 {
 		return ErrConsumerDuplicateFilterSubjects
 	}
-	if c.FilterSubject != "" && !subjecttree.Valid(c.FilterSubject) {
+	if c.FilterSubject != "" && !validSubject(c.FilterSubject) {
 		return ErrStreamInvalidConfig.With("invalid subject")
 	}
 	if len(c.FilterSubjects) > maxSubjects {
@@ -363,7 +363,7 @@ func (c *ConsumerConfig) checkFilters(*ConsumerRules) *Error {
 		switch {
 		case f == "":
 			return ErrConsumerEmptyFilter
-		case !subjecttree.Valid(f):
+		case !validSubject(f):
 			return ErrStreamInvalidConfig.With("invalid subject")
 		case !before.add(f):
 			return ErrConsumerOverlappingSubjectFilters

@@ -10,6 +10,14 @@ const (
 	maxSources  = 2_000  // each is a consumer at its origin, too
 )
 
+// MaxSubject is the longest subject of a message, in bytes: what a record can hold. A
+// longer one in a configuration would match nothing, and cost memory for each token.
+const MaxSubject = 1<<16 - 1
+
+func validSubject(s string) bool { return len(s) <= MaxSubject && subjecttree.Valid(s) }
+
+func validLiteral(s string) bool { return len(s) <= MaxSubject && subjecttree.ValidPublish(s) }
+
 // filterSet is filters of which none lies within another one.
 type filterSet struct {
 	set subjecttree.PatternSet[struct{}]

@@ -236,7 +236,7 @@ func checkSubjects(c *StreamConfig, env *Environment) *Error {
 		c.Subjects = []string{c.Name}
 	}
 	for _, s := range c.Subjects {
-		if !subjecttree.Valid(s) {
+		if !validSubject(s) {
 			return invalid("invalid subject")
 		}
 	}
@@ -305,7 +305,7 @@ func checkStreamTransform(c *StreamConfig, env *Environment) *Error {
 	if t == nil {
 		return nil
 	}
-	if t.Source != "" && !subjecttree.Valid(t.Source) {
+	if t.Source != "" && !validSubject(t.Source) {
 		return ErrStreamTransformInvalidSource.With("invalid subject " + t.Source)
 	}
 	if t.Destination == "" {

@@ -190,3 +190,38 @@ func FuzzStreamConfig(f *testing.F) {
 		}
 	})
 }
+
+// Subjects that no message could have cost memory by their tokens.
+func TestLongSubjects(t *testing.T) {
+	longest := strings.Repeat("a.", MaxSubject/2) + "a"
+	long := longest + "a"
+	for config, errCode := range map[string]uint16{
+		`{"name":"A","subjects":["S"]}`:                                                       10052,
+		`{"name":"A","mirror":{"name":"O","filter_subject":"S"}}`:                             10049,
+		`{"name":"A","mirror":{"name":"O","subject_transforms":[{"src":"S","dest":""}]}}`:     10151,
+		`{"name":"A","sources":[{"name":"O","filter_subject":"S"}]}`:                          10049,
+		`{"name":"A","sources":[{"name":"O","subject_transforms":[{"src":"S","dest":""}]}]}`:  10145,
+		`{"name":"A","sources":[{"name":"S","external":{"api":"x","deliver":""}}]}`:           10141,
+		`{"name":"A","sources":[{"name":"O","external":{"api":"S","deliver":""}}]}`:           10052,
+		`{"name":"A","sources":[{"name":"O","external":{"api":"x","deliver":"S"}}]}`:          10024,
+		`{"name":"A","sources":[{"name":"O","consumer":{"name":"c","deliver_subject":"S"}}]}`: 10215,
+		`{"name":"A","subject_transform":{"src":"S","dest":""}}`:                              10155,
+	} {
+		for subject, want := range map[string]uint16{longest: 0, long: errCode} {
+			var c StreamConfig
+			if err := json.Unmarshal([]byte(strings.Replace(config, `"S"`, `"`+subject+`"`, 1)), &c); err != nil {
+				t.Fatal(err)
+			}
+			if err := CheckStream(&c, testEnvironment()); want == 0 && err != nil || want != 0 && (err == nil || err.ErrCode != want) {
+				t.Errorf("%s with %d bytes: %.200v", config, len(subject), err)
+			}
+		}
+	}
+	for subject, want := range map[string]bool{longest: true, long: false} {
+		for _, c := range []*ConsumerConfig{{FilterSubject: subject}, {FilterSubjects: []string{subject, "b"}}, {DeliverSubject: subject}} {
+			if err := c.Revive("k"); (err == nil) != want {
+				t.Errorf("%d bytes: %.200v", len(subject), err)
+			}
+		}
+	}
+}

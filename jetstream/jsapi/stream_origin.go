@@ -41,7 +41,7 @@ func checkMirror(c *StreamConfig, env *Environment) *Error {
 	}
 	var before filterSet
 	for _, t := range m.SubjectTransforms {
-		if t.Source != "" && !subjecttree.Valid(t.Source) {
+		if t.Source != "" && !validSubject(t.Source) {
 			return ErrMirrorInvalidSubjectFilter.With("invalid subject " + t.Source)
 		}
 		if t.Destination != "" {
@@ -104,7 +104,7 @@ func checkSources(c *StreamConfig, env *Environment) *Error {
 		}
 		var before filterSet
 		for _, t := range s.SubjectTransforms {
-			if t.Source != "" && !subjecttree.Valid(t.Source) {
+			if t.Source != "" && !validSubject(t.Source) {
 				return ErrSourceInvalidSubjectFilter.With("invalid subject " + t.Source)
 			}
 			if t.Destination != "" {
@@ -140,7 +140,7 @@ func tooSmall(c, origin *StreamConfig) bool {
 // one becomes a part of subjects and headers.
 func (s *StreamSource) validName() bool {
 	if s.External != nil {
-		return subjecttree.ValidPublish(s.Name)
+		return validLiteral(s.Name)
 	}
 	return ValidName(s.Name) && len(s.Name) <= MaxNameLen
 }
@@ -151,7 +151,7 @@ func (s *StreamSource) validConsumer() bool {
 	if c == nil {
 		return true
 	}
-	return ValidName(c.Name) && subjecttree.ValidPublish(c.DeliverSubject) &&
+	return ValidName(c.Name) && validLiteral(c.DeliverSubject) &&
 		s.OptStartSeq == 0 && s.OptStartTime == nil && s.FilterSubject == ""
 }
 
@@ -190,7 +190,7 @@ func checkExternals(c *StreamConfig, env *Environment) *Error {
 			continue
 		}
 		p := o.External.DeliverPrefix
-		if !subjecttree.ValidPublish(p) {
+		if !validLiteral(p) {
 			return ErrStreamInvalidExternalDeliverySubj.With(p)
 		}
 		for _, s := range subjects {
@@ -204,7 +204,7 @@ func checkExternals(c *StreamConfig, env *Environment) *Error {
 			continue
 		}
 		p := o.External.APIPrefix
-		if !subjecttree.ValidPublish(p) {
+		if !validLiteral(p) {
 			return invalid("stream external api prefix %q must be a valid subject without wildcards", p)
 		}
 		if p == "$JS.API" {
@@ -274,11 +274,11 @@ func matchesAny(subjects, filters []string) bool {
 // checkOriginFilters are checks that the reference makes while it creates the
 // stream, and so with another error.
 func checkOriginFilters(c *StreamConfig, env *Environment) *Error {
-	if m := c.Mirror; m != nil && m.FilterSubject != "" && !subjecttree.Valid(m.FilterSubject) {
+	if m := c.Mirror; m != nil && m.FilterSubject != "" && !validSubject(m.FilterSubject) {
 		return ErrStreamCreate.With(fmt.Sprintf("subject filter '%s' for the mirror invalid subject", m.FilterSubject))
 	}
 	for _, s := range c.Sources {
-		if s.FilterSubject != "" && !subjecttree.Valid(s.FilterSubject) {
+		if s.FilterSubject != "" && !validSubject(s.FilterSubject) {
 			return ErrStreamCreate.With(fmt.Sprintf("subject filter '%s' for the source: invalid subject", s.FilterSubject))
 		}
 	}
