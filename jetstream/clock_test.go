@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
 
 // inMemory runs a test on virtual time with an engine that touches no disk.
@@ -69,6 +71,39 @@ func TestMaxAge(t *testing.T) {
 		synctest.Wait()
 		if s := a.Stream("S").state(false); s.Msgs != 1 || s.FirstSeq != 2 {
 			t.Errorf("after max_age: %+v", s)
+		}
+	})
+}
+
+// What expired while no server ran is gone when the stream is there again, not a timer
+// later.
+func TestExpiredMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{FS: crashfs.New(1), StoreDir: "/store", ServerName: "S1", MaxMemory: -1, MaxStore: -1, Events: func(Event) {}}
+		open := func() (*Engine, *Account, *client) {
+			e, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bus := &testBus{}
+			a, err := e.AddAccount("A", bus, &AccountConfig{Limits: unlimited})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e, a, newClient(t, bus)
+		}
+		e, _, c := open()
+		c.request("$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"max_age":1000000000,"allow_msg_ttl":true}`)
+		c.wantReply(`{"stream":"S","seq":1}`, "s", "x")
+		c.wantReply(`{"stream":"S","seq":2}`, "s", "x", "Nats-TTL: never")
+		c.wantReply(`{"stream":"S","seq":3}`, "s", "x")
+		e.Close()
+		time.Sleep(time.Minute)
+		e, a, _ := open()
+		defer e.Close()
+		synctest.Wait()
+		if s := a.Stream("S").state(false); s.Msgs != 1 || s.FirstSeq != 2 || s.LastSeq != 3 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

@@ -189,14 +189,12 @@ func (st *Stream) stored(msgs, bytes int64, seq uint64, subject string) {
 	}
 }
 
-// serve subscribes to what the configuration says and starts the timers.
+// serve removes what has expired meanwhile, subscribes to what the configuration says
+// and starts the timers.
 func (st *Stream) serve() {
+	st.do(st.expire)
 	st.subscribe(st.Config())
-	st.do(func() {
-		st.armExpiry()
-		st.armDedup()
-		st.startOrigins()
-	})
+	st.do(st.startOrigins)
 }
 
 // subscribe makes the stream's subscriptions those of cfg. A subject that stays
