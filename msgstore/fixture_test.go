@@ -129,10 +129,13 @@ func (c *fixtureCase) options() check.Options {
 const rounds = 3
 
 func (c *fixtureCase) open(t *testing.T) {
+	before := contents(t, c.dir)
+	var damaged []msgstore.Damaged
 	reported := map[string]bool{} // damage, by events
 	h, err := msgstore.NewHost(c.dir, msgstore.HostOptions{Manual: true, Events: func(e msgstore.Event) {
 		switch e := e.(type) {
 		case msgstore.Damaged:
+			damaged = append(damaged, e)
 			what := map[bool]string{true: "torn write", false: "damage"}[e.Torn]
 			reported[fmt.Sprintf("%s in block %d, sequences %d to %d", what, e.Block, e.First, e.Last)] = true
 		case msgstore.BlocksMissing:
@@ -151,9 +154,16 @@ func (c *fixtureCase) open(t *testing.T) {
 			if !errors.Is(err, want) {
 				t.Errorf("%v, want %v", err, want)
 			}
+			name := filepath.Join("jetstream", truth.Account, "streams", truth.Name)
+			for file, content := range contents(t, dir) {
+				if original, ok := before[filepath.Join(name, file)]; !ok || !bytes.Equal(original, content) {
+					t.Errorf("%s: %s was touched", truth.Name, file)
+				}
+			}
 			c.printf("open %s > %s: %v", truth.Account, truth.Name, err)
 			continue
 		}
+		c.configured(t, dir, truth)
 		shown := ""
 		for round := range rounds {
 			line := c.openStream(t, h, truth)
@@ -170,11 +180,13 @@ func (c *fixtureCase) open(t *testing.T) {
 	for _, line := range slices.Sorted(maps.Keys(reported)) {
 		c.printf("     reported: %s", line)
 	}
+	c.kept(t, before, damaged)
 }
 
 func (c *fixtureCase) openStream(t *testing.T, h *msgstore.Host, truth *fixture.Stream) string {
 	t.Helper()
-	s, err := msgstore.OpenFileStore(h, fixtureConfig(t, truth.Config), msgstore.FileOptions{Account: truth.Account, Keys: c.ring(t)})
+	cfg := fixtureConfig(t, truth.Config)
+	s, err := msgstore.OpenFileStore(h, cfg, msgstore.FileOptions{Account: truth.Account, Keys: c.ring(t)})
 	if err != nil {
 		t.Fatalf("open %s: %v", truth.Name, err)
 	}
@@ -231,7 +243,11 @@ func (c *fixtureCase) openStream(t *testing.T, h *msgstore.Host, truth *fixture.
 		if tracked := w.NumSubjects > 0; tracked && state.NumSubjects != w.NumSubjects {
 			t.Errorf("%s: %d subjects, want %d", truth.Name, state.NumSubjects, w.NumSubjects)
 		}
+		if subjects := s.SubjectsTotals(">"); len(w.Subjects) > 0 && !maps.Equal(subjects, w.Subjects) {
+			t.Errorf("%s: subjects %v, want %v", truth.Name, subjects, w.Subjects)
+		}
 	}
+	c.expiries(t, s, cfg, truth)
 	if want := w.LastSeq - uint64(len(torn[c.Name])); state.LastSeq != want {
 		t.Errorf("%s: last %d, want %d", truth.Name, state.LastSeq, want)
 	}
@@ -441,7 +457,7 @@ func (c *fixtureCase) recover(t *testing.T) {
 			}
 			g := got.Consumers[want.Name]
 			if g == nil || g.Delivered != want.Stored.Delivered.Stream || g.DeliveredConsumer != want.Stored.Delivered.Consumer ||
-				g.Floor != want.Stored.AckFloor.Stream || g.FloorConsumer != want.Stored.AckFloor.Consumer || len(g.Pending) != len(want.Stored.Pending) || !reflect.DeepEqual(g.Redelivered, redelivered(want)) {
+				g.Floor != want.Stored.AckFloor.Stream || g.FloorConsumer != want.Stored.AckFloor.Consumer || !maps.Equal(g.Pending, pending(want)) || !reflect.DeepEqual(g.Redelivered, redelivered(want)) {
 				t.Errorf("%s: consumer %s: %+v, want %+v", r.Stream, want.Name, g, want.Stored)
 			}
 		}
@@ -458,6 +474,14 @@ func (c *fixtureCase) recover(t *testing.T) {
 	if digest(t, c.dir) != before {
 		t.Error("the source was changed")
 	}
+}
+
+func pending(c fixture.Consumer) map[uint64]independent.Pending {
+	m := map[uint64]independent.Pending{}
+	for seq, p := range c.Stored.Pending {
+		m[seq] = independent.Pending{Consumer: p.Consumer, Seconds: p.Seconds}
+	}
+	return m
 }
 
 func redelivered(c fixture.Consumer) map[uint64]uint64 {
