@@ -20,7 +20,10 @@ type slab[T any] struct {
 // maxPlaces is what fits beside the kind in a ref.
 const maxPlaces = 1 << kindShift
 
-func (s *slab[T]) at(i uint32) *T { return &s.chunks[i>>s.shift][i&(1<<s.shift-1)] }
+func (s *slab[T]) at(i uint32) *T {
+	shift := s.shift & 31 // which the compiler need not check then
+	return &s.chunks[i>>shift][i&(1<<shift-1)]
+}
 
 // alloc returns a place that holds the zero value.
 func (s *slab[T]) alloc() uint32 {
