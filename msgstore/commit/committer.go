@@ -80,8 +80,8 @@ const (
 	// cheaper than yielding.
 	gatherLimit = 200 * time.Microsecond
 
-	// gatherPause is for how many rounds a file does not wait for company after it
-	// did so in vain.
+	// gatherPause is for how many rounds, at most, a file does not wait for company
+	// after it did so in vain: one, and twice as many each time.
 	gatherPause = 16
 )
 

@@ -55,6 +55,7 @@ type File struct {
 
 	crowd    int           // mu: ops of the last round, and those that came meanwhile
 	alone    int           // rounds without waiting for company
+	vain     int           // what alone was the last time, 0 if company came
 	syncTime time.Duration // a moving average
 
 	end       int64         // mu: length after all completed rounds

@@ -256,12 +256,11 @@ func (c *Committer) doFile(f *File) {
 }
 
 // gather waits a moment for those who were told of the last round and are about to
-// submit again, if many were waiting then: without it they split into two groups
-// that wait for each other's syncs. Called with the queue's mu held, which it lets go
-// meanwhile.
+// submit again: without it they split into groups that wait for each other's syncs.
+// It goes on while they come, which costs those who are there less than another sync.
+// Called with the queue's mu held, which it lets go meanwhile.
 func (f *File) gather() {
-	want := f.crowd - f.crowd/8
-	if f.kind != kindBlock || f.mode != Always || f.pending.n >= want {
+	if f.kind != kindBlock || f.mode != Always || f.pending.n >= f.crowd {
 		return
 	}
 	if f.alone > 0 {
@@ -270,15 +269,27 @@ func (f *File) gather() {
 	}
 	f.state = busy // nobody else takes it
 	q := f.queue
-	for end := time.Now().Add(min(f.syncTime/2, gatherLimit)); f.pending.n < want; {
-		if time.Now().After(end) {
-			f.alone = gatherPause
-			break
-		}
+	first, came := f.pending.n, f.pending.n
+	now := time.Now()
+	lull := min(f.syncTime/8, gatherLimit/4)
+	for last, end := now, now.Add(min(f.syncTime/2, gatherLimit)); f.pending.n < f.crowd; {
 		q.mu.Unlock()
 		runtime.Gosched()
+		now = time.Now()
 		q.mu.Lock()
+		if f.pending.n > came {
+			came, last = f.pending.n, now
+		}
+		if now.After(end) || now.Sub(last) > lull {
+			break
+		}
 	}
+	if came > first {
+		f.vain = 0
+		return
+	}
+	f.vain = max(1, min(2*f.vain, gatherPause))
+	f.alone = f.vain
 }
 
 // barrier performs a Do or Forget.
