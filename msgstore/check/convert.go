@@ -90,6 +90,9 @@ func (c *conversion) run(path string) (*Converted, error) {
 		if s.plan != nil {
 			return fmt.Errorf("%s > %s: a truncation was interrupted, which a server completes when it starts", s.account, s.stream)
 		}
+		if c.recode && s.keys.sealed && s.exists(filepath.Join(s.dir, "batches")) {
+			return fmt.Errorf("%s > %s: an atomic batch was in flight, whose files have keys of their own: start a server once, which completes it", s.account, s.stream)
+		}
 		s.consumers()
 		for _, f := range s.findings {
 			if f.Severity == Damage {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/natsd/natsd/msgstore/internal/fixture"
@@ -234,5 +235,30 @@ func TestEditMember(t *testing.T) {
 	}
 	if _, err := editMember([]byte(`[1]`), "a", nil); err == nil {
 		t.Error("an array was edited")
+	}
+}
+
+// A batch that was in flight is sealed with keys that a conversion does not change: it
+// would be lost.
+func TestConvertWithStagedBatch(t *testing.T) {
+	ring := Keys{Key: []byte("k"), Cipher: AES}
+	dir := made(t, ring, "", some(t, 3))
+	batches := filepath.Join(dir, "jetstream", "A", "streams", "S", "batches")
+	if err := os.Mkdir(batches, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []Keys{{}, {Key: []byte("new"), Cipher: AES}, {Key: []byte("k"), Cipher: ChaCha}} {
+		if _, err := ConvertCipher(dir, to, Options{Keys: ring}); err == nil || !strings.Contains(err.Error(), "start a server once") {
+			t.Errorf("%v: %v", to.Cipher, err)
+		}
+	}
+	if _, err := ConvertCompression(dir, true, Options{Keys: ring}); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(batches); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ConvertCipher(dir, Keys{}, Options{Keys: ring}); err != nil {
+		t.Error(err)
 	}
 }
