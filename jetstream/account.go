@@ -28,6 +28,7 @@ type Account struct {
 	mirrors map[string][]*Stream      // up-to-date mirrors that answer direct gets for an origin, by its name
 	changed sync.Cond                 // on mu: pending lost an entry
 	stopped bool
+	stops   chan struct{} // closed when stopped is set
 	subs    []Subscription
 
 	usage      accountUsage
@@ -45,6 +46,7 @@ func newAccount(e *Engine, name string, bus Bus, config *AccountConfig) *Account
 		offline: make(map[string]*offlineStream),
 		mirrors: make(map[string][]*Stream),
 	}
+	a.stops = make(chan struct{})
 	a.changed.L = &a.mu
 	a.publishers.New = func() any { return bus.Publisher() }
 	return a
@@ -134,7 +136,10 @@ func (a *Account) start() error {
 // stop ends the service of the account and stops its streams in parallel.
 func (a *Account) stop() {
 	a.mu.Lock()
-	a.stopped = true
+	if !a.stopped {
+		a.stopped = true
+		close(a.stops)
+	}
 	subs := a.subs
 	a.subs = nil
 	for len(a.pending) > 0 {

@@ -208,6 +208,19 @@ func TestPowerCutInRestore(t *testing.T) {
 	}
 }
 
+// A stop of the server does not wait for a client that has left its restore alone.
+func TestStopDuringIdleRestore(t *testing.T) {
+	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+		c.want(`"deliver_subject"`, "$JS.API.STREAM.RESTORE.S", `{"config":{"name":"S","storage":"memory"}}`)
+		synctest.Wait()
+		began := time.Now()
+		a.stop()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it takes %v", took)
+		}
+	})
+}
+
 // A restore under way counts for the server's limit, and one that fails does not.
 func TestRestoreReserves(t *testing.T) {
 	inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {

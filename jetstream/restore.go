@@ -218,6 +218,7 @@ func (rs *restore) next() (restoreChunk, error) {
 		}
 		select {
 		case <-rs.wake:
+		case <-rs.account.stops:
 		case <-stall.C:
 			return restoreChunk{}, errRestoreStalled
 		}
