@@ -57,10 +57,11 @@ type disk struct {
 	hurry  atomic.Bool   // a block waits for its compaction
 	synced atomic.Uint64 // durable position, for the modes other than Always
 
-	maintaining sync.Mutex // one pass at a time; guards the next three
+	maintaining sync.Mutex // one pass at a time; guards the next four
 	stateAt     int64      // host tick of the last write of index.db
 	syncAt      int64      // of the last sync in mode Interval
 	saved       uint64     // changes when index.db was written
+	doubtful    bool       // meta.inf may not be what is in force
 
 	stopping   bool // set under wmu and store.mu; read under either
 	truncating bool // nothing is in flight; guarded by store.mu

@@ -322,6 +322,9 @@ func (f *FileStore) stop(save bool) error {
 	err := w.wait().err
 	d.maintaining.Lock()
 	defer d.maintaining.Unlock()
+	if save {
+		d.restoreMeta()
+	}
 	s.wmu.Lock()
 	if err == nil && s.failed.Load() == nil {
 		err = d.closeTail()

@@ -44,6 +44,7 @@ func (d *disk) maintain(now int64) {
 	}
 	defer d.maintaining.Unlock()
 	s := d.s
+	d.restoreMeta()
 	if s.failed.Load() != nil {
 		d.repair(false)
 		return

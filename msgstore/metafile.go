@@ -195,6 +195,19 @@ func (d *disk) writeMeta(plain []byte) error {
 	return d.renameMeta()
 }
 
+// restoreMeta writes the configuration that is in force, when one that was to take its
+// place was not written as a whole: the next start must not find that. The caller holds
+// maintaining.
+func (d *disk) restoreMeta() {
+	if !d.doubtful {
+		return
+	}
+	d.s.mu.RLock()
+	cfg := d.s.cfg
+	d.s.mu.RUnlock()
+	d.doubtful = d.writeMeta(cfg.metaJSON()) != nil
+}
+
 func (d *disk) renameMeta() error {
 	for _, n := range []string{metaInf, metaSum} {
 		if err := d.fs.Rename(path.Join(d.dir, n+".tmp"), path.Join(d.dir, n)); err != nil {

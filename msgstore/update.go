@@ -47,8 +47,11 @@ func (s *store) UpdateConfig(cfg Config) error {
 			}
 		}
 		if err := d.writeMeta(cfg.metaJSON()); err != nil {
+			d.doubtful = true // a part of it may be there
+			d.restoreMeta()
 			return err
 		}
+		d.doubtful = false
 		s.replaceConfig(cfg)
 		return nil
 	})
