@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
@@ -21,6 +22,9 @@ type dueTimes struct {
 	sched *scheddb.Table // nil if schedules are not allowed
 	// never holds the messages that the age limit does not touch.
 	never map[uint64]struct{}
+	// mortal is the first message that the age limit touches, where Due has found it. Those
+	// before it are in never, so that it is the first one as long as it lives.
+	mortal atomic.Pointer[seqTime]
 	// asked is what Due has returned lately, by sequence.
 	asked map[uint64]asked
 }
@@ -48,6 +52,7 @@ func (d *dueTimes) init(cfg *Config) {
 	if !cfg.AllowMsgTTL {
 		d.ttl, d.never = nil, nil
 	}
+	d.mortal.Store(nil)
 	if !cfg.AllowMsgSchedules {
 		d.sched = nil
 	}
@@ -64,6 +69,7 @@ func (d *dueTimes) clear() {
 		d.sched = new(scheddb.Table)
 	}
 	d.never = nil
+	d.mortal.Store(nil)
 	clear(d.asked)
 }
 
@@ -72,6 +78,7 @@ func (d *dueTimes) truncate(seq uint64) {
 	if d.ttl != nil {
 		d.ttl.RemoveSeqs(func(x uint64) bool { return x > seq })
 	}
+	d.mortal.Store(nil)
 	d.forget(seq+1, math.MaxUint64)
 }
 
@@ -234,11 +241,12 @@ func (s *store) NextDue() int64 {
 		}
 	}
 	if s.cfg.MaxAge > 0 && s.msgs > uint64(len(s.due.never)) {
-		at := s.first.ts
+		at, known := s.first.ts, true
 		if _, never := s.due.never[s.first.seq]; never {
-			// The next one that can expire is not known without a search. Its
-			// time is not before that of the first; Due finds out.
-			at = s.firstMortal()
+			at, known = s.firstMortal()
+		}
+		if !known {
+			return 1 // Due, asked at once, finds out
 		}
 		sooner(nanos.After(at, s.cfg.MaxAge))
 	}
@@ -255,26 +263,15 @@ func (s *store) NextDue() int64 {
 	return next
 }
 
-// firstMortal is the time of the first message with an age limit, as far as it
-// can be told without reading a block.
-func (s *store) firstMortal() int64 {
-	for _, b := range s.blocks {
-		seq, ok := b.nextLive(0)
-		for ok {
-			if _, never := s.due.never[seq]; !never {
-				c := b.cache.Load()
-				if c == nil {
-					return b.first.ts
-				}
-				if n, ok := c.at(seq); ok {
-					return c.time(&c.ents[n])
-				}
-				return b.first.ts
-			}
-			seq, ok = b.nextLive(seq + 1)
-		}
+// firstMortal is the time of the first message with an age limit, if Due has found it
+// since there is one. The caller holds mu for reading.
+func (s *store) firstMortal() (at int64, ok bool) {
+	m := s.due.mortal.Load()
+	if m == nil {
+		return 0, false
 	}
-	return s.last.ts
+	b, _ := s.blockFor(m.seq)
+	return m.ts, b != nil
 }
 
 // Due implements Store.
@@ -324,8 +321,10 @@ type gatherer struct {
 	seen  map[uint64]struct{}
 	start uint64 // next message to look at for its age
 	aged  bool   // no more messages have reached the age limit
-	sched []scheddb.Entry
-	asked bool // for schedules
+
+	mortal bool // one that may was found
+	sched  []scheddb.Entry
+	asked  bool // for schedules
 
 	after wheel.Entry     // that was looked at
 	stale []wheel.Entry   // of messages that are gone
@@ -367,6 +366,10 @@ func (g *gatherer) gather(s *store) error {
 			return err
 		}
 		if _, never := s.due.never[seq]; !never {
+			if !g.mortal {
+				g.mortal = true
+				s.due.mortal.Store(&seqTime{seq, c.time(e)})
+			}
 			at := nanos.After(c.time(e), s.cfg.MaxAge)
 			if g.aged = at > g.now; g.aged {
 				break

@@ -393,6 +393,12 @@ func (m *model) compareDue(t testing.TB, rng *rand.Rand, s Store) {
 		if got := s.NextDue(); got != next && (got > next || m.cfg.MaxAge == 0 || !m.cfg.AllowMsgTTL) {
 			t.Fatalf("next due %d, want %d", got, next)
 		}
+		if m.cfg.MaxAge > 0 && len(want) == 0 {
+			s.Due(now, 1, nil)
+			if got := s.NextDue(); got != next {
+				t.Fatalf("next due %d, want %d", got, next)
+			}
+		}
 		s.ResetState()
 		var got []string
 		for _, d := range s.Due(now, len(want)+1, nil) {

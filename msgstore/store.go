@@ -156,7 +156,8 @@ type Store interface {
 	// Utilization is the number of bytes in use and the number reported.
 	Utilization() (total, reported uint64, err error)
 
-	// NextDue is the time of the earliest age limit, TTL or schedule, or 0.
+	// NextDue is the time of the earliest age limit, TTL or schedule, or 0. It may be too
+	// early: then Due finds nothing, and the next answer is exact.
 	NextDue() int64
 	// Due appends to due at most max things whose time has come, in order of
 	// sequence. The store does nothing about them: the owner removes the
