@@ -76,17 +76,32 @@ func newFailing(t *testing.T, seed uint64) *failing {
 
 func (f *failing) open() {
 	f.t.Helper()
-	opts := f.host
-	opts.FS = f.disk
-	var err error
-	if f.h, err = NewHost("/store", opts); err != nil {
-		f.t.Fatal(err)
+	err := f.tryOpen()
+	if err != nil {
+		f.note("opened: %v", err)
+		f.disk.Inject(nil)
+		err = f.tryOpen()
 	}
-	s, err := OpenFileStore(f.h, f.cfg, f.opts)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.s, f.core = s, &s.store
+	f.disk.Inject(nil)
+}
+
+func (f *failing) tryOpen() error {
+	opts := f.host
+	opts.FS = f.disk
+	h, err := NewHost("/store", opts)
+	if err != nil {
+		return err
+	}
+	s, err := OpenFileStore(h, f.cfg, f.opts)
+	if err != nil {
+		h.Close()
+		return err
+	}
+	f.h, f.s, f.core = h, s, &s.store
+	return nil
 }
 
 // reopen ends the store in some way and opens it again.
@@ -113,7 +128,15 @@ func (f *failing) reopen() {
 		f.s.Stop()
 		f.h.Close()
 	}
+	if f.rng.IntN(3) == 0 {
+		f.opts.Keys = rotated(f.rng, f.opts.Keys)
+		f.note("keys %s, before %s, %v", f.opts.Keys.Key, f.opts.Keys.PrevKey, f.opts.Keys.Cipher)
+	}
+	if f.rng.IntN(2) == 0 {
+		f.arm()
+	}
 	f.open()
+	f.mend()
 	if f.m.last == 0 {
 		st := f.s.State()
 		f.m.first, f.m.lastTime = st.FirstSeq, st.LastTime
