@@ -207,6 +207,7 @@ type reading struct {
 	payload   []byte
 	n         int
 	batch     int // of a pull request; 0: 500
+	requests  int // under way at a time; 0: two, or one of batch 1
 	workers   int // 0: one
 	retention jetstream.RetentionPolicy
 	nak       bool // each message is refused once
@@ -449,9 +450,12 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 	if strings.Contains(string(m.Data), `"error"`) {
 		return Load{}, fmt.Errorf("create consumer: %s", m.Data)
 	}
-	batch, workers := max(r.batch, 1), max(r.workers, 1)
-	if r.batch == 0 {
+	batch, requests, workers := r.batch, r.requests, max(r.workers, 1)
+	if batch == 0 {
 		batch = 500
+	}
+	if requests == 0 {
+		requests = min(batch, 2)
 	}
 	conns := make([]*leanConn, workers)
 	for i := range conns {
@@ -464,7 +468,7 @@ func (r reading) leanPull(ctx context.Context, srv *Server, create string, ack b
 	load, err := measured(srv, r.n, func() error {
 		for i, c := range conns {
 			go func() {
-				err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, r.payload, ackMode{ack, r.nak}, seen.add)
+				err := c.pull("$JS.API.CONSUMER.MSG.NEXT.S0.D", fmt.Sprintf("_INBOX.pull.%d", i), batch, requests, r.payload, ackMode{ack, r.nak}, seen.add)
 				seen.all.set(err)
 			}()
 		}

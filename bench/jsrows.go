@@ -85,6 +85,9 @@ func jsRows(scale float64) []Row {
 	add("lean", "fetch 100, acks", fetches.leanDurable, rateGoal(2), cpuGoal(0.4))
 	single := reading{payload: payload, n: n(20_000), batch: 1}
 	add("lean", "fetch 1, acks", single.leanDurable, rateGoal(2), cpuGoal(0.4))
+	several := large
+	several.batch, several.requests = 1, 100
+	add("lean", "pull 1, 100 under way, acks", several.leanDurable, rateGoal(2), cpuGoal(0.4))
 	storm := large
 	storm.nak = true
 	add("lean", "redelivery storm", storm.leanDurable, rateGoal(2.5), cpuGoal(0.4))

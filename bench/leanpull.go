@@ -6,16 +6,14 @@ import (
 )
 
 // pull takes messages from a pull consumer in batches until the connection
-// closes, with a second request under way when half of a batch has come, so
-// that the consumer never waits for one. It checks the payload of each message
-// and gives the stream sequences to seen, at least once a batch.
-func (c *leanConn) pull(next, inbox string, batch int, payload []byte, mode ackMode, seen func([]uint64)) error {
+// closes, with as many requests under way as it is told: with two the consumer
+// does not wait for the next one while the client takes a batch in. It checks
+// the payload of each message and gives the stream sequences to seen, at least
+// once a batch.
+func (c *leanConn) pull(next, inbox string, batch, requests int, payload []byte, mode ackMode, seen func([]uint64)) error {
 	request := fmt.Sprintf(`{"batch":%d,"expires":30000000000}`, batch)
 	line := fmt.Appendf(nil, "PUB %s %s %d\r\n%s\r\n", next, inbox, len(request), request)
-	out := append([]byte(nil), line...)
-	if batch > 1 {
-		out = append(out, line...)
-	}
+	out := bytes.Repeat(line, requests)
 	if _, err := c.Write(out); err != nil {
 		return err
 	}
