@@ -145,7 +145,11 @@ func (c *Consumer) reportMissing(want []uint64, got []msgstore.StoredMsg) {
 // size that was sent, and false if the rest of the batch is not wanted now.
 // Under state.
 func (c *Consumer) send(t *consumerTurn, msg *msgstore.StoredMsg, now int64) (int, bool) {
-	meta := consumer.Message{Seq: msg.Seq, Time: msg.Time, Subject: len(msg.Subject), Header: len(msg.Header), Data: len(msg.Data), Scratch: t.reply}
+	// Field by field: what a composite literal puts together on the stack is copied from
+	// there in larger pieces than it was written in, for which the processor must wait.
+	var meta consumer.Message
+	meta.Seq, meta.Time, meta.Scratch = msg.Seq, msg.Time, t.reply
+	meta.Subject, meta.Header, meta.Data = len(msg.Subject), len(msg.Header), len(msg.Data)
 	for {
 		d, verdict := c.m.Offer(&meta, now)
 		switch verdict {

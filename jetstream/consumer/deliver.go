@@ -251,7 +251,9 @@ func (m *Machine) Offer(msg *Message, now int64) (*Delivery, Verdict) {
 	o.stamp = msg.Time
 	reply := s.text.append(msg.Scratch[:0], m.opts.AckPrefix, count, msg.Seq, m.dnext, msg.Time, pending)
 	o.size = msg.Subject + len(reply) + msg.content(m.is.bare)
-	o.d = Delivery{Reply: reply, Seq: msg.Seq, ConsumerSeq: m.dnext, Count: count, Pending: pending, HeadersOnly: m.is.bare}
+	// Field by field: to put a Delivery together and copy it costs as much as the text.
+	o.d.Reply, o.d.Seq, o.d.ConsumerSeq = reply, msg.Seq, m.dnext
+	o.d.Count, o.d.Pending, o.d.HeadersOnly = count, pending, m.is.bare
 	if m.is.push {
 		if !m.push.active || m.stalled() || m.waitForRate(o.size, now) {
 			return nil, Stop

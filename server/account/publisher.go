@@ -54,7 +54,8 @@ func (pub *Publisher) DeliverOn(r *Route, subject, reply, header, payload []byte
 func (pub *Publisher) deliver(kept *match, route, subject, reply, header, payload []byte) bool {
 	p := &pub.p
 	m := &pub.msg
-	*m = Msg{Subject: route, Show: subject, Payload: payload}
+	m.Set(route, nil, nil, payload)
+	m.Show = subject
 	if len(reply) > 0 {
 		m.Reply = p.Keep(reply)
 	}
