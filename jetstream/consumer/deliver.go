@@ -199,7 +199,7 @@ func (m *Machine) Missing(seq uint64) {
 func (m *Machine) Scanned(through uint64) {
 	if len(m.list) == 0 && m.next <= through {
 		m.next = through + 1
-		m.step(consumerstate.Step{Kind: consumerstate.StepScanned, SSeq: through})
+		m.step(&consumerstate.Step{Kind: consumerstate.StepScanned, SSeq: through})
 	}
 }
 

@@ -80,7 +80,7 @@ func (m *Machine) Steps() []consumerstate.Step {
 }
 
 // step records a change. Neighbours become one step.
-func (m *Machine) step(s consumerstate.Step) {
+func (m *Machine) step(s *consumerstate.Step) {
 	w := m.work()
 	if n := len(w.steps); n > 0 && s.Num == 1 {
 		l := &w.steps[n-1]
@@ -89,15 +89,15 @@ func (m *Machine) step(s consumerstate.Step) {
 			return
 		}
 	}
-	w.steps = append(w.steps, s)
+	w.steps = append(w.steps, *s)
 }
 
 func (m *Machine) acked(sseq, dseq uint64) {
-	m.step(consumerstate.Step{Kind: consumerstate.StepAcked, SSeq: sseq, DSeq: dseq, Num: 1})
+	m.step(&consumerstate.Step{Kind: consumerstate.StepAcked, SSeq: sseq, DSeq: dseq, Num: 1})
 }
 
 func (m *Machine) sentTo(sseq, dseq uint64, count uint32, at int64) {
-	m.step(consumerstate.Step{Kind: consumerstate.StepDelivered, SSeq: sseq, DSeq: dseq, DC: uint64(count), Time: at, Num: 1})
+	m.step(&consumerstate.Step{Kind: consumerstate.StepDelivered, SSeq: sseq, DSeq: dseq, DC: uint64(count), Time: at, Num: 1})
 }
 
 func (m *Machine) release(seq uint64) {

@@ -396,7 +396,7 @@ func (m *Machine) follow(first uint64) {
 	m.raise(first)
 	m.delivered.Stream = max(m.delivered.Stream, min(first, m.next)-1)
 	m.floor = Position{Consumer: m.dnext - 1, Stream: m.delivered.Stream}
-	m.step(consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
+	m.step(&consumerstate.Step{Kind: consumerstate.StepUpdateStarting, SSeq: m.delivered.Stream})
 }
 
 // floorLag is how far the floor may stay below the stream's first sequence

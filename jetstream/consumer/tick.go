@@ -198,7 +198,7 @@ func (m *Machine) Reset(seq uint64, now int64) uint64 {
 	m.activity = now
 	m.push.used, m.push.covered, m.push.outstanding = 0, 0, ""
 	m.notBefore = 0
-	m.step(consumerstate.Step{Kind: consumerstate.StepReset, SSeq: seq - 1})
+	m.step(&consumerstate.Step{Kind: consumerstate.StepReset, SSeq: seq - 1})
 	return seq
 }
 
