@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/natsd/natsd/jetstream/jsapi"
+	"github.com/natsd/natsd/msgstore"
 	"github.com/natsd/natsd/msgstore/consumerstate"
 	"github.com/natsd/natsd/msgstore/vfs/crashfs"
 )
@@ -193,4 +195,41 @@ func TestPowerCutAfterRemovals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterestInLastMessages: a consumer that begins with the last message of each
+// subject does not keep the others, which it passes over.
+func TestInterestInLastMessages(t *testing.T) {
+	for _, policy := range []string{"explicit", "all", "none"} {
+		inMemory(t, Options{}, func(t *testing.T, a *Account, c *client) {
+			c.create("S", `"subjects":["s.>"],"retention":"interest"`)
+			c.want(`"name":"k"`, "$JS.API.CONSUMER.CREATE.S.k", `{"stream_name":"S","config":{"durable_name":"k","ack_policy":"all"}}`)
+			for _, subject := range []string{"s.a", "s.b", "s.b", "s.b"} {
+				c.request(subject, "m")
+			}
+			c.want(`"num_pending":2`, "$JS.API.CONSUMER.CREATE.S.last", `{"stream_name":"S","config":{"durable_name":"last","ack_policy":"`+policy+`","deliver_policy":"last_per_subject","filter_subject":"s.>"}}`)
+			in := c.subscribe("in")
+			c.publish("$JS.API.CONSUMER.MSG.NEXT.S.last", "in", "1")
+			next(t, in)
+			c.publish("$JS.API.CONSUMER.MSG.NEXT.S.k", "in", "4")
+			for range 3 {
+				next(t, in)
+			}
+			c.request(next(t, in).reply, "+ACK")
+			left := 2 // the one that is pending, and the one to come
+			if policy == "none" {
+				left = 1
+			}
+			synctest.Wait()
+			if n := streamMsgs(a, "S"); n != left {
+				t.Errorf("%s: %d messages, want %d", policy, n, left)
+			}
+		})
+	}
+}
+
+func streamMsgs(a *Account, name string) int {
+	var s msgstore.State
+	a.Stream(name).Store().FastState(&s)
+	return int(s.Msgs)
 }

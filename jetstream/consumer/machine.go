@@ -479,10 +479,14 @@ func (m *Machine) Needs(seq uint64) bool {
 	if seq <= m.floor.Stream {
 		return false
 	}
-	if m.cfg.AckPolicy != jsapi.AckExplicit || seq >= m.next {
+	if m.pend.find(seq) != nil {
 		return true
 	}
-	return m.pend.find(seq) != nil
+	if len(m.list) > 0 && seq < m.resume {
+		_, listed := slices.BinarySearch(m.list, seq)
+		return listed
+	}
+	return seq >= m.next // what was passed over is not delivered any more
 }
 
 // AckFloor is the floor; Delivered the highest delivery.
