@@ -34,12 +34,9 @@ const roomPoll = time.Second
 
 // maxMultiLasts bounds the multi_last requests that are answered at a time, the others
 // wait: all that one sends is loaded at one moment, as much as a client may have
-// waiting for it. multiLastWait is how long one waits for its receiver in all: then the
-// limit of what may wait for that decides.
-const (
-	maxMultiLasts = 4
-	multiLastWait = 5 * time.Second
-)
+// waiting for it. Receivers that take nothing are cut off in the end, so that its place
+// gets free.
+const maxMultiLasts = 4
 
 // maxMultiLast bounds the subjects that one multi_last request may match.
 const maxMultiLast = 1024
@@ -380,7 +377,7 @@ func (s *batchSender) sendMulti() {
 		upTo = state.LastSeq
 	}
 	var group []msgstore.StoredMsg
-	size, count, bytes, patience := 0, 0, 0, multiLastWait
+	size, count, bytes := 0, 0, 0
 	total, remaining, err := store.MultiLastMsgs(s.req.MultiLast, s.req.Seq, upTo, maxMultiLast, s.maxBytes,
 		func(sm *msgstore.StoredMsg, remaining int) bool {
 			group = append(group, *sm)
@@ -391,7 +388,7 @@ func (s *batchSender) sendMulti() {
 			if more && remaining > 0 && size < s.slice {
 				return true
 			}
-			wanted := s.sendGroup(group, size, remaining, &patience)
+			wanted := s.sendGroup(group, size, remaining)
 			group, size = group[:0], 0
 			return more && wanted
 		})
@@ -407,23 +404,16 @@ func (s *batchSender) sendMulti() {
 	}
 }
 
-// sendGroup sends messages of size bytes behind which others remain, and reports
-// whether anybody wants more. It waits for the receiver as long as there is patience.
-func (s *batchSender) sendGroup(group []msgstore.StoredMsg, size, remaining int, patience *time.Duration) (wanted bool) {
-	send := func() {
+// sendGroup sends messages of size bytes behind which others remain, when the receiver
+// has room for them, and reports whether anybody wants more.
+func (s *batchSender) sendGroup(group []msgstore.StoredMsg, size, remaining int) (wanted bool) {
+	for !s.offer(size, func() {
 		for i := range group {
 			wanted = s.send(&group[i], uint64(remaining+len(group)-1-i), true)
 		}
 		s.publisher.Flush()
-	}
-	for !s.offer(size, send) {
-		if *patience <= 0 {
-			send()
-			break
-		}
-		began := time.Now()
-		s.awaitRoom(size, *patience)
-		*patience -= time.Since(began)
+	}) {
+		s.awaitRoom(size, roomPoll)
 	}
 	return wanted
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -17,6 +18,7 @@ func batchServer(t *testing.T, maxPending, n, size int) *Server {
 	t.Helper()
 	s := startConf(t, fmt.Sprintf(`
 		max_pending: %d
+		write_deadline: "5m" # for a machine that is too busy to read
 		max_payload: %d
 		jetstream { store_dir: %q }
 		accounts {
@@ -30,7 +32,8 @@ func batchServer(t *testing.T, maxPending, n, size int) *Server {
 	if _, err := js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s.*"}, AllowDirect: true, Storage: nats.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
-	payload := bytes.Repeat([]byte("payload\r\n"), size/9+1)[:size]
+	line := strings.Repeat("x", 1998) + "\r\n"
+	payload := bytes.Repeat([]byte(line), size/len(line)+1)[:size]
 	for i := range n {
 		if _, err := js.Publish(fmt.Sprintf("s.%d", i), payload); err != nil {
 			t.Fatal(err)
@@ -62,17 +65,18 @@ func TestBatchWaitsForSlowReceiver(t *testing.T) {
 		request          string
 		answersOfRequest int
 	}{
-		{"one", "a", 4 << 20, 100, 300_000, 1, `{"batch":100,"seq":1,"max_bytes":%d}`, 100},
-		{"large messages", "a", 4 << 20, 30, 1_300_000, 1, `{"batch":100,"seq":1,"max_bytes":%d}`, 30},
-		{"small messages", "a", 4 << 20, 20_000, 1000, 1, `{"batch":20000,"seq":1,"max_bytes":%d}`, 20_000},
-		{"many at a time", "a", 4 << 20, 30, 300_000, 20, `{"batch":30,"seq":1,"max_bytes":%d}`, 30},
-		{"multi_last", "a", 4 << 20, 100, 300_000, 1, `{"multi_last":[">"],"max_bytes":%d}`, 100},
-		{"many multi_last", "a", 4 << 20, 30, 300_000, 6, `{"multi_last":[">"],"max_bytes":%d}`, 30},
-		{"import", "b", 4 << 20, 30, 300_000, 4, `{"batch":30,"seq":1,"max_bytes":%d}`, 30},
+		{"one", "a", 4 << 20, 60, 300_000, 1, `{"batch":100,"seq":1,"max_bytes":%d}`, 60},
+		{"large messages", "a", 4 << 20, 15, 1_300_000, 1, `{"batch":100,"seq":1,"max_bytes":%d}`, 15},
+		{"small messages", "a", 4 << 20, 3000, 6000, 1, `{"batch":3000,"seq":1,"max_bytes":%d}`, 3000},
+		{"many at a time", "a", 4 << 20, 5, 300_000, 20, `{"batch":30,"seq":1,"max_bytes":%d}`, 5},
+		{"multi_last", "a", 4 << 20, 60, 300_000, 1, `{"multi_last":[">"],"max_bytes":%d}`, 60},
+		{"many multi_last", "a", 4 << 20, 10, 300_000, 8, `{"multi_last":[">"],"max_bytes":%d}`, 10},
+		{"import", "b", 4 << 20, 15, 300_000, 5, `{"batch":30,"seq":1,"max_bytes":%d}`, 15},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := batchServer(t, c.maxPending, c.n, c.size)
 			conn := dial(t, s, fmt.Sprintf(`{"verbose":false,"headers":true,"user":%q,"pass":%[1]q}`, c.user))
+			conn.SetDeadline(time.Now().Add(5 * time.Minute))
 			body := fmt.Sprintf(c.request, large)
 			conn.send("SUB in 1\r\n")
 			for range c.requests {
@@ -122,8 +126,9 @@ func TestBatchEnds(t *testing.T) {
 		{"the server stops", func(_ *testing.T, s *Server, _ *raw) { s.Shutdown() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := batchServer(t, 4<<20, 100, 300_000)
+			s := batchServer(t, 4<<20, 60, 300_000)
 			conn := dial(t, s, `{"verbose":false,"headers":true,"user":"a","pass":"a"}`)
+			conn.SetDeadline(time.Now().Add(5 * time.Minute))
 			body := `{"batch":100000000,"seq":1,"max_bytes":100000000000}`
 			conn.send("SUB in 1\r\nPUB $JS.API.DIRECT.GET.S in %d\r\n%s\r\n", len(body), body)
 			waitFor(t, func() bool { return stuck(s) })
