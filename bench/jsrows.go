@@ -83,7 +83,8 @@ func jsRows(scale float64) []Row {
 	fetches.batch = 100
 	add("nats.go", "fetch 100, acks", fetches.fetch, rateGoal(1.3))
 	add("lean", "fetch 100, acks", fetches.leanDurable, rateGoal(2), cpuGoal(0.4))
-	single := reading{payload: payload, n: n(20_000), batch: 1}
+	// Long enough that the kernel's choices where client and server run even out.
+	single := reading{payload: payload, n: n(60_000), batch: 1}
 	add("lean", "fetch 1, acks", single.leanDurable, rateGoal(2), cpuGoal(0.4))
 	several := large
 	several.batch, several.requests = 1, 100
