@@ -3,7 +3,9 @@ package check
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/natsd/natsd/msgstore/internal/blockcomp"
@@ -90,7 +92,11 @@ func (c *conversion) run(path string) (*Converted, error) {
 		if s.plan != nil {
 			return fmt.Errorf("%s > %s: a truncation was interrupted, which a server completes when it starts", s.account, s.stream)
 		}
-		if c.recode && s.keys.sealed && s.exists(filepath.Join(s.dir, "batches")) {
+		sealed, err := s.sealedBatch()
+		if err != nil {
+			return err
+		}
+		if c.recode && sealed {
 			return fmt.Errorf("%s > %s: an atomic batch was in flight, whose files have keys of their own: start a server once, which completes it", s.account, s.stream)
 		}
 		s.consumers()
@@ -112,6 +118,17 @@ func (c *conversion) run(path string) (*Converted, error) {
 		return nil, err
 	}
 	return &c.result, nil
+}
+
+// sealedBatch says whether a batch was in flight whose files are encrypted.
+func (s *stream) sealedBatch() (bool, error) {
+	batches := filepath.Join(s.dir, "batches")
+	list, err := s.fs.ReadDir(batches)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	sealed := func(e fs.DirEntry) bool { return s.exists(filepath.Join(batches, e.Name(), "meta.key")) }
+	return slices.ContainsFunc(list, sealed), err
 }
 
 // ring is the key ring for what is written in s.

@@ -244,7 +244,11 @@ func TestConvertWithStagedBatch(t *testing.T) {
 	ring := Keys{Key: []byte("k"), Cipher: AES}
 	dir := made(t, ring, "", some(t, 3))
 	batches := filepath.Join(dir, "jetstream", "A", "streams", "S", "batches")
-	if err := os.Mkdir(batches, 0o700); err != nil {
+	staged := filepath.Join(batches, "JQL8L3GA")
+	if err := os.MkdirAll(staged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(staged, "meta.key"), []byte("its own"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, to := range []Keys{{}, {Key: []byte("new"), Cipher: AES}, {Key: []byte("k"), Cipher: ChaCha}} {
@@ -255,7 +259,7 @@ func TestConvertWithStagedBatch(t *testing.T) {
 	if _, err := ConvertCompression(dir, true, Options{Keys: ring}); err != nil {
 		t.Error(err)
 	}
-	if err := os.Remove(batches); err != nil {
+	if err := os.Remove(filepath.Join(staged, "meta.key")); err != nil { // it is plain
 		t.Fatal(err)
 	}
 	if _, err := ConvertCipher(dir, Keys{}, Options{Keys: ring}); err != nil {
