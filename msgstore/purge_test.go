@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,4 +121,49 @@ func TestEndOfTime(t *testing.T) {
 			t.Errorf("due in %v", time.Duration(next-now))
 		}
 	})
+}
+
+// A purge that keeps the latest messages deletes the blocks of the others as they are:
+// it neither reads them nor writes a tombstone for each message.
+func TestPurgeKeepsLatest(t *testing.T) {
+	for _, keep := range []uint64{1, 2, 19, 20, 21, 399, 400, 401, 1000} {
+		disk := crashfs.New(1)
+		s := openOn(t, disk, Config{Name: "S", Subjects: []string{">"}}, FileOptions{BlockSize: 2000})
+		var live []uint64
+		for seq := uint64(1); seq <= 600; seq++ {
+			put(t, s, "a", int64(seq), "")
+			live = append(live, seq)
+		}
+		live = slices.DeleteFunc(live, func(seq uint64) bool {
+			gone := seq%3 == 0
+			if gone {
+				if ok, err := s.RemoveMsg(seq); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+			}
+			return gone
+		})
+		size := func() (n int64) {
+			list, err := disk.ReadDir("/store/jetstream/$G/streams/S/msgs")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range list {
+				if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".blk") {
+					n += info.Size()
+				}
+			}
+			return n
+		}
+		before := size()
+		want := live[max(len(live)-int(keep), 0):]
+		n, err := s.PurgeEx(">", 0, keep)
+		st := s.State()
+		if err != nil || n != uint64(len(live)-len(want)) || st.Msgs != uint64(len(want)) || st.FirstSeq != want[0] || st.LastSeq != 600 {
+			t.Errorf("keep %d: purged %d, %v: %+v, want %d messages from %d on", keep, n, err, st, len(want), want[0])
+		}
+		if after := size(); after > before+500 || n > 300 && after > before/2 {
+			t.Errorf("keep %d: %d bytes of blocks, before %d", keep, after, before)
+		}
+	}
 }

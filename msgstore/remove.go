@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/natsd/natsd/msgstore/internal/record"
 )
@@ -317,8 +318,15 @@ func (s *store) purge(subject string, seq, keep uint64, done func(*op)) {
 		return
 	}
 	s.operate(done, func(o *op) error {
-		if all && keep == 0 {
+		switch {
+		case all && keep == 0:
 			return s.placeCompact(o, s.end.seq+1, 0)
+		case all:
+			seq := s.oldestOf(keep)
+			if seq == 0 {
+				return nil
+			}
+			return s.placeCompact(o, seq, 0)
 		}
 		below := uint64(math.MaxUint64)
 		if seq > 1 {
@@ -341,6 +349,27 @@ func (s *store) purge(subject string, seq, keep uint64, done func(*op)) {
 		}
 		return s.placeGone(o, found[:n], 0, true)
 	})
+}
+
+// oldestOf is the sequence of the oldest of the n latest messages; 0 if there are no
+// older ones. n is not 0.
+func (s *store) oldestOf(n uint64) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.msgs <= n {
+		return 0
+	}
+	before := s.msgs - n
+	for _, b := range s.blocks {
+		if before >= b.msgs {
+			before -= b.msgs
+			continue
+		}
+		// The first sequence up to which there are more than before.
+		first := b.first.seq
+		return first + uint64(sort.Search(int(b.last.seq-first), func(i int) bool { return b.liveBelow(first+uint64(i)+1) > before }))
+	}
+	return 0
 }
 
 // placeCompact adds the removal of everything below seq to o, after its record
