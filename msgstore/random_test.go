@@ -80,9 +80,11 @@ func (r *runner) listen() {
 	})
 }
 
-// told checks what the update callbacks have told.
+// told checks what the update callbacks have told, those that another goroutine makes
+// behind one that it was at included.
 func (r *runner) told(msgs int, bytes uint64) {
 	r.t.Helper()
+	r.s.Notified()
 	if r.msgs.Load() != int64(msgs) || r.bytes.Load() != int64(bytes) {
 		r.t.Fatalf("callbacks tell of %d messages, %d bytes; there are %d, %d", r.msgs.Load(), r.bytes.Load(), msgs, bytes)
 	}
