@@ -207,7 +207,7 @@ func countingEngine(t testing.TB, o Options, bus *countingBus) (*Account, *clien
 func benchmarkStream(b *testing.B, bus *countingBus) (*Account, *client) {
 	a, c := countingEngine(b, Options{MaxMemory: -1}, bus)
 	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"],"storage":"memory"}`)
-	for a.Stream("S") == nil {
+	for !bus.testBus.Interest("s.0", "") { // it is there, and hears of messages
 		runtime.Gosched()
 	}
 	return a, c

@@ -13,7 +13,7 @@ func TestOneByOne(t *testing.T) {
 	bus := &countingBus{count: make(chan int, 1<<16), acks: make(chan []byte, 1<<16)}
 	a, c := countingEngine(t, Options{StoreDir: t.TempDir(), MaxMemory: -1, MaxStore: -1}, bus)
 	c.publish("$JS.API.STREAM.CREATE.S", "", `{"name":"S","subjects":["s.>"]}`)
-	waitFor(t, func() bool { return a.Stream("S") != nil })
+	waitFor(t, func() bool { return bus.testBus.Interest("s.0", "") })
 	const n = 5000
 	benchmarkStore(a, c, n, 10)
 	c.publish("$JS.API.CONSUMER.CREATE.S.C", "", `{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit","max_ack_pending":10}}`)
