@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -33,14 +32,7 @@ type failing struct {
 	// anybody from then on, and file systems take no more changes then.
 	doubt atomic.Bool
 
-	mu  sync.Mutex // events come from several goroutines
-	log []string
-}
-
-func (f *failing) note(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.log = append(f.log, fmt.Sprintf(format, args...))
+	notes
 }
 
 func newFailing(t *testing.T, seed uint64) *failing {
@@ -154,15 +146,7 @@ func (f *failing) attempt() (what string, err error) {
 	case n < 45:
 		batch := make([]RawMsg, 1+rng.IntN(12))
 		for i := range batch {
-			batch[i] = f.message()
-			switch rng.IntN(20) {
-			case 0:
-				batch[i] = RawMsg{Skip: rng.Uint64N(5) + 1, Time: f.ts}
-			case 1:
-				batch[i].Rollup = RollupSubject
-			case 2:
-				batch[i].Rollup = RollupAll
-			}
+			batch[i] = f.batched(20)
 		}
 		s.StoreRawMsgs(batch, done)
 		for _, x := range batch {

@@ -40,14 +40,19 @@ type proof struct {
 	removes bool // much is removed, and compacted
 	limited bool // there are limits, or will be
 
+	notes
+}
+
+// notes are what a random run has done, in order.
+type notes struct {
 	mu  sync.Mutex // events come from several goroutines
 	log []string
 }
 
-func (p *proof) note(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.log = append(p.log, fmt.Sprintf(format, args...))
+func (n *notes) note(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.log = append(n.log, fmt.Sprintf(format, args...))
 }
 
 func newProof(seed uint64, m mutation.Set) *proof {

@@ -116,6 +116,21 @@ func (r *runner) message() RawMsg {
 	return m
 }
 
+// batched is a message of a batch; of n, one is a gap, one a rollup of its subject and
+// one a rollup of all.
+func (r *runner) batched(n int) RawMsg {
+	m := r.message()
+	switch r.rng.IntN(n) {
+	case 0:
+		return RawMsg{Skip: r.rng.Uint64N(5) + 1, Time: r.ts}
+	case 1:
+		m.Rollup = RollupSubject
+	case 2:
+		m.Rollup = RollupAll
+	}
+	return m
+}
+
 func (r *runner) check(what string, err, want error) {
 	r.t.Helper()
 	if err != want {
@@ -139,15 +154,7 @@ func (r *runner) step() string {
 	case n < 60:
 		batch := make([]RawMsg, rng.IntN(20))
 		for i := range batch {
-			batch[i] = r.message()
-			switch rng.IntN(30) {
-			case 0:
-				batch[i] = RawMsg{Skip: rng.Uint64N(5) + 1, Time: r.ts}
-			case 1:
-				batch[i].Rollup = RollupSubject
-			case 2:
-				batch[i].Rollup = RollupAll
-			}
+			batch[i] = r.batched(30)
 		}
 		done := make(chan error, 1)
 		s.StoreRawMsgs(batch, func(err error) { done <- err })
